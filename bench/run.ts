@@ -1,0 +1,124 @@
+/**
+ * `npm run bench -- [NAME...] [--rounds N] [--seconds N] [--objects N] [--directory DIR]`
+ *
+ * Runs the benchmarks named (all, if none), prints a table and writes bench/results/latest.json. Servers under test, the
+ * bare server and the load generator are processes of their own. Data directories are made below `--directory`, which
+ * should lie on the disk that is to be measured. Exits 1 if a benchmark could not run; missing an aim is no failure.
+ */
+import { mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { startGateway, type GatewayProcess } from '../test/support/gateway-process.ts'
+import { startBareServer } from './bare/bare.ts'
+import type { Benchmark, BenchmarkContext, Measurement } from './benchmark.ts'
+import { getBenchmarks } from './cases/get.ts'
+import { listBenchmark } from './cases/list.ts'
+import { memoryBenchmark } from './cases/memory.ts'
+import { putLarge } from './cases/put-large.ts'
+import { putSmall } from './cases/put-small.ts'
+import { startLoad } from './load/load.ts'
+
+const BENCHMARKS: readonly Benchmark[] = [...getBenchmarks, putSmall, putLarge, listBenchmark, memoryBenchmark]
+const RESULTS = fileURLToPath(new URL('./results/latest.json', import.meta.url))
+/** In the checkout rather than in the temporary directory, which often lies in memory. */
+const DIRECTORY = fileURLToPath(new URL('../node_modules/.cache/tidegate-bench', import.meta.url))
+/** statfs(2), `f_type` of a file system that lives in memory. */
+const TMPFS = 0x01021994
+
+const { values: options, positionals: names } = parseArgs({
+  allowPositionals: true,
+  options: {
+    rounds: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '2' },
+    objects: { type: 'string', default: '1000000' },
+    directory: { type: 'string', default: DIRECTORY },
+  },
+})
+
+async function runBenchmark(
+  benchmark: Benchmark,
+  shared: Pick<BenchmarkContext, 'load' | 'bare'>,
+): Promise<Measurement[]> {
+  const directory = mkdtempSync(join(options.directory, `${benchmark.name}-`))
+  const gateways: GatewayProcess[] = []
+  try {
+    return await benchmark.run({
+      ...shared,
+      directory,
+      rounds: Number(options.rounds),
+      seconds: Number(options.seconds),
+      objects: Number(options.objects),
+      note: (text) => process.stdout.write(`${benchmark.name}: ${text}\n`),
+      async gateway(flags = []) {
+        const data = join(directory, `data-${gateways.length}`)
+        const quiet = ['--log-level', 'warn']
+        const gateway = await startGateway({ data, flags: [...quiet, ...flags], logFile: join(directory, 'log') })
+        gateways.push(gateway)
+        return gateway
+      },
+    })
+  } finally {
+    for (const gateway of gateways) await gateway.stop()
+    rmSync(directory, { recursive: true, force: true })
+  }
+}
+
+function table(measurements: readonly Measurement[]): string {
+  const number = (value: number | null): string =>
+    value === null ? '' : value >= 100 ? value.toFixed(0) : value >= 1 ? value.toFixed(2) : value.toFixed(3)
+  const rows = [
+    ['name', 'value', 'unit', 'ceiling', 'ratio', 'aim', 'durability'],
+    ...measurements.map((row) => [
+      row.name,
+      number(row.value),
+      row.unit,
+      number(row.ceiling),
+      number(row.ratio),
+      row.aim ?? '',
+      row.durability,
+    ]),
+  ]
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n')
+}
+
+async function main(): Promise<number> {
+  const unknown = names.filter((name) => !BENCHMARKS.some((benchmark) => benchmark.name === name))
+  if (unknown.length > 0) {
+    const known = BENCHMARKS.map((benchmark) => benchmark.name).join(', ')
+    process.stderr.write(`bench: no benchmark ${unknown.join(', ')}; there are ${known}\n`)
+    return 2
+  }
+  mkdirSync(options.directory, { recursive: true })
+  if (statfsSync(options.directory).type === TMPFS) {
+    process.stdout.write(`${options.directory} lies in memory: nothing written here is durable\n`)
+  }
+  const load = startLoad()
+  const bare = await startBareServer()
+  const measurements: Measurement[] = []
+  let failed = 0
+  for (const benchmark of BENCHMARKS.filter(({ name }) => names.length === 0 || names.includes(name))) {
+    try {
+      measurements.push(...(await runBenchmark(benchmark, { load, bare })))
+    } catch (error) {
+      failed++
+      process.stderr.write(`${benchmark.name} could not run: ${(error as Error).message}\n`)
+    }
+  }
+  load.stop()
+  bare.stop()
+  process.stdout.write(`${table(measurements)}\n`)
+  mkdirSync(fileURLToPath(new URL('./results', import.meta.url)), { recursive: true })
+  writeFileSync(RESULTS, `${JSON.stringify(measurements, null, 2)}\n`)
+  return failed === 0 ? 0 : 1
+}
+
+process.exitCode = await main()

@@ -1,0 +1,278 @@
+/**
+ * The memory level of the cache: blocks of segments in the slab, found by `(segment, block)`.
+ *
+ * A block is in one of these states:
+ *
+ *   pinned by its writer   an open block: readable, growing, never evicted (`publish` .. `settle`)
+ *   pinned by readers      being sent; never evicted while a lease is out (C13)
+ *   idle                   evicted when a slot is needed, in the order of S3-FIFO
+ *
+ * Slots are also lent to writers that gather a body (`acquire('stream')`). Who finds no slot waits in line, first the
+ * journal (which frees memory by writing), then the rest in order of arrival, at most the admission time (C19).
+ */
+import { assert, must } from '../common/assert.ts'
+import type { Clock } from '../common/clock.ts'
+import { TidegateError } from '../common/errors.ts'
+import type { SegmentId } from '../common/ids.ts'
+import type { Limits } from '../common/limits.ts'
+import { S3Fifo } from './s3-fifo.ts'
+import type { Slab } from './slab.ts'
+
+interface Block {
+  readonly key: string
+  readonly slabOffset: number
+  length: number
+  pins: number
+  /** Still written to by its owner. */
+  open: boolean
+  /** Its segment is gone or it was replaced: the slot is freed with the last pin. */
+  forgotten: boolean
+}
+
+interface SlotWaiter {
+  readonly resolve: (slabOffset: number) => void
+}
+
+export interface MemoryLevelStats {
+  hits: number
+  misses: number
+  evictions: number
+  waits: number
+}
+
+export interface LentBlock {
+  readonly slabOffset: number
+  readonly length: number
+  readonly lease: number
+}
+
+/** Fills a slot with a block and returns its length. */
+export type FetchBlock = (segment: SegmentId, block: number, slabOffset: number) => Promise<number>
+
+/** How often a block that was evicted at once is fetched again for one reader. */
+const LEND_ATTEMPTS_MAX = 8
+
+export class MemoryLevel {
+  readonly slab: SharedArrayBuffer
+  readonly stats: MemoryLevelStats = { hits: 0, misses: 0, evictions: 0, waits: 0 }
+  readonly #slab: Slab
+  readonly #limits: Limits
+  readonly #clock: Clock
+  readonly #blocks = new Map<string, Block>()
+  readonly #policy = new S3Fifo<string>()
+  readonly #leases = new Map<number, Block>()
+  readonly #fetching = new Map<string, Promise<number>>()
+  readonly #bySegment = new Map<SegmentId, Set<number>>()
+  readonly #urgent: SlotWaiter[] = []
+  readonly #waiting: SlotWaiter[] = []
+  #nextLease = 1
+
+  constructor(options: { slab: Slab; limits: Limits; clock: Clock }) {
+    this.#slab = options.slab
+    this.slab = options.slab.buffer
+    this.#limits = options.limits
+    this.#clock = options.clock
+  }
+
+  get bytesHeld(): number {
+    return this.#blocks.size * this.#slab.slotBytes
+  }
+
+  get leases(): number {
+    return this.#leases.size
+  }
+
+  /** @throws SlowDown when no slot came free within the admission time */
+  async acquire(purpose: 'journal' | 'stream' | 'read'): Promise<number> {
+    const nobodyWaits = this.#urgent.length === 0 && (purpose === 'journal' || this.#waiting.length === 0)
+    const slot = nobodyWaits ? this.#takeOrEvict() : undefined
+    if (slot !== undefined) return slot
+    this.stats.waits++
+    return await this.#wait(purpose === 'journal' ? this.#urgent : this.#waiting)
+  }
+
+  #wait(line: SlotWaiter[]): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const timeout = new AbortController()
+      const waiter: SlotWaiter = {
+        resolve: (slabOffset) => {
+          timeout.abort()
+          resolve(slabOffset)
+        },
+      }
+      line.push(waiter)
+      const { admissionWaitMsMax } = this.#limits
+      this.#clock.sleep(admissionWaitMsMax, timeout.signal).then(
+        () => {
+          const at = line.indexOf(waiter)
+          if (at < 0) return
+          line.splice(at, 1)
+          reject(new TidegateError('SlowDown', `no memory came free within ${admissionWaitMsMax} ms`))
+        },
+        () => undefined,
+      )
+    })
+  }
+
+  #takeOrEvict(): number | undefined {
+    const free = this.#slab.take()
+    if (free !== undefined) return free
+    const key = this.#policy.evict((candidate) => {
+      const block = must(this.#blocks.get(candidate), 'block in the policy')
+      return block.open || block.pins > 0
+    })
+    if (key === undefined) return undefined
+    const block = must(this.#blocks.get(key), 'evicted block')
+    this.#drop(block)
+    this.stats.evictions++
+    return block.slabOffset
+  }
+
+  /** Gives back a slot that was never published. */
+  release(slabOffset: number): void {
+    this.#give(slabOffset)
+  }
+
+  #give(slabOffset: number): void {
+    this.#slab.give(slabOffset)
+    this.#serveWaiters()
+  }
+
+  #serveWaiters(): void {
+    while (this.#urgent.length > 0 || this.#waiting.length > 0) {
+      const slot = this.#takeOrEvict()
+      if (slot === undefined) return
+      must(this.#urgent.shift() ?? this.#waiting.shift(), 'waiter').resolve(slot)
+    }
+  }
+
+  /** See BlockMemory.publish: readers may find the first `length` bytes of the block; its owner still writes to it. */
+  publish(segment: SegmentId, block: number, slabOffset: number, length: number): void {
+    const key = blockKey(segment, block)
+    const known = this.#blocks.get(key)
+    if (known) {
+      assert(known.open && known.slabOffset === slabOffset && length >= known.length, 'an open block only grows')
+      known.length = length
+      return
+    }
+    this.#add(segment, block, { key, slabOffset, length, pins: 0, open: true, forgotten: false })
+  }
+
+  settle(segment: SegmentId, block: number): void {
+    const known = this.#blocks.get(blockKey(segment, block))
+    if (!known?.open) return
+    known.open = false
+    this.#serveWaiters()
+  }
+
+  forget(segment: SegmentId): void {
+    for (const index of this.#bySegment.get(segment) ?? []) {
+      const block = must(this.#blocks.get(blockKey(segment, index)), 'block of a segment')
+      this.#policy.remove(block.key)
+      this.#drop(block)
+      block.forgotten = true
+      if (block.pins === 0) this.#give(block.slabOffset)
+    }
+  }
+
+  /**
+   * Lends a block, fetching it when it is not here; however many ask for it at once, it is fetched once. `needed` bytes from
+   * its start must be there: an open block may still be shorter. Give the lease back with `giveBack`.
+   */
+  async lend(segment: SegmentId, block: number, needed: number, fetch: FetchBlock): Promise<LentBlock> {
+    for (let attempt = 0; attempt < LEND_ATTEMPTS_MAX; attempt++) {
+      const found = this.#blocks.get(blockKey(segment, block))
+      if (found && found.length >= needed) {
+        if (attempt === 0) this.stats.hits++
+        this.#policy.touch(found.key)
+        return this.#lease(found)
+      }
+      if (attempt === 0) this.stats.misses++
+      const length = await this.#fetchOnce(segment, block, fetch)
+      if (length < needed) {
+        throw new TidegateError('DataLost', `block ${block} of segment ${segment} holds ${length} of ${needed} bytes`)
+      }
+      // Between the fetch and this turn the block may have been evicted for somebody else: then it is fetched again.
+    }
+    throw new TidegateError('SlowDown', `memory is too short to hold block ${block} of segment ${segment}`)
+  }
+
+  /** Brings a block in without lending it; never waits for memory. */
+  prefetch(segment: SegmentId, block: number, fetch: FetchBlock): void {
+    const key = blockKey(segment, block)
+    if (this.#blocks.has(key) || this.#fetching.has(key) || this.#slab.freeSlots + this.#policy.size === 0) return
+    this.#fetchOnce(segment, block, fetch).catch(() => undefined)
+  }
+
+  /** Resolves with the length of the block, which was in memory a moment ago. */
+  #fetchOnce(segment: SegmentId, block: number, fetch: FetchBlock): Promise<number> {
+    const key = blockKey(segment, block)
+    const under = this.#fetching.get(key)
+    if (under) return under
+    const fetching = this.#fetch(segment, block, fetch).finally(() => this.#fetching.delete(key))
+    this.#fetching.set(key, fetching)
+    return fetching
+  }
+
+  async #fetch(segment: SegmentId, block: number, fetch: FetchBlock): Promise<number> {
+    const slabOffset = await this.acquire('read')
+    let length: number
+    try {
+      length = await fetch(segment, block, slabOffset)
+    } catch (error) {
+      this.#give(slabOffset)
+      throw error
+    }
+    const key = blockKey(segment, block)
+    const other = this.#blocks.get(key)
+    if (other) {
+      // Published by its writer meanwhile: the same bytes, perhaps more of them.
+      this.#give(slabOffset)
+      return other.length
+    }
+    this.#add(segment, block, { key, slabOffset, length, pins: 0, open: false, forgotten: false })
+    return length
+  }
+
+  #lease(block: Block): LentBlock {
+    block.pins++
+    const lease = this.#nextLease++
+    this.#leases.set(lease, block)
+    return { slabOffset: block.slabOffset, length: block.length, lease }
+  }
+
+  giveBack(lease: number): void {
+    const block = this.#leases.get(lease)
+    if (!block) return
+    this.#leases.delete(lease)
+    this.#unpin(block)
+  }
+
+  #unpin(block: Block): void {
+    block.pins--
+    assert(block.pins >= 0, 'a block is unpinned as often as it was pinned')
+    if (block.pins > 0) return
+    if (block.forgotten) this.#give(block.slabOffset)
+    else if (!block.open) this.#serveWaiters()
+  }
+
+  #add(segment: SegmentId, index: number, block: Block): void {
+    this.#blocks.set(block.key, block)
+    this.#policy.insert(block.key, this.#slab.slotBytes)
+    const ofSegment = this.#bySegment.get(segment)
+    if (ofSegment) ofSegment.add(index)
+    else this.#bySegment.set(segment, new Set([index]))
+  }
+
+  #drop(block: Block): void {
+    this.#blocks.delete(block.key)
+    const segment = block.key.slice(0, 32) as SegmentId
+    const ofSegment = must(this.#bySegment.get(segment), 'blocks of a segment')
+    ofSegment.delete(Number(block.key.slice(33)))
+    if (ofSegment.size === 0) this.#bySegment.delete(segment)
+  }
+}
+
+function blockKey(segment: SegmentId, block: number): string {
+  return `${segment}/${block}`
+}

@@ -1,0 +1,54 @@
+/**
+ * The `tidegate` command: finds the sub-command, runs it, and turns what it throws into one line on stderr and an exit code.
+ */
+import { ConfigError } from '../config/config-error.ts'
+import { DataDirectoryInUse, DataDirectoryUnusable } from '../config/data-directory.ts'
+import { UsageError } from './command.ts'
+import { configCommand } from './config.ts'
+import { commandHelp, findCommand, helpCommand, overview } from './help.ts'
+import { serveCommand } from './serve.ts'
+import { versionCommand } from './version.ts'
+import type { CliContext, Command, ExitCode } from './command.ts'
+
+const COMMANDS: readonly Command[] = [serveCommand, configCommand, versionCommand, helpCommand(() => COMMANDS)]
+
+const HELP_FLAGS: ReadonlySet<string> = new Set(['--help', '-h'])
+
+/** Runs one command. Resolves with the exit code; never rejects. */
+export async function runCli(context: CliContext): Promise<ExitCode> {
+  const [name, ...argv] = context.argv
+  try {
+    if (name === undefined) {
+      context.stderr.write(overview(COMMANDS))
+      return 2
+    }
+    if (HELP_FLAGS.has(name)) return await findCommand(COMMANDS, 'help').run(argv, context)
+    if (name === '--version') return await versionCommand.run(argv, context)
+    const command = findCommand(COMMANDS, name)
+    if (argv.some((argument) => HELP_FLAGS.has(argument))) {
+      context.stdout.write(commandHelp(command))
+      return 0
+    }
+    return await command.run(argv, context)
+  } catch (error) {
+    return report(error, context)
+  }
+}
+
+function report(error: unknown, context: CliContext): ExitCode {
+  const message = error instanceof Error ? error.message : String(error)
+  context.stderr.write(`tidegate: ${message}\n`)
+  if (error instanceof UsageError) {
+    context.stderr.write('tidegate help lists the commands\n')
+    return 2
+  }
+  if (error instanceof ConfigError || error instanceof DataDirectoryUnusable) return 2
+  if (error instanceof DataDirectoryInUse) return 3
+  // Not foreseen: where it happened helps whoever gets the report.
+  if (error instanceof Error && error.stack !== undefined && !(error.name in EXPECTED_FAILURES))
+    context.stderr.write(`${error.stack}\n`)
+  return 1
+}
+
+/** Failures whose message says all there is to say. */
+const EXPECTED_FAILURES: Readonly<Record<string, true>> = { ListenError: true, TidegateError: true }

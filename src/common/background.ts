@@ -1,0 +1,63 @@
+/** A background job: a name, a bounded round, and a pause. It never ends the process; what fails is told and tried again. */
+import type { Clock } from './clock.ts'
+
+export interface BackgroundJob {
+  readonly name: string
+  readonly pauseMs: number
+  /** One bounded round. True when there is more to do at once. */
+  readonly round: () => Promise<boolean>
+}
+
+export interface BackgroundStatus {
+  readonly name: string
+  readonly rounds: number
+  readonly failures: number
+  readonly lastError: string | undefined
+}
+
+export class BackgroundRunner {
+  readonly #job: BackgroundJob
+  readonly #clock: Clock
+  readonly #onFailure: (job: string, error: unknown) => void
+  readonly #stopping = new AbortController()
+  #running: Promise<void> | undefined
+  #status: BackgroundStatus
+
+  constructor(job: BackgroundJob, options: { clock: Clock; onFailure: (job: string, error: unknown) => void }) {
+    this.#job = job
+    this.#clock = options.clock
+    this.#onFailure = options.onFailure
+    this.#status = { name: job.name, rounds: 0, failures: 0, lastError: undefined }
+  }
+
+  get status(): BackgroundStatus {
+    return this.#status
+  }
+
+  start(): void {
+    this.#running ??= this.#run()
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping
+    while (!signal.aborted) {
+      let more = false
+      try {
+        more = await this.#job.round()
+        this.#status = { ...this.#status, rounds: this.#status.rounds + 1, lastError: undefined }
+      } catch (error) {
+        this.#status = { ...this.#status, failures: this.#status.failures + 1, lastError: (error as Error).message }
+        this.#onFailure(this.#job.name, error)
+      }
+      // Even a job with much to do lets requests pass between its rounds.
+      const pauseMs = more ? 1 : this.#job.pauseMs
+      await this.#clock.sleep(pauseMs, signal).catch(() => undefined)
+    }
+  }
+
+  /** Resolves when the round under way has ended. */
+  async stop(): Promise<void> {
+    this.#stopping.abort(new Error(`${this.#job.name} stops`))
+    await this.#running
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * The one error type of the core and its closed table of codes.
+ *
+ * What can happen in operation (a missing key, a full disk, a bad argument) is a `TidegateError`. What must never happen
+ * is `assert` (see assert.ts). Each door maps every code of this table to its own language in one exhaustive table, so a
+ * new code does not compile until each door has said what it becomes.
+ */
+
+export const ERROR_CODES = [
+  'AccessDenied',
+  'BadDigest',
+  'BucketAlreadyExists',
+  'BucketAlreadyOwnedByYou',
+  'BucketNotEmpty',
+  'ConditionalRequestConflict',
+  'CrossBucket',
+  'DataLost',
+  'EntityTooLarge',
+  'EntityTooSmall',
+  'IncompleteBody',
+  'Internal',
+  'InvalidArgument',
+  'InvalidBucketName',
+  'InvalidBucketState',
+  'InvalidKey',
+  'InvalidPart',
+  'InvalidPartOrder',
+  'InvalidRange',
+  'InvalidRequest',
+  'InvalidTag',
+  'KeyTooLong',
+  'MethodNotAllowed',
+  'NoSuchBucket',
+  'NoSuchKey',
+  'NoSuchUpload',
+  'NoSuchVersion',
+  'NotImplemented',
+  'NotModified',
+  'PreconditionFailed',
+  'RequestTimeout',
+  'RevisionGone',
+  'SlowDown',
+  'StorageFull',
+  'TooManyBuckets',
+  'TransactionTooLarge',
+  'Unavailable',
+] as const
+
+export type ErrorCode = (typeof ERROR_CODES)[number]
+
+/** Values at fault, shown to the caller by the doors that have a place for them. Never holds secrets. */
+export type ErrorDetails = Readonly<Record<string, string | number | boolean | undefined>>
+
+export class TidegateError extends Error {
+  readonly code: ErrorCode
+  readonly details: ErrorDetails
+
+  /** `message` names the value at fault. `cause` is kept for the log, never shown to a client. */
+  constructor(code: ErrorCode, message: string, options: { details?: ErrorDetails; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'TidegateError'
+    this.code = code
+    this.details = options.details ?? {}
+  }
+}
+
+export function isTidegateError(error: unknown, code?: ErrorCode): error is TidegateError {
+  return error instanceof TidegateError && (code === undefined || error.code === code)
+}

@@ -1,0 +1,121 @@
+/**
+ * Every option of the gateway, once. From this table come the command-line flags (`--tls-cert`), the environment
+ * (`TIDEGATE_TLS_CERT`), the keys of the YAML file (`tls-cert`), the text of `--help` and docs/configuration.md.
+ *
+ * `type` names a parser in values.ts, and so decides the type of the parsed value; `repeat` makes a list of it (a flag
+ * given many times, a comma-separated variable, a YAML list). An option without `default` may be undefined, unless
+ * parse.ts derives it from the machine, in which case `derived` says how.
+ */
+import type { ValueType } from './values.ts'
+
+/** Where a value may come from, strongest first. */
+export const SOURCES = ['flag', 'environment', 'file', 'default'] as const
+export type Source = (typeof SOURCES)[number]
+
+export interface OptionSpec {
+  readonly type: ValueType
+  readonly group: 'Addresses' | 'Data' | 'S3' | 'Limits' | 'Observability' | 'Root user'
+  /** What stands for the value in `--help`. */
+  readonly metavar: string
+  readonly help: string
+  /** As it would be written by a user. */
+  readonly default?: string
+  /** How the default is worked out where it depends on the machine. */
+  readonly derived?: string
+  readonly repeat?: true
+  /** Secrets and what bootstraps the file are not read from everywhere. All three when absent. */
+  readonly from?: readonly Exclude<Source, 'default'>[]
+  /** Further environment variables that are read when ours is not set. */
+  readonly alsoEnvironment?: readonly string[]
+}
+
+// prettier-ignore
+export const OPTIONS = {
+  config: { type: 'path', group: 'Data', metavar: 'FILE', from: ['flag', 'environment'],
+    help: 'YAML file with any of these options, and users' },
+
+  s3: { type: 'address', group: 'Addresses', metavar: 'HOST:PORT', default: '127.0.0.1:9000',
+    help: 'where the S3 API listens; port 0 means any free one' },
+  http: { type: 'address', group: 'Addresses', metavar: 'HOST:PORT', default: '127.0.0.1:9001',
+    help: 'where metrics and health listen; port 0 means any free one' },
+  tlsCert: { type: 'path', group: 'Addresses', metavar: 'FILE',
+    help: 'certificate chain in PEM; with --tls-key both ports speak https' },
+  tlsKey: { type: 'path', group: 'Addresses', metavar: 'FILE',
+    help: 'private key in PEM that belongs to --tls-cert' },
+  domain: { type: 'hostname', group: 'Addresses', metavar: 'NAME', repeat: true,
+    help: 'domain below which bucket names may stand (virtual-host style: BUCKET.NAME)' },
+  externalUrl: { type: 'origin', group: 'Addresses', metavar: 'URL',
+    help: 'address that clients sign for, when a proxy in front of the gateway changes it' },
+  trustedProxy: { type: 'network', group: 'Addresses', metavar: 'IP[/BITS]', repeat: true,
+    help: 'proxy whose X-Forwarded-* headers are believed; nobody else is' },
+
+  data: { type: 'path', group: 'Data', metavar: 'DIR', default: './tidegate-data',
+    help: 'data directory; made if absent, used by one process at a time' },
+  remote: { type: 'remote', group: 'Data', metavar: 'URL', derived: 'a folder of the data directory',
+    help: 'remote store, where sealed segments end up: file:///DIR' },
+  ack: { type: 'ack', group: 'Data', metavar: 'LEVEL', default: 'journal',
+    help: 'how safe a write is before it is acknowledged, in buckets made from now on: memory, journal or persisted' },
+  segmentSize: { type: 'bytes', group: 'Data', metavar: 'BYTES', default: '64MiB',
+    help: 'a shared segment is sealed once it holds this much' },
+  segmentAge: { type: 'duration', group: 'Data', metavar: 'TIME', default: '10s',
+    help: 'a shared segment that holds anything is sealed at this age' },
+  changeLogRevisions: { type: 'count', group: 'Data', metavar: 'N', default: '100000',
+    help: 'revisions that the change log keeps for those who watch' },
+
+  region: { type: 'region', group: 'S3', metavar: 'NAME', default: 'us-east-1',
+    help: 'region that clients sign for' },
+  buckets: { type: 'bucket', group: 'S3', metavar: 'NAMES', repeat: true,
+    help: 'buckets made at start where they are absent' },
+
+  cacheMemory: { type: 'bytes', group: 'Limits', metavar: 'BYTES', derived: 'a quarter of the memory that the cgroup allows',
+    help: 'memory for cached blocks and for bodies on their way' },
+  diskReserve: { type: 'bytes', group: 'Limits', metavar: 'BYTES', default: '256MiB',
+    help: 'free space below which writes are refused and deletes still work' },
+  admissionWait: { type: 'duration', group: 'Limits', metavar: 'TIME', default: '30s',
+    help: 'how long a write waits for room before it is told SlowDown' },
+  hashWorkers: { type: 'count', group: 'Limits', metavar: 'N', derived: 'one for each CPU, at most 8',
+    help: 'threads that hash large bodies' },
+  connectionsMax: { type: 'count', group: 'Limits', metavar: 'N', default: '10000',
+    help: 'connections held at once, for each port; more are closed at once' },
+  idleTimeout: { type: 'duration', group: 'Limits', metavar: 'TIME', default: '2m',
+    help: 'a connection on which nothing moves in the middle of a request is closed after this' },
+  drainTimeout: { type: 'duration', group: 'Limits', metavar: 'TIME', default: '30s',
+    help: 'how long requests in flight may take to finish after SIGTERM' },
+
+  logLevel: { type: 'logLevel', group: 'Observability', metavar: 'LEVEL', default: 'info',
+    help: 'trace, debug, info, warn, error or fatal' },
+  accessLog: { type: 'accessLog', group: 'Observability', metavar: 'LEVEL', default: 'debug',
+    help: 'level of the one line that each request logs: debug, info or off (server errors always log at warn)' },
+  otlpEndpoint: { type: 'httpUrl', group: 'Observability', metavar: 'URL',
+    help: 'OTLP/HTTP collector that metrics and traces are sent to, such as http://127.0.0.1:4318' },
+
+  rootUser: { type: 'accessKey', group: 'Root user', metavar: 'NAME', from: ['environment'],
+    derived: 'made at the first start', alsoEnvironment: ['MINIO_ROOT_USER'], help: 'access key of the root user' },
+  rootPassword: { type: 'secret', group: 'Root user', metavar: 'SECRET', from: ['environment'],
+    derived: 'made at the first start', alsoEnvironment: ['MINIO_ROOT_PASSWORD'], help: 'secret key of the root user' },
+} as const satisfies Record<string, OptionSpec>
+
+export type OptionName = keyof typeof OPTIONS
+
+/** The table as plain specs, for code that goes over all of it. */
+export const OPTION_ENTRIES: readonly (readonly [OptionName, OptionSpec])[] = Object.entries(OPTIONS) as [
+  OptionName,
+  OptionSpec,
+][]
+
+/** `tlsCert` -> `tls-cert`: the name that users write. */
+export function optionKey(name: OptionName): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+}
+
+export function optionFlag(name: OptionName): string {
+  return `--${optionKey(name)}`
+}
+
+export function optionVariable(name: OptionName): string {
+  return `TIDEGATE_${optionKey(name).replaceAll('-', '_').toUpperCase()}`
+}
+
+export function allowedFrom(spec: OptionSpec, source: Exclude<Source, 'default'>): boolean {
+  return spec.from === undefined || spec.from.includes(source)
+}

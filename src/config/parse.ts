@@ -1,0 +1,258 @@
+/**
+ * Flags, environment and YAML file to one typed, frozen value. Precedence: flag, environment, file, default. Pure but for
+ * `readFile`, so that a test needs no files. Nothing unknown is ignored: a misspelt option is an error that names the
+ * nearest known one, whichever of the three it stands in.
+ */
+import { createSecureContext } from 'node:tls'
+import { parseDocument } from 'yaml'
+import { Secret } from '../common/secret.ts'
+import { ConfigError } from './config-error.ts'
+import { refuseKnownSecret } from './known-secrets.ts'
+import { didYouMean } from './nearest.ts'
+import { OPTION_ENTRIES, allowedFrom, optionFlag, optionKey, optionVariable } from './option-table.ts'
+import { parseUsers } from './users.ts'
+import { PARSERS, ValueError } from './values.ts'
+import type { OPTIONS, OptionName, OptionSpec } from './option-table.ts'
+import type { UserConfig } from './users.ts'
+import type { ValueByType, ValueType } from './values.ts'
+
+type ValueOf<S> = S extends { readonly type: infer T extends ValueType }
+  ? S extends { readonly repeat: true }
+    ? readonly ValueByType[T][]
+    : S extends { readonly default: string }
+      ? ValueByType[T]
+      : ValueByType[T] | undefined
+  : never
+
+/** The value of every option in the table; its type follows from the table. */
+export type OptionValues = { readonly [N in OptionName]: ValueOf<(typeof OPTIONS)[N]> }
+
+export interface TlsFiles {
+  /** PEM. */
+  readonly certificate: string
+  readonly key: Secret
+}
+
+export interface RootCredentials {
+  readonly accessKey: string
+  readonly secretKey: Secret
+}
+
+export interface Config extends Omit<OptionValues, 'rootUser' | 'rootPassword' | 'cacheMemory' | 'hashWorkers'> {
+  readonly cacheMemory: number
+  readonly hashWorkers: number
+  readonly tls: TlsFiles | undefined
+  /** Undefined: from the data directory, made there at the first start (credentials.ts). */
+  readonly root: RootCredentials | undefined
+  readonly users: readonly UserConfig[]
+}
+
+export interface ParseInput {
+  /** After the sub-command. */
+  readonly argv: readonly string[]
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** UTF-8 text of a file; throws what the file system throws. */
+  readonly readFile: (path: string) => string
+  readonly machine: { readonly memoryBytes: number; readonly cpuCount: number }
+}
+
+/** An option's texts and where they were written. */
+interface Given {
+  readonly texts: readonly string[]
+  /** `on the command line`, `in TIDEGATE_S3`, ... for messages. */
+  readonly where: string
+}
+type GivenBySource = Partial<Record<OptionName, Given>>
+
+/** Variables beside the option table that begin with TIDEGATE_ and are not ours to refuse: they tell commands where the gateway is. */
+const CLIENT_VARIABLES: readonly string[] = ['TIDEGATE_GATEWAY']
+const HASH_WORKERS_MAX = 8
+
+/** @throws ConfigError */
+export function parseConfig(input: ParseInput): Config {
+  const flags = readFlags(input.argv)
+  const environment = readEnvironment(input.env)
+  const configPath = pick('config', flags, environment, {}).at(0)
+  const file =
+    configPath === undefined ? { given: {}, users: [] } : readConfigFile(configPath as string, input.readFile)
+
+  const values: Partial<Record<OptionName, unknown>> = {}
+  for (const [name, spec] of OPTION_ENTRIES) {
+    const parsed = pick(name, flags, environment, file.given)
+    values[name] = spec.repeat ? Object.freeze(parsed) : parsed[0]
+  }
+  const { rootUser, rootPassword, ...options } = values as OptionValues
+  const root = rootCredentials(rootUser, rootPassword)
+  const clash = file.users.find((user) => user.accessKey === root?.accessKey)
+  if (clash !== undefined) throw new ConfigError(`users: ${clash.name} has the access key of the root user`)
+  return Object.freeze({
+    ...options,
+    cacheMemory: options.cacheMemory ?? Math.floor(input.machine.memoryBytes / 4),
+    hashWorkers: options.hashWorkers ?? Math.min(HASH_WORKERS_MAX, Math.max(1, input.machine.cpuCount)),
+    tls: readTls(options.tlsCert, options.tlsKey, input.readFile),
+    root,
+    users: file.users,
+  })
+}
+
+function readFlags(argv: readonly string[]): GivenBySource {
+  const byFlag = new Map(
+    OPTION_ENTRIES.filter(([, spec]) => allowedFrom(spec, 'flag')).map(([name, spec]) => [
+      optionFlag(name),
+      { name, spec },
+    ]),
+  )
+  const texts = new Map<OptionName, string[]>()
+  for (let index = 0; index < argv.length; index++) {
+    const argument = argv[index] ?? ''
+    if (!argument.startsWith('--'))
+      throw new ConfigError(`unexpected argument ${JSON.stringify(argument)}: options begin with --`)
+    const equals = argument.indexOf('=')
+    const flag = equals < 0 ? argument : argument.slice(0, equals)
+    const option = byFlag.get(flag)
+    if (option === undefined) throw new ConfigError(`unknown option ${flag}${didYouMean(flag, [...byFlag.keys()])}`)
+    const text = equals < 0 ? argv[++index] : argument.slice(equals + 1)
+    if (text === undefined) throw new ConfigError(`${flag} wants a value: ${flag} ${option.spec.metavar}`)
+    const before = texts.get(option.name)
+    if (before !== undefined && option.spec.repeat === undefined) throw new ConfigError(`${flag} is given twice`)
+    texts.set(option.name, [...(before ?? []), ...textsOf(option.spec, text)])
+  }
+  const given: GivenBySource = {}
+  for (const [name, list] of texts) given[name] = { texts: list, where: 'on the command line' }
+  return given
+}
+
+function readEnvironment(env: ParseInput['env']): GivenBySource {
+  const given: GivenBySource = {}
+  const known = new Set<string>(CLIENT_VARIABLES)
+  for (const [name, spec] of OPTION_ENTRIES) {
+    if (!allowedFrom(spec, 'environment')) continue
+    known.add(optionVariable(name))
+    const variable = [optionVariable(name), ...(spec.alsoEnvironment ?? [])].find((one) => (env[one] ?? '') !== '')
+    // An empty variable counts as unset, as container files commonly write it.
+    if (variable !== undefined)
+      given[name] = { texts: textsOf(spec, env[variable] ?? ''), where: `in the environment variable ${variable}` }
+  }
+  for (const variable of Object.keys(env)) {
+    if (variable.startsWith('TIDEGATE_') && !known.has(variable)) {
+      throw new ConfigError(`unknown environment variable ${variable}${didYouMean(variable, [...known])}`)
+    }
+  }
+  return given
+}
+
+function readConfigFile(
+  path: string,
+  readFile: (path: string) => string,
+): { given: GivenBySource; users: readonly UserConfig[] } {
+  const where = `in ${path}`
+  const content = parseYaml(path, readFile)
+  const known = new Map(
+    OPTION_ENTRIES.filter(([, spec]) => allowedFrom(spec, 'file')).map(([name, spec]) => [
+      optionKey(name),
+      { name, spec },
+    ]),
+  )
+  const given: GivenBySource = {}
+  for (const [key, value] of Object.entries(content)) {
+    if (key === 'users') continue
+    const option = known.get(key)
+    if (option === undefined)
+      throw new ConfigError(`unknown key ${key} ${where}${didYouMean(key, [...known.keys(), 'users'])}`)
+    const items: unknown[] = Array.isArray(value) && option.spec.repeat ? value : [value]
+    given[option.name] = { where, texts: items.map((item) => scalarText(item, `${key} ${where}`)) }
+  }
+  return { given, users: parseUsers(content['users'], path, readFile) }
+}
+
+function parseYaml(path: string, readFile: (path: string) => string): Record<string, unknown> {
+  let text: string
+  try {
+    text = readFile(path)
+  } catch (error) {
+    throw new ConfigError(`--config: cannot read ${path}: ${(error as Error).message}`, { cause: error })
+  }
+  const document = parseDocument(text, { prettyErrors: true })
+  const problem = document.errors[0] ?? document.warnings[0]
+  if (problem !== undefined)
+    throw new ConfigError(`--config: ${path} is not valid YAML: ${problem.message}`, { cause: problem })
+  // A few aliases are fine; the bound keeps a file from unfolding into gigabytes.
+  const value: unknown = document.toJS({ maxAliasCount: 100 })
+  if (value === null || value === undefined) return {}
+  if (typeof value !== 'object' || Array.isArray(value))
+    throw new ConfigError(`--config: ${path} is not a mapping of options`)
+  return value as Record<string, unknown>
+}
+
+function scalarText(value: unknown, where: string): string {
+  if (typeof value === 'string') return value
+  if (typeof value === 'number' && Number.isSafeInteger(value)) return String(value)
+  throw new ConfigError(`${where} is ${JSON.stringify(value)}, not a text or a whole number`)
+}
+
+function textsOf(spec: OptionSpec, text: string): string[] {
+  return spec.repeat ? text.split(',').map((part) => part.trim()) : [text]
+}
+
+/** The parsed values of the strongest source that gives any. */
+function pick(
+  name: OptionName,
+  ...sources: readonly [flags: GivenBySource, environment: GivenBySource, file: GivenBySource]
+): unknown[] {
+  const spec: OptionSpec | undefined = OPTION_ENTRIES.find(([one]) => one === name)?.[1]
+  if (spec === undefined) return []
+  const fallback = spec.default === undefined ? [] : [spec.default]
+  const given = sources.find((source) => source[name] !== undefined)?.[name] ?? { texts: fallback, where: 'by default' }
+  return given.texts.map((text) => {
+    try {
+      return PARSERS[spec.type](text)
+    } catch (error) {
+      if (!(error instanceof ValueError)) throw error
+      const shown = spec.type === 'secret' ? 'the value' : JSON.stringify(text)
+      throw new ConfigError(`${optionLabel(name, spec)}: ${shown} ${given.where} is not ${error.message}`, {
+        cause: error,
+      })
+    }
+  })
+}
+
+function optionLabel(name: OptionName, spec: OptionSpec): string {
+  return allowedFrom(spec, 'flag') ? optionFlag(name) : optionVariable(name)
+}
+
+function rootCredentials(accessKey: string | undefined, secretKey: Secret | undefined): RootCredentials | undefined {
+  if (accessKey === undefined && secretKey === undefined) return undefined
+  if (accessKey === undefined || secretKey === undefined) {
+    throw new ConfigError('TIDEGATE_ROOT_USER and TIDEGATE_ROOT_PASSWORD: give both or neither')
+  }
+  refuseKnownSecret(secretKey, 'TIDEGATE_ROOT_PASSWORD')
+  return { accessKey, secretKey }
+}
+
+function readTls(
+  certificatePath: string | undefined,
+  keyPath: string | undefined,
+  readFile: ParseInput['readFile'],
+): TlsFiles | undefined {
+  if (certificatePath === undefined && keyPath === undefined) return undefined
+  if (certificatePath === undefined || keyPath === undefined)
+    throw new ConfigError('--tls-cert and --tls-key: give both or neither')
+  const read = (flag: string, path: string): string => {
+    try {
+      return readFile(path)
+    } catch (error) {
+      throw new ConfigError(`${flag}: cannot read ${path}: ${(error as Error).message}`, { cause: error })
+    }
+  }
+  const certificate = read('--tls-cert', certificatePath)
+  const key = read('--tls-key', keyPath)
+  try {
+    createSecureContext({ cert: certificate, key })
+  } catch (error) {
+    throw new ConfigError(
+      `--tls-cert ${certificatePath} and --tls-key ${keyPath} cannot be used: ${(error as Error).message}`,
+      { cause: error },
+    )
+  }
+  return { certificate, key: new Secret(key) }
+}

@@ -1,0 +1,181 @@
+/**
+ * One parser for each type of option value. A parser gets the text that the user wrote and returns the value, or throws
+ * a `ValueError` that says what the text should have been; parse.ts adds which option it was and where it came from.
+ */
+import { isIP } from 'node:net'
+import { fileURLToPath } from 'node:url'
+import { LOG_LEVELS } from '../common/logging.ts'
+import { Secret } from '../common/secret.ts'
+
+export class ValueError extends Error {
+  constructor(expected: string) {
+    super(expected)
+    this.name = 'ValueError'
+  }
+}
+
+export interface Address {
+  /** Without brackets. */
+  readonly host: string
+  readonly port: number
+}
+
+/** Where sealed segments end up. */
+export interface RemoteLocation {
+  readonly kind: 'file'
+  /** Absolute. */
+  readonly directory: string
+}
+
+const ACCESS_LOG_LEVELS = ['debug', 'info', 'off'] as const
+/** `replicated` is told apart from a misspelling, because it is a level that needs more than one node. */
+const ACK_CHOICES = ['memory', 'journal', 'persisted'] as const
+
+export interface ValueByType {
+  readonly path: string
+  readonly address: Address
+  readonly hostname: string
+  readonly origin: string
+  readonly httpUrl: string
+  readonly network: string
+  readonly remote: RemoteLocation
+  readonly ack: (typeof ACK_CHOICES)[number]
+  readonly bytes: number
+  /** Milliseconds. */
+  readonly duration: number
+  readonly count: number
+  readonly region: string
+  readonly bucket: string
+  readonly logLevel: (typeof LOG_LEVELS)[number]
+  readonly accessLog: (typeof ACCESS_LOG_LEVELS)[number]
+  readonly accessKey: string
+  readonly secret: Secret
+}
+
+export type ValueType = keyof ValueByType
+
+export const PARSERS: { readonly [T in ValueType]: (text: string) => ValueByType[T] } = {
+  path: (text) => matching(text, /^[^\0]+$/, 'a path'),
+  address: parseAddress,
+  hostname: (text) =>
+    matching(text.toLowerCase(), /^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/, 'a domain name'),
+  origin: parseOrigin,
+  httpUrl: (text) => parseHttpUrl(text).href.replace(/\/$/, ''),
+  network: parseNetwork,
+  remote: parseRemote,
+  ack: parseAck,
+  bytes: parseBytes,
+  duration: parseDuration,
+  count: parseCount,
+  region: (text) => matching(text, /^[a-z0-9]+(-[a-z0-9]+)*$/, 'a region name such as us-east-1'),
+  bucket: (text) => matching(text, /^(?!minio$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, 'a bucket name'),
+  logLevel: (text) => choice(text, LOG_LEVELS),
+  accessLog: (text) => choice(text, ACCESS_LOG_LEVELS),
+  accessKey: (text) =>
+    matching(text, /^[A-Za-z0-9._@+=-]{3,128}$/, 'an access key (3 to 128 letters, digits or ._@+=-)'),
+  secret: (text) => new Secret(matching(text, /^[^\0\r\n]{8,256}$/, 'a secret of 8 to 256 characters')),
+}
+
+function matching(text: string, pattern: RegExp, expected: string): string {
+  if (!pattern.test(text)) throw new ValueError(expected)
+  return text
+}
+
+function choice<const T extends string>(text: string, choices: readonly T[]): T {
+  const found = choices.find((one) => one === text)
+  if (found === undefined) throw new ValueError(`one of ${choices.join(', ')}`)
+  return found
+}
+
+function parseAddress(text: string): Address {
+  const expected = 'HOST:PORT, such as 127.0.0.1:9000 or [::1]:9000'
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]/\s]+)):(\d{1,5})$/.exec(text)
+  if (match === null) throw new ValueError(expected)
+  const [, bracketed, plain, portText] = match
+  const host = bracketed ?? plain ?? ''
+  const port = Number(portText)
+  if (bracketed !== undefined && isIP(bracketed) !== 6) throw new ValueError(expected)
+  if (port > 65_535) throw new ValueError('HOST:PORT with a port up to 65535')
+  return { host, port }
+}
+
+function parseHttpUrl(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (url === undefined || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '') {
+    throw new ValueError('a URL that begins with http:// or https://, without a user name in it')
+  }
+  return url
+}
+
+function parseOrigin(text: string): string {
+  const url = parseHttpUrl(text)
+  if (url.pathname !== '/' || url.search !== '' || url.hash !== '')
+    throw new ValueError('a URL without a path, such as https://s3.example.com')
+  return url.origin
+}
+
+function parseNetwork(text: string): string {
+  const [address = '', bits] = text.split('/', 2)
+  const family = isIP(address)
+  const bitsMax = family === 6 ? 128 : 32
+  const bitsValid = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= bitsMax)
+  if (family === 0 || !bitsValid || text.split('/').length > 2)
+    throw new ValueError('an IP address, or a network such as 10.0.0.0/8')
+  return text
+}
+
+function parseRemote(text: string): RemoteLocation {
+  if (text.startsWith('s3://')) throw new ValueError('file:///DIR: this version has no s3:// remote store yet')
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (url?.protocol !== 'file:' || url.host !== '' || url.search !== '' || url.hash !== '')
+    throw new ValueError('file:///DIR')
+  return { kind: 'file', directory: fileURLToPath(url) }
+}
+
+function parseAck(text: string): ValueByType['ack'] {
+  if (text === 'replicated')
+    throw new ValueError(`one of ${ACK_CHOICES.join(', ')}: replicated needs more than one node`)
+  return choice(text, ACK_CHOICES)
+}
+
+const BYTES_BY_UNIT: Readonly<Record<string, number>> = {
+  '': 1,
+  b: 1,
+  kb: 1e3,
+  mb: 1e6,
+  gb: 1e9,
+  tb: 1e12,
+  kib: 2 ** 10,
+  mib: 2 ** 20,
+  gib: 2 ** 30,
+  tib: 2 ** 40,
+  // As container runtimes write them.
+  k: 2 ** 10,
+  m: 2 ** 20,
+  g: 2 ** 30,
+  t: 2 ** 40,
+}
+
+function parseBytes(text: string): number {
+  return Math.floor(amount(text, BYTES_BY_UNIT, 'a number of bytes, such as 512MiB or 4GB'))
+}
+
+const MS_BY_UNIT: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+
+function parseDuration(text: string): number {
+  return Math.round(amount(text, MS_BY_UNIT, 'a time with its unit, such as 500ms, 30s or 2m'))
+}
+
+function amount(text: string, factors: Readonly<Record<string, number>>, expected: string): number {
+  const match = /^(\d{1,15}(?:\.\d{1,6})?) ?([a-z]*)$/.exec(text.toLowerCase())
+  const unit = match?.[2] ?? ''
+  const factor = Object.hasOwn(factors, unit) ? factors[unit] : undefined
+  const value = Number(match?.[1]) * (factor ?? Number.NaN)
+  if (!Number.isSafeInteger(Math.floor(value))) throw new ValueError(expected)
+  return value
+}
+
+function parseCount(text: string): number {
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new ValueError('a whole number from 1')
+  return Number(text)
+}

@@ -1,0 +1,268 @@
+/**
+ * The engine: metadata, journal, memory and store put together, in one thread (docs/ARCHITECTURE.md, threads). Part of the
+ * composition root, beside main.ts; apart from it, so that the crash simulation and the benchmarks run the very same
+ * engine over other twins of its parts.
+ */
+import { crc32 } from 'node:zlib'
+import { MemoryLevel } from './cache-tier/memory-level.ts'
+import { Slab } from './cache-tier/slab.ts'
+import { assert } from './common/assert.ts'
+import { BackgroundRunner, type BackgroundJob, type BackgroundStatus } from './common/background.ts'
+import type { Clock } from './common/clock.ts'
+import type { SegmentId } from './common/ids.ts'
+import type { Limits } from './common/limits.ts'
+import type { AckLevel } from './common/model.ts'
+import { createNamespace, type Namespace } from './meta/namespace/namespace.ts'
+import type { EmbeddedStore } from './meta/stage/ports.ts'
+import { BlockSource } from './persist/block-source.ts'
+import { DiskSpace } from './persist/disk-space.ts'
+import { Flusher } from './persist/flusher.ts'
+import type { Hashing } from './persist/hashing/ports.ts'
+import type { DeviceMemory, JournalDevice } from './persist/journal/device.ts'
+import { Journal, type AppendedBody } from './persist/journal/journal.ts'
+import { sealScanned } from './persist/journal/scan.ts'
+import type { FileSystem, SegmentBody } from './persist/ports.ts'
+import { Reclaimer } from './persist/reclaimer.ts'
+import { recover, type RecoveryReport } from './persist/recovery.ts'
+import { LocalDiskStore } from './persist/remote/local-disk.ts'
+import { SegmentFiles, type SegmentPlaces } from './persist/segment-files.ts'
+import { createStore, type RunningStore } from './store/store.ts'
+
+export interface EngineParts {
+  readonly clock: Clock
+  readonly limits: Limits
+  readonly fileSystem: FileSystem
+  readonly places: SegmentPlaces
+  readonly slabBytes: number
+  readonly defaultAck: AckLevel
+  readonly diskReserveBytes: number | undefined
+  /** Twins: threads in production, inline in the simulation. */
+  readonly createDevice: (memory: DeviceMemory & { buffer: SharedArrayBuffer }) => JournalDevice
+  readonly createHashing: (slab: SharedArrayBuffer) => Hashing
+  /** `beforeCommit` is to be awaited before every metadata sync (C15). */
+  readonly createOrderedStore: (beforeCommit: () => Promise<void>) => EmbeddedStore
+  readonly fillRandom: (bytes: Uint8Array) => void
+  readonly random: () => number
+  readonly onEvent: (event: EngineEvent) => void
+  /** Scribble over slots that are given back; for tests. */
+  readonly poison?: boolean
+  /** The simulation drives the rounds itself. */
+  readonly backgroundJobs?: boolean
+}
+
+export type EngineEvent =
+  | { readonly kind: 'recovered'; readonly report: RecoveryReport }
+  | { readonly kind: 'segment-broken'; readonly segment: SegmentId; readonly cause: unknown }
+  | { readonly kind: 'persist-failed'; readonly segment: SegmentId; readonly action: string; readonly attempt: number; readonly cause: unknown }
+  | { readonly kind: 'bad-block'; readonly segment: SegmentId; readonly block: number }
+  | { readonly kind: 'job-failed'; readonly job: string; readonly cause: unknown }
+
+export interface Engine {
+  readonly store: RunningStore
+  readonly namespace: Namespace
+  readonly orderedStore: EmbeddedStore
+  readonly memory: MemoryLevel
+  readonly journal: Journal
+  readonly flusher: Flusher
+  readonly reclaimer: Reclaimer
+  readonly disk: DiskSpace
+  readonly hashing: Hashing
+  jobs(): readonly BackgroundStatus[]
+  /** Seals and persists what is there; the doors have drained. */
+  drain(): Promise<void>
+  stop(): Promise<void>
+}
+
+/** Share of the slots that bodies under way may hold together; the rest stays for readers and the journal. */
+const BODY_SLOTS_SHARE = 0.5
+const SLOTS_MIN = 32
+const COMPACT_BELOW_LIVE_SHARE = 0.5
+
+/** Recovers what is on disk and resolves with an engine that serves. */
+export async function startEngine(parts: EngineParts): Promise<Engine> {
+  const built = buildEngine(parts)
+  const { engine, files, localDisk } = built
+  await localDisk.start()
+  await engine.hashing.start()
+  await engine.orderedStore.start()
+  const recovered = await recover({
+    fileSystem: parts.fileSystem,
+    files,
+    index: engine.namespace,
+    pageBytes: parts.limits.pageBytes,
+  })
+  parts.onEvent({ kind: 'recovered', report: recovered.report })
+  for (const segment of recovered.toAdopt) engine.flusher.add(segment, 'adopt')
+  engine.reclaimer.emptied(recovered.empty)
+  await engine.disk.look()
+  if (parts.backgroundJobs !== false) for (const runner of built.runners) runner.start()
+  return engine
+}
+
+function buildEngine(parts: EngineParts): {
+  engine: Engine
+  files: SegmentFiles
+  localDisk: LocalDiskStore
+  runners: BackgroundRunner[]
+} {
+  const { clock, limits, fileSystem } = parts
+  const slab = new Slab({ bytes: parts.slabBytes, slotBytes: limits.blockBytes, poison: parts.poison ?? false })
+  assert(slab.slots >= SLOTS_MIN, `${slab.slots} slots of memory are at least ${SLOTS_MIN}`)
+  const memory = new MemoryLevel({ slab, limits, clock })
+  const slabView = (offset: number, length: number): Buffer => slab.view(offset, length)
+  const deviceMemory = {
+    buffer: slab.buffer,
+    slab: slabView,
+    blockBytes: limits.blockBytes,
+    pageBytes: limits.pageBytes,
+  }
+  const sharedDevice = parts.createDevice(deviceMemory)
+  const streamDevice = parts.createDevice(deviceMemory)
+  const hashing = parts.createHashing(slab.buffer)
+  const files = new SegmentFiles(fileSystem, parts.places)
+  const localDisk = new LocalDiskStore(fileSystem, files)
+  const disk = new DiskSpace({ fileSystem, path: parts.places.journal, clock, reserveBytes: parts.diskReserveBytes })
+  const orderedStore = parts.createOrderedStore(() => journal.barrier())
+  const namespace = createNamespace({ store: orderedStore, clock, limits, fillRandom: parts.fillRandom })
+  const flusher = new Flusher({
+    index: namespace,
+    clock,
+    random: parts.random,
+    adopt: (segment) => localDisk.adopt(segment),
+    mend: (segment) => mend(segment),
+    onFailure: (failure) => parts.onEvent({ kind: 'persist-failed', ...failure }),
+  })
+  const journal: Journal = new Journal({
+    files,
+    index: namespace,
+    memory,
+    sharedDevice,
+    streamDevice,
+    limits,
+    clock,
+    slabView,
+    fillRandom: parts.fillRandom,
+    onSealed: (segment) => flusher.add(segment, 'adopt'),
+    onBroken: (segment, cause) => {
+      parts.onEvent({ kind: 'segment-broken', segment, cause })
+      flusher.add(segment, 'mend')
+    },
+  })
+  const mend = async (segment: SegmentId): Promise<number> => {
+    const unsealed = journal.unsealed(segment)
+    await sharedDevice.submit([{ kind: 'close', segment }])
+    const target = { segment, path: files.journalPath(segment), directory: parts.places.journal }
+    const cut = unsealed ? { cutAt: unsealed.durableBytes } : {}
+    const { dataBytes } = await sealScanned(fileSystem, target, { pageBytes: limits.pageBytes, ...cut })
+    await (await namespace.segmentChanged(segment, 'sealed', dataBytes)).durable
+    journal.mended(segment)
+    return dataBytes
+  }
+  const source = new BlockSource({
+    fileSystem,
+    files,
+    journal: () => journal,
+    verifier: hashing,
+    limits,
+    slabView,
+    onBadBlock: (segment, block) => parts.onEvent({ kind: 'bad-block', segment, block }),
+  })
+  const fetch = (segment: SegmentId, block: number, slabOffset: number): Promise<number> =>
+    source.read(segment, block, slabOffset)
+  const store = createStore({
+    metadata: namespace,
+    journal,
+    hashing,
+    limits,
+    clock,
+    defaultAck: parts.defaultAck,
+    persisting: { persisted: (segment) => flusher.persisted(segment), accept: (bytes) => disk.accept(bytes) },
+    memory: {
+      acquire: (purpose) => memory.acquire(purpose),
+      release: (slabOffset) => memory.release(slabOffset),
+      publish: (segment, block, slabOffset, length) => memory.publish(segment, block, slabOffset, length),
+      settle: (segment, block) => memory.settle(segment, block),
+      lend: (segment, block, needed) => memory.lend(segment, block, needed, fetch),
+      prefetch: (segment, block) => memory.prefetch(segment, block, fetch),
+      giveBack: (lease) => memory.giveBack(lease),
+      view: slabView,
+      bodySlotsMax: Math.floor(slab.slots * BODY_SLOTS_SHARE),
+    },
+  })
+  const reclaimer = new Reclaimer({
+    index: namespace,
+    horizon: () => store.horizon(),
+    hasPending: (segment) => journal.hasPending(segment),
+    isUnsealed: (segment) => journal.isUnsealed(segment),
+    compactBelow: COMPACT_BELOW_LIVE_SHARE,
+    remove: async (segment) => {
+      await files.remove(segment)
+      memory.forget(segment)
+    },
+    bodies: (segment) => files.use(segment, ({ footer }) => Promise.resolve(footer.bodies)),
+    copyBody: (segment, body) => copyBody({ memory, journal, fetch, slabView, blockBytes: limits.blockBytes }, segment, body),
+  })
+  const jobs: BackgroundJob[] = [
+    { name: 'seal', pauseMs: 1000, round: async () => (journal.sealAged(), await Promise.resolve(false)) },
+    { name: 'reclaim', pauseMs: 200, round: () => reclaimer.step() },
+    { name: 'compact', pauseMs: 30_000, round: () => reclaimer.compactSome() },
+  ]
+  const onFailure = (job: string, cause: unknown): void => parts.onEvent({ kind: 'job-failed', job, cause })
+  const runners = jobs.map((job) => new BackgroundRunner(job, { clock, onFailure }))
+  const engine: Engine = {
+    store,
+    namespace,
+    orderedStore,
+    memory,
+    journal,
+    flusher,
+    reclaimer,
+    disk,
+    hashing,
+    jobs: () => runners.map((runner) => runner.status),
+    async drain() {
+      await store.stop()
+      await journal.drain()
+      await flusher.drain()
+      await orderedStore.flush()
+    },
+    async stop() {
+      await Promise.all(runners.map((runner) => runner.stop()))
+      await flusher.stop()
+      await orderedStore.drain()
+      await orderedStore.stop()
+      await sharedDevice.stop()
+      await streamDevice.stop()
+      await hashing.stop()
+      files.close()
+    },
+  }
+  return { engine, files, localDisk, runners }
+}
+
+/** Appends a copy of one body to the open segment, read through the cache and so checked (C14). */
+async function copyBody(
+  parts: {
+    memory: MemoryLevel
+    journal: Journal
+    fetch: (segment: SegmentId, block: number, slabOffset: number) => Promise<number>
+    slabView: (offset: number, length: number) => Uint8Array
+    blockBytes: number
+  },
+  segment: SegmentId,
+  body: SegmentBody,
+): Promise<AppendedBody> {
+  const bytes = Buffer.alloc(body.length)
+  for (let done = 0; done < body.length; ) {
+    const at = body.offset + done
+    const block = Math.floor(at / parts.blockBytes)
+    const within = at - block * parts.blockBytes
+    const length = Math.min(body.length - done, parts.blockBytes - within)
+    const lent = await parts.memory.lend(segment, block, within + length, parts.fetch)
+    bytes.set(parts.slabView(lent.slabOffset + within, length), done)
+    parts.memory.giveBack(lent.lease)
+    done += length
+  }
+  const { content, label, length } = body
+  return await parts.journal.append({ content, label, pieces: [bytes], length, bodyCrc: crc32(bytes) })
+}

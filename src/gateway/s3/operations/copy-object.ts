@@ -1,0 +1,102 @@
+import type { ObjectAttributes } from '../../../common/model.ts'
+import type { Call } from '../call.ts'
+import { checksumElement, parseAlgorithm } from '../checksums.ts'
+import { copySourceConditions, writeConditions } from '../conditions.ts'
+import { invalidArgument, S3Error } from '../errors.ts'
+import { hideMissingKey } from '../missing-key.ts'
+import { objectAttributes } from '../object-attributes.ts'
+import type { Operation } from '../operation.ts'
+import { parseTaggingHeader, type Tags } from '../tags.ts'
+import { isoDate } from '../times.ts'
+import { document, element } from '../xml/escape.ts'
+
+export const copyObject = {
+  name: 'CopyObject',
+  method: 'PUT',
+  level: 'object',
+  copy: true,
+  features: true,
+  /** A copy is a read of the source and a write of the target (lesson 5.2.16). */
+  access: (call) => {
+    authorizeSource(call)
+    call.authorize('s3:PutObject')
+    if (call.headers['x-amz-tagging'] !== undefined) call.authorize('s3:PutObjectTagging')
+  },
+  run: async (call) => {
+    const source = call.copySource
+    const attributes = replacedAttributes(call)
+    const tags = replacedTags(call)
+    checkChecksumAlgorithm(call)
+    const itself = source.bucket === call.bucket && source.key === call.key && source.versionId === undefined
+    if (itself && attributes === undefined && tags === undefined) {
+      throw new S3Error(
+        'InvalidRequest',
+        "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
+      )
+    }
+    try {
+      const result = await call.store.objects.copy({
+        source,
+        sourceConditions: copySourceConditions(call),
+        bucket: call.bucket,
+        key: call.key,
+        attributes,
+        tags,
+        owner: call.authenticated.principal.id,
+        conditions: writeConditions(call),
+        ack: call.ack,
+      })
+      const headers = call.replyHeaders()
+      if (result.versionId !== undefined) headers.push('x-amz-version-id', result.versionId)
+      if (result.sourceVersionId !== undefined) headers.push('x-amz-copy-source-version-id', result.sourceVersionId)
+      const content =
+        element('LastModified', isoDate(result.mtimeMs)) +
+        element('ETag', `"${result.etag}"`) +
+        element('ChecksumType', result.checksum?.type) +
+        checksumElement(result.checksum)
+      call.sendXml(document('CopyObjectResult', content), headers)
+    } catch (error) {
+      throw copyError(call, error)
+    }
+  },
+} as const satisfies Operation
+
+/** The right to read what is copied. @throws AccessDenied */
+export function authorizeSource(call: Call): void {
+  const { bucket, key, versionId } = call.copySource
+  const action = versionId === undefined ? 's3:GetObject' : 's3:GetObjectVersion'
+  call.authorize(action, { bucket, key }, { 's3:versionid': versionId })
+}
+
+/**
+ * A condition on the source that does not hold is 412 for a copy, `NotModified` too: there is nothing a 304 could stand
+ * for (S3 API, CopyObject).
+ */
+export function copyError(call: Call, error: unknown): unknown {
+  if (error instanceof Error && 'code' in error && error.code === 'NotModified')
+    return new S3Error('PreconditionFailed')
+  return hideMissingKey(call, error, call.copySource)
+}
+
+/** x-amz-metadata-directive. Storage class and redirect are never copied on AWS: a copy that names them replaces them. */
+function replacedAttributes(call: Call): ObjectAttributes | undefined {
+  const directive = call.header('x-amz-metadata-directive') ?? 'COPY'
+  if (directive === 'REPLACE') return objectAttributes(call)
+  if (directive !== 'COPY') throw invalidArgument('x-amz-metadata-directive', directive, 'Unknown metadata directive.')
+  return undefined
+}
+
+function replacedTags(call: Call): Tags | undefined {
+  const directive = call.header('x-amz-tagging-directive') ?? 'COPY'
+  if (directive === 'REPLACE') return parseTaggingHeader(call.header('x-amz-tagging'), call.door.limits.tagsMax)
+  if (directive !== 'COPY') throw invalidArgument('x-amz-tagging-directive', directive, 'Unknown tagging directive.')
+  return undefined
+}
+
+/**
+ * A copy moves no byte, so it keeps the checksum that its source has. Asking for another algorithm would need the bytes to be
+ * read; it is accepted only as far as it names a known one, and the answer says which checksum the copy has.
+ */
+function checkChecksumAlgorithm(call: Call): void {
+  parseAlgorithm(call.header('x-amz-checksum-algorithm'))
+}

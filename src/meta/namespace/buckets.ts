@@ -1,0 +1,92 @@
+/** Buckets: making, naming, emptying out. */
+import { TidegateError } from '../../common/errors.ts'
+import { utf8Bytes, type ByteString } from '../../common/ids.ts'
+import type { AckLevel, BucketRecord, Versioning } from '../../common/model.ts'
+import { leaseInodes, readBucket, type Commit, type NamespaceContext } from './context.ts'
+import {
+  BUCKETS,
+  BUCKET_COUNT_KEY,
+  bucketKey,
+  deletedBucketKey,
+  entriesPrefix,
+  inodeKey,
+  prefixEnd,
+  prefixRange,
+  versionsPrefix,
+} from './keys.ts'
+import { validateBucketName } from './names.ts'
+import { decodeBucket, encodeBucket, encodeInode } from './records-objects.ts'
+
+const BUCKETS_MAX = 10_000
+const NO_PAYLOAD = new Uint8Array(0)
+
+export async function createBucket(
+  context: NamespaceContext,
+  request: { name: string; owner: string; region: string; ack: AckLevel },
+): Promise<Commit<BucketRecord>> {
+  const { name, owner } = request
+  validateBucketName(name)
+  // A bucket's id is the id of its root: one sequence, never reused.
+  const { first: id } = await leaseInodes(context, 1)
+  return context.store.transact(async (tx) => {
+    const existing = await tx.get(bucketKey(name))
+    if (existing) {
+      const code = decodeBucket(existing).owner === owner ? 'BucketAlreadyOwnedByYou' : 'BucketAlreadyExists'
+      throw new TidegateError(code, `bucket ${JSON.stringify(name)} exists`, { details: { bucket: name } })
+    }
+    const [count = 0] = await tx.counters(BUCKET_COUNT_KEY, 1)
+    if (count >= BUCKETS_MAX) throw new TidegateError('TooManyBuckets', `there are ${count} buckets`)
+    const createdMs = context.clock.nowMs()
+    const bucket: BucketRecord = { ...request, id, root: id, createdMs, versioning: 'off' }
+    tx.put(bucketKey(name), encodeBucket(bucket))
+    tx.put(inodeKey(id), encodeInode({ kind: 'directory', parent: 0, name, createdMs }))
+    tx.add(BUCKET_COUNT_KEY, [1])
+    return bucket
+  })
+}
+
+/** Ascending by name, after `after`. */
+export function listBuckets(
+  context: NamespaceContext,
+  request: { prefix: string; after: string; limit: number },
+): Promise<BucketRecord[]> {
+  const prefix = utf8Bytes(request.prefix)
+  const after = utf8Bytes(request.after)
+  const { limit } = request
+  const start = (after >= prefix && after !== '' ? `${BUCKETS}${after}\0` : BUCKETS + prefix) as ByteString
+  const end = prefixEnd(BUCKETS + prefix)
+  if (start >= end || limit <= 0) return Promise.resolve([])
+  return context.store.read(async (view) => {
+    const rows = await view.scan({ start, end }, limit)
+    return rows.map((row) => decodeBucket(row.value))
+  })
+}
+
+/** @throws BucketNotEmpty while anything is listed in it, versions included. Uploads in progress are aborted by the reclaimer. */
+export async function deleteBucket(context: NamespaceContext, name: string): Promise<Commit<void>> {
+  return context.store.transact(async (tx) => {
+    const bucket = await readBucket(tx, name)
+    const [objects, versions] = await tx.scanMany(
+      [prefixRange(entriesPrefix(bucket.root)), prefixRange(versionsPrefix(bucket.root))],
+      1,
+    )
+    if (objects?.length || versions?.length) {
+      throw new TidegateError('BucketNotEmpty', `bucket ${JSON.stringify(name)} is not empty`, { details: { bucket: name } })
+    }
+    tx.delete(bucketKey(name))
+    tx.delete(inodeKey(bucket.root))
+    tx.put(deletedBucketKey(bucket.id), NO_PAYLOAD)
+    tx.add(BUCKET_COUNT_KEY, [-1])
+  })
+}
+
+export async function setVersioning(
+  context: NamespaceContext,
+  name: string,
+  versioning: Exclude<Versioning, 'off'>,
+): Promise<Commit<void>> {
+  return context.store.transact(async (tx) => {
+    const bucket = await readBucket(tx, name)
+    if (bucket.versioning !== versioning) tx.put(bucketKey(name), encodeBucket({ ...bucket, versioning }))
+  })
+}

@@ -1,0 +1,253 @@
+/**
+ * What an object's bytes are made of. A *leaf* content is one run in one segment, as the journal wrote it. A *composite* is a
+ * list of pieces, each a range of another content: a completed upload refers to its parts, a part that was copied from
+ * several runs refers to those. So it is at most two composites deep: what is copied is flattened to leaves.
+ */
+import { must } from '../../common/assert.ts'
+import { TidegateError } from '../../common/errors.ts'
+import type { ByteString, ContentId, SegmentId } from '../../common/ids.ts'
+import type { Extent, StoredRun, UploadPart } from '../../common/model.ts'
+import type { ReadView } from '../ports.ts'
+import type { Commit, NamespaceContext } from './context.ts'
+import { contentKey, droppedContentKey, piecesKey, piecesPrefix, prefixEnd, prefixRange, segmentLiveKey } from './keys.ts'
+import {
+  decodeContent,
+  decodeDropped,
+  decodePieceRow,
+  encodeContent,
+  encodeDropped,
+  lastPartOfRow,
+  type Content,
+  type LeafContent,
+  type Piece,
+  type PieceRow,
+} from './records-contents.ts'
+import { readContent } from './references.ts'
+
+const ROWS_PER_SCAN = 16
+
+/** `[from, to)` of a content, which begins at `base` of what is asked for. */
+interface Wanted {
+  readonly from: number
+  readonly to: number
+  readonly base: number
+}
+
+export function extents(
+  context: NamespaceContext,
+  content: ContentId,
+  offset: number,
+  length: number,
+): Promise<Extent[]> {
+  const wanted = { from: offset, to: offset + length, base: 0 }
+  const hot = context.cache.get(contentKey(content))
+  if (hot?.kind === 'leaf') return Promise.resolve(leafExtents(hot, wanted))
+  return context.store.read(async (view) => {
+    const fill = context.cache.beginFill()
+    const record = must(await knownContent(view, content), 'content')
+    if (record.kind === 'leaf') {
+      const row = await view.get(contentKey(content))
+      if (row) context.cache.put(contentKey(content), record, { recordBytes: row.length, fill })
+      return leafExtents(record, wanted)
+    }
+    const found: Extent[] = []
+    await collectExtents(view, { content, record, wanted }, found)
+    return found
+  })
+}
+
+async function knownContent(view: ReadView, content: ContentId): Promise<Content> {
+  const record = await readContent(view, content)
+  if (!record) throw new TidegateError('DataLost', `content ${content} is not recorded (any more)`)
+  return record
+}
+
+function leafExtents(leaf: LeafContent, wanted: Wanted): Extent[] {
+  const to = Math.min(wanted.to, leaf.length)
+  if (to <= wanted.from) return []
+  return [
+    {
+      offset: wanted.base + wanted.from,
+      length: to - wanted.from,
+      segment: leaf.segment,
+      segmentOffset: leaf.segmentOffset + wanted.from,
+    },
+  ]
+}
+
+async function collectExtents(
+  view: ReadView,
+  source: { content: ContentId; record: Content; wanted: Wanted },
+  found: Extent[],
+): Promise<void> {
+  const { record, wanted } = source
+  if (record.kind === 'leaf') {
+    found.push(...leafExtents(record, wanted))
+    return
+  }
+  for await (const row of pieceRows(view, source.content, wanted.from)) {
+    if (row.firstOffset >= wanted.to) return
+    const pieces = overlapping(row, wanted)
+    const records = await view.getMany(pieces.map(({ piece }) => contentKey(must(piece.content, 'content of a piece'))))
+    for (const [index, { piece, start }] of pieces.entries()) {
+      const content = must(piece.content, 'content of a piece')
+      const bytes = records[index]
+      const from = Math.max(wanted.from - start, 0)
+      const to = Math.min(wanted.to - start, piece.length)
+      await collectExtents(
+        view,
+        {
+          content,
+          record: bytes ? decodeContent(bytes) : await knownContent(view, content),
+          wanted: {
+            from: piece.contentOffset + from,
+            to: piece.contentOffset + to,
+            base: wanted.base + start - piece.contentOffset,
+          },
+        },
+        found,
+      )
+    }
+  }
+}
+
+function overlapping(row: PieceRow, wanted: Wanted): { piece: Piece; start: number }[] {
+  const pieces: { piece: Piece; start: number }[] = []
+  let start = row.firstOffset
+  for (const piece of row.pieces) {
+    if (piece.length > 0 && start < wanted.to && start + piece.length > wanted.from) pieces.push({ piece, start })
+    start += piece.length
+  }
+  return pieces
+}
+
+/** Rows of a composite from the one that holds `fromOffset` on. */
+export async function* pieceRows(view: ReadView, content: ContentId, fromOffset: number): AsyncGenerator<PieceRow> {
+  for await (const row of rawPieceRows(view, content, fromOffset)) yield decodePieceRow(row.value)
+}
+
+async function* rawPieceRows(
+  view: ReadView,
+  content: ContentId,
+  fromOffset: number,
+): AsyncGenerator<{ key: ByteString; value: Uint8Array }> {
+  const prefix = piecesPrefix(content)
+  const end = prefixEnd(prefix)
+  const before = { start: prefix as ByteString, end: piecesKey(content, fromOffset + 1, 0) }
+  const [first] = fromOffset === 0 ? [] : await view.scan(before, 1, true)
+  let start = first?.key ?? (prefix as ByteString)
+  for (;;) {
+    const rows = await view.scan({ start, end }, ROWS_PER_SCAN)
+    yield* rows
+    const last = rows.at(-1)
+    if (!last || rows.length < ROWS_PER_SCAN) return
+    start = `${last.key}\0` as ByteString
+  }
+}
+
+export function contentParts(
+  context: NamespaceContext,
+  content: ContentId,
+  after: number,
+  limit: number,
+): Promise<{ parts: UploadPart[]; truncated: boolean }> {
+  return context.store.read(async (view) => {
+    const parts: UploadPart[] = []
+    for await (const row of rawPieceRows(view, content, 0)) {
+      if (lastPartOfRow(row.value) <= after) continue
+      for (const { part, length } of decodePieceRow(row.value).pieces) {
+        if (!part || part.partNumber <= after) continue
+        if (parts.length >= limit) return { parts, truncated: true }
+        parts.push({ ...part, size: length })
+      }
+    }
+    return { parts, truncated: false }
+  })
+}
+
+export function partRange(
+  context: NamespaceContext,
+  content: ContentId,
+  partNumber: number,
+): Promise<{ offset: number; length: number } | undefined> {
+  return context.store.read(async (view) => {
+    for await (const row of rawPieceRows(view, content, 0)) {
+      if (lastPartOfRow(row.value) < partNumber) continue
+      const { firstOffset, pieces } = decodePieceRow(row.value)
+      let offset = firstOffset
+      for (const piece of pieces) {
+        if (piece.part?.partNumber === partNumber) return { offset, length: piece.length }
+        offset += piece.length
+      }
+      return undefined
+    }
+    return undefined
+  })
+}
+
+export function contentSegments(context: NamespaceContext, content: ContentId): Promise<SegmentId[]> {
+  return context.store.read(async (view) => {
+    const segments = new Set<SegmentId>()
+    const record = await readContent(view, content)
+    if (record) await collectSegments(view, content, record, segments)
+    return [...segments]
+  })
+}
+
+async function collectSegments(
+  view: ReadView,
+  content: ContentId,
+  record: Content,
+  segments: Set<SegmentId>,
+): Promise<void> {
+  if (record.kind === 'leaf') {
+    segments.add(record.segment)
+    return
+  }
+  for await (const { pieces } of pieceRows(view, content, 0)) {
+    const contents = [...new Set(pieces.flatMap((piece) => piece.content ?? []))]
+    const rows = await view.getMany(contents.map(contentKey))
+    for (const [index, row] of rows.entries()) {
+      if (row) await collectSegments(view, must(contents[index], 'content'), decodeContent(row), segments)
+    }
+  }
+}
+
+/** Dropped contents count until they are taken apart: a reader may hold them, and the drop may yet be undone (C12). */
+export function contentLiesAt(context: NamespaceContext, run: StoredRun): Promise<boolean> {
+  return context.store.read(async (view) => liesAt(await readContent(view, run.content), run))
+}
+
+function liesAt(record: Content | undefined, run: StoredRun): record is LeafContent {
+  return (
+    record?.kind === 'leaf' &&
+    record.segment === run.segment &&
+    record.segmentOffset === run.segmentOffset &&
+    record.length === run.length
+  )
+}
+
+/** Compaction has written the same bytes to `to`. */
+export async function contentMoved(
+  context: NamespaceContext,
+  from: StoredRun,
+  to: StoredRun,
+): Promise<Commit<boolean>> {
+  const key = contentKey(from.content)
+  const droppedKey = droppedContentKey(from.content)
+  return context.store.transact(async (tx) => {
+    const row = await tx.get(key)
+    const droppedRow = row ? undefined : await tx.get(droppedKey)
+    const dropped = droppedRow && decodeDropped(droppedRow)
+    const record = row ? decodeContent(row) : dropped?.content
+    if (!liesAt(record, from)) return false
+    const moved: LeafContent = { ...record, segment: to.segment, segmentOffset: to.segmentOffset }
+    if (dropped) tx.put(droppedKey, encodeDropped({ ...dropped, content: moved }))
+    else tx.put(key, encodeContent(moved))
+    tx.add(segmentLiveKey(from.segment), [-from.length])
+    tx.add(segmentLiveKey(to.segment), [to.length])
+    return true
+  })
+}
+
+

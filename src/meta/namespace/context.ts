@@ -1,0 +1,92 @@
+/** What every operation of the namespace works with, and the scratch state of one transaction. */
+import type { Clock } from '../../common/clock.ts'
+import { TidegateError } from '../../common/errors.ts'
+import type { ContentId, InodeId } from '../../common/ids.ts'
+import type { Limits } from '../../common/limits.ts'
+import type { BucketRecord } from '../../common/model.ts'
+import type { Committed, OrderedStore, ReadView, Transaction } from '../ports.ts'
+import type { DecodedCache } from './decoded-cache.ts'
+import type { IdSequence } from './id-sequence.ts'
+import { bucketKey, usageKey } from './keys.ts'
+import { canNameBucket } from './names.ts'
+import { decodeBucket } from './records-objects.ts'
+
+export interface NamespaceContext {
+  readonly store: OrderedStore
+  readonly clock: Clock
+  readonly limits: Limits
+  /** Names this process in usage rows and in composites under construction. */
+  readonly node: string
+  readonly inodes: IdSequence
+  readonly contents: IdSequence
+  readonly cache: DecodedCache
+  /** Composites that this process is building: the reclaimer leaves them alone. */
+  readonly building: Set<ContentId>
+  readonly fillRandom: (bytes: Uint8Array) => void
+}
+
+export type Commit<T> = Committed<T>
+
+/** One run of a transaction in one bucket. Made afresh for every run, so a retry starts from nothing. */
+export interface Step {
+  readonly context: NamespaceContext
+  readonly tx: Transaction
+  readonly bucket: BucketRecord
+  /** Inode ids taken before the transaction began; a retry uses the same ones. */
+  readonly ids: IdLease
+  readonly nowMs: number
+  objectsDelta: number
+  bytesDelta: number
+}
+
+/** A run of consecutive ids. */
+export interface IdLease {
+  next: number
+  readonly end: number
+}
+
+export async function leaseInodes(context: NamespaceContext, count: number): Promise<{ first: InodeId; count: number }> {
+  return { first: context.inodes.tryTake(count) ?? (await context.inodes.take(count)), count }
+}
+
+/** @throws NoSuchBucket */
+export async function beginStep(
+  context: NamespaceContext,
+  tx: Transaction,
+  bucketName: string,
+  ids: { first: InodeId; count: number } = { first: 0, count: 0 },
+): Promise<Step> {
+  return {
+    context,
+    tx,
+    bucket: await readBucket(tx, bucketName),
+    ids: { next: ids.first, end: ids.first + ids.count },
+    nowMs: context.clock.nowMs(),
+    objectsDelta: 0,
+    bytesDelta: 0,
+  }
+}
+
+/** Writes what the step summed up. Last call of every step that may have made or dropped a version. */
+export function endStep(step: Step): void {
+  if (step.objectsDelta === 0 && step.bytesDelta === 0) return
+  step.tx.add(usageKey(step.bucket.id, step.context.node), [step.objectsDelta, step.bytesDelta])
+}
+
+/** @throws NoSuchBucket */
+export async function readBucket(view: ReadView, name: string): Promise<BucketRecord> {
+  const row = canNameBucket(name) ? await view.get(bucketKey(name)) : undefined
+  if (!row) throw noSuchBucket(name)
+  return decodeBucket(row)
+}
+
+export function noSuchBucket(name: string): TidegateError {
+  return new TidegateError('NoSuchBucket', `no bucket ${JSON.stringify(name)}`, { details: { bucket: name } })
+}
+
+/** A result that needed no commit: what it says is already durable, or will be with what it was read from. */
+export function nothingWritten<T>(context: NamespaceContext, value: T): Commit<T> {
+  const durable = context.store.flush()
+  durable.catch(() => {}) // safe to ignore, as of any commit
+  return { value, revision: context.store.revision(), durable }
+}

@@ -1,0 +1,119 @@
+/**
+ * Decoded rows of buckets, entries and inodes, by their key, so that a look-up of a hot object touches neither the ordered
+ * store nor a codec. Bounded by bytes, second-chance eviction. Absent rows are not remembered.
+ *
+ * It is only as good as its news: the store says which keys a transaction wrote at the moment that commit becomes visible,
+ * and when commits were undone. A row is dropped when it is written, and everything is dropped on a rollback. So what is here is
+ * what a read that starts now would see. A row that a read brings is kept only if nothing wrote it since that read began
+ * (`beginFill`): the keys written lately are remembered with the number of the commit, and a fill from before that memory is refused.
+ *
+ * Without a store that tells its commits (a remote one) the cache stays empty. Transactions never look here: their reads must
+ * be seen by the store.
+ */
+import type { ByteString } from '../../common/ids.ts'
+import type { BucketRecord } from '../../common/model.ts'
+import type { OrderedStore } from '../ports.ts'
+import type { Content } from './records-contents.ts'
+import type { Entry, Inode } from './records-objects.ts'
+
+export interface CommitEvents {
+  onCommit(listener: (writtenKeys: readonly ByteString[]) => void): () => void
+  onRollback(listener: () => void): () => void
+}
+
+export type CachedRecord = BucketRecord | Entry | Inode | Content
+
+interface Slot {
+  readonly record: CachedRecord
+  readonly bytes: number
+  used: boolean
+}
+
+const SLOT_OVERHEAD_BYTES = 320
+const WRITTEN_KEYS_MAX = 16_384
+
+export class DecodedCache {
+  readonly #slots = new Map<ByteString, Slot>()
+  readonly #bytesMax: number
+  readonly #written = new Map<ByteString, number>()
+  readonly #enabled: boolean
+  #bytes = 0
+  #commits = 0
+  /** Fills that began before this commit are refused: what was written by then is forgotten. */
+  #oldestFill = 0
+
+  constructor(store: OrderedStore & Partial<CommitEvents>, bytesMax: number) {
+    this.#bytesMax = bytesMax
+    this.#enabled = bytesMax > 0 && store.onCommit !== undefined && store.onRollback !== undefined
+    if (!this.#enabled) return
+    store.onCommit?.((keys) => this.#onCommit(keys))
+    store.onRollback?.(() => this.#onRollback())
+  }
+
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  get(key: ByteString): CachedRecord | undefined {
+    const slot = this.#slots.get(key)
+    if (!slot) return undefined
+    slot.used = true
+    return slot.record
+  }
+
+  /** To be called first thing in the function passed to `store.read`: stands for what that read sees. */
+  beginFill(): number {
+    return this.#commits
+  }
+
+  put(key: ByteString, record: CachedRecord, options: { recordBytes: number; fill: number }): void {
+    if (!this.#enabled || options.fill < this.#oldestFill) return
+    const written = this.#written.get(key)
+    if (written !== undefined && written > options.fill) return
+    this.#drop(key)
+    const bytes = SLOT_OVERHEAD_BYTES + key.length + options.recordBytes * 2
+    if (bytes > this.#bytesMax / 8) return
+    this.#slots.set(key, { record, bytes, used: false })
+    this.#bytes += bytes
+    this.#evict()
+  }
+
+  #onCommit(keys: readonly ByteString[]): void {
+    this.#commits++
+    if (this.#written.size + keys.length > WRITTEN_KEYS_MAX) {
+      this.#written.clear()
+      this.#oldestFill = this.#commits
+    }
+    for (const key of keys) {
+      this.#written.set(key, this.#commits)
+      this.#drop(key)
+    }
+  }
+
+  #onRollback(): void {
+    this.#slots.clear()
+    this.#bytes = 0
+    this.#written.clear()
+    this.#oldestFill = ++this.#commits
+  }
+
+  #drop(key: ByteString): void {
+    const slot = this.#slots.get(key)
+    if (!slot) return
+    this.#slots.delete(key)
+    this.#bytes -= slot.bytes
+  }
+
+  #evict(): void {
+    for (const [key, slot] of this.#slots) {
+      if (this.#bytes <= this.#bytesMax) return
+      this.#slots.delete(key)
+      if (slot.used) {
+        slot.used = false
+        this.#slots.set(key, slot)
+      } else {
+        this.#bytes -= slot.bytes
+      }
+    }
+  }
+}

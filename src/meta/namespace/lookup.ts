@@ -1,0 +1,114 @@
+/** Finding one version of one object. A hot current version is answered from decoded rows, without a read of the store. */
+import { assert } from '../../common/assert.ts'
+import type { ByteString } from '../../common/ids.ts'
+import type { BucketRecord, ObjectVersion } from '../../common/model.ts'
+import type { ReadView } from '../ports.ts'
+import { noSuchBucket, readBucket, type NamespaceContext } from './context.ts'
+import { bucketKey, entryKey, inodeKey } from './keys.ts'
+import { canNameBucket, splitKey, validateKey } from './names.ts'
+import { markerNamed, noSuchKey, noSuchVersion, objectVersion } from './object-version.ts'
+import { decodeBucket, decodeEntry, decodeInode, type Entry, type Inode, type ObjectEntry } from './records-objects.ts'
+import { currentEntry, findPlace, keepsVersions, type Place } from './tree.ts'
+import { findVersion, newestInV, readObjectInode } from './versions.ts'
+
+export function lookup(
+  context: NamespaceContext,
+  bucketName: string,
+  key: string,
+  versionId?: string,
+): Promise<ObjectVersion> {
+  const hot = versionId === undefined ? lookupDecoded(context, bucketName, key) : undefined
+  if (hot) return Promise.resolve(hot)
+  return context.store.read(async (view) => {
+    const fill = context.cache.beginFill()
+    const keyBytes = validateKey(key, context.limits.keyBytesMax)
+    const bucket = await readBucket(view, bucketName)
+    const found = await resolveVersion(view, bucket, { key, keyBytes, versionId })
+    const inode = await readObjectInode(view, found.entry.inode)
+    if (found.isCurrent) await remember(context, view, { bucket, place: found.place, entry: found.entry, inode, fill })
+    return objectVersion(bucket, key, found.entry, inode)
+  })
+}
+
+export interface ResolvedVersion {
+  readonly place: Place
+  readonly entry: ObjectEntry
+  readonly isCurrent: boolean
+}
+
+/**
+ * The current version, or the one named.
+ * @throws NoSuchKey, NoSuchVersion, MethodNotAllowed, InvalidArgument as the port's `lookup`
+ */
+export async function resolveVersion(
+  view: ReadView,
+  bucket: BucketRecord,
+  address: { key: string; keyBytes: string; versionId?: string | undefined },
+): Promise<ResolvedVersion> {
+  const { key, versionId } = address
+  const place = await findPlace(view, bucket, address.keyBytes)
+  if (versionId !== undefined) {
+    const found = place && (await findVersion(view, place, versionId))
+    if (!place || !found) throw noSuchVersion(key, versionId)
+    if (found.entry.kind === 'marker') throw markerNamed(key, found.entry)
+    return { place, entry: found.entry, isCurrent: found.isCurrent }
+  }
+  const current = place && (await currentEntry(view, place))
+  if (place && current) return { place, entry: current, isCurrent: true }
+  const marker = place && keepsVersions(bucket) ? await newestInV(view, place) : undefined
+  throw noSuchKey(key, marker?.kind === 'marker' ? marker : undefined)
+}
+
+/** Undefined when any row on the way is not in the cache. */
+function lookupDecoded(context: NamespaceContext, bucketName: string, key: string): ObjectVersion | undefined {
+  const { cache } = context
+  const bucket = cache.get(bucketKey(bucketName)) as BucketRecord | undefined
+  if (!bucket || !key.isWellFormed()) return undefined
+  const keyBytes = validateKey(key, context.limits.keyBytesMax)
+  const path = splitKey(keyBytes)
+  let parent = bucket.root
+  for (const name of path.directories) {
+    const directory = cache.get(entryKey(parent, name)) as Entry | undefined
+    if (directory?.kind !== 'directory') return undefined
+    parent = directory.inode
+  }
+  const entry = cache.get(entryKey(parent, path.name)) as Entry | undefined
+  if (entry?.kind !== 'object') return undefined
+  const inode = cache.get(inodeKey(entry.inode)) as Inode | undefined
+  return inode?.kind === 'object' ? objectVersion(bucket, key, entry, inode) : undefined
+}
+
+async function remember(
+  context: NamespaceContext,
+  view: ReadView,
+  found: { bucket: BucketRecord; place: Place; entry: ObjectEntry; inode: Inode; fill: number },
+): Promise<void> {
+  const { place, entry } = found
+  const keys: ByteString[] = [
+    bucketKey(found.bucket.name),
+    ...place.directories.map((directory) => entryKey(directory.parent, directory.name)),
+    entryKey(place.parent, place.name),
+    inodeKey(entry.inode),
+  ]
+  const rows = await view.getMany(keys)
+  rows.forEach((row, index) => {
+    const key = keys[index]
+    assert(key !== undefined && row, 'what was read a moment ago is there at the same revision')
+    const record = index === 0 ? decodeBucket(row) : index === keys.length - 1 ? decodeInode(row) : decodeEntry(row)
+    context.cache.put(key, record, { recordBytes: row.length, fill: found.fill })
+  })
+}
+
+export function bucketRecord(context: NamespaceContext, name: string): Promise<BucketRecord> {
+  const key = bucketKey(name)
+  const hot = context.cache.get(key)
+  if (hot) return Promise.resolve(hot as BucketRecord)
+  return context.store.read(async (view) => {
+    const fill = context.cache.beginFill()
+    const row = canNameBucket(name) ? await view.get(key) : undefined
+    if (!row) throw noSuchBucket(name)
+    const bucket = decodeBucket(row)
+    context.cache.put(key, bucket, { recordBytes: row.length, fill })
+    return bucket
+  })
+}

@@ -1,0 +1,414 @@
+/**
+ * Records of buckets, entries and inodes, field by field in the order they lie (primitives: codec.ts).
+ *
+ * B  bucket     integer id, root, created ms; text name, owner, region; byte versioning; byte ack
+ *
+ * D, V entry    byte kind, then
+ *   1 object      byte flags (1 null version, 2 has checksum, 4 storage class is not STANDARD); integer inode, version, size,
+ *                 mtime ms; etag; text owner; [byte checksum: algorithm * 2 + type]; [text storage class]
+ *   2 directory   integer inode
+ *   3 marker      byte flags (1 null version); integer inode (an id only, it has no I row), version, mtime ms; text owner
+ *   4 pointer     integer version: which version of the name in V is the null version
+ *
+ * etag          byte form: 0 text follows; 1 the 16 bytes of 32 hex digits; 2 the same, then integer n for `<hex>-<n>`
+ *
+ * I  inode      byte kind, then
+ *   1 object      integer mask (bits below); integer parent; byteString name; integer size, mtime ms, revision; etag; text owner;
+ *                 byte ack; then what the mask announces, in the order of its bits; then the body: integer content id, or the
+ *                 inline bytes to the end of the record
+ *   2 directory   integer parent; byteString name (for a root: 0 and the bucket's name); integer created ms
+ *
+ * An entry repeats what a listing shows, so that a page needs no look-up per row; the inode record is complete in
+ * itself, so that what is known by inode (an expiry, an open handle) needs no entry. Tags and redirects lie in the inode only.
+ */
+import { must, unreachable } from '../../common/assert.ts'
+import type { ContentId, InodeId, Revision } from '../../common/ids.ts'
+import {
+  ACK_LEVELS,
+  CHECKSUM_ALGORITHMS,
+  type AckLevel,
+  type BucketRecord,
+  type ChecksumAlgorithm,
+  type ChecksumType,
+  type ContentHeaders,
+  type ObjectAttributes,
+  type ObjectBody,
+  type ObjectChecksum,
+  type Versioning,
+} from '../../common/model.ts'
+import { RecordReader, recordWriter, type RecordWriter } from './codec.ts'
+
+export interface ObjectEntry {
+  readonly kind: 'object'
+  readonly inode: InodeId
+  readonly version: number
+  /** The version that S3 calls `null`: made while versioning was off or suspended. */
+  readonly isNull: boolean
+  readonly size: number
+  readonly mtimeMs: number
+  readonly etag: string
+  readonly owner: string
+  readonly storageClass: string
+  readonly checksumAlgorithm: ChecksumAlgorithm | undefined
+  readonly checksumType: ChecksumType | undefined
+}
+
+export interface MarkerEntry {
+  readonly kind: 'marker'
+  readonly inode: InodeId
+  readonly version: number
+  readonly isNull: boolean
+  readonly mtimeMs: number
+  readonly owner: string
+}
+
+export interface DirectoryEntry {
+  readonly kind: 'directory'
+  readonly inode: InodeId
+}
+
+export interface PointerEntry {
+  readonly kind: 'pointer'
+  readonly version: number
+}
+
+export type VersionEntry = ObjectEntry | MarkerEntry
+export type Entry = VersionEntry | DirectoryEntry | PointerEntry
+
+export interface ObjectInode {
+  readonly kind: 'object'
+  readonly parent: InodeId
+  readonly name: string
+  readonly size: number
+  readonly mtimeMs: number
+  /**
+   * One more than the revision that its transaction read at. On a serial engine exactly the commit's own; on others never
+   * greater than it. Grows with every version of a key.
+   */
+  readonly revision: Revision
+  readonly etag: string
+  readonly owner: string
+  readonly ack: AckLevel
+  readonly attributes: ObjectAttributes
+  readonly checksum: ObjectChecksum | undefined
+  readonly partsCount: number | undefined
+  /** The upload that it was completed from, so that a repeated Complete is answered alike. */
+  readonly uploadId: string | undefined
+  readonly body: ObjectBody
+}
+
+export interface DirectoryInode {
+  readonly kind: 'directory'
+  readonly parent: InodeId
+  readonly name: string
+  readonly createdMs: number
+}
+
+export type Inode = ObjectInode | DirectoryInode
+
+const KIND = { object: 1, directory: 2, marker: 3, pointer: 4 } as const
+const FLAG_NULL = 1
+const FLAG_CHECKSUM = 2
+const FLAG_STORAGE_CLASS = 4
+const VERSIONINGS: readonly Versioning[] = ['off', 'enabled', 'suspended']
+const CHECKSUM_TYPES: readonly ChecksumType[] = ['FULL_OBJECT', 'COMPOSITE']
+const DEFAULT_STORAGE_CLASS = 'STANDARD'
+
+const MASK = {
+  inline: 1,
+  checksum: 2,
+  partsCount: 4,
+  uploadId: 8,
+  storageClass: 16,
+  websiteRedirect: 32,
+  userMetadata: 64,
+  tags: 128,
+} as const
+
+/** Bit 8 and on of the mask, in this order. */
+const HEADER_NAMES = [
+  'contentType',
+  'cacheControl',
+  'contentDisposition',
+  'contentEncoding',
+  'contentLanguage',
+  'expires',
+] as const satisfies readonly (keyof ContentHeaders)[]
+const FIRST_HEADER_BIT = 256
+
+export function encodeBucket(bucket: BucketRecord): Uint8Array {
+  const writer = recordWriter.begin()
+  writer.integer(bucket.id)
+  writer.integer(bucket.root)
+  writer.integer(bucket.createdMs)
+  writer.text(bucket.name)
+  writer.text(bucket.owner)
+  writer.text(bucket.region)
+  writer.byte(VERSIONINGS.indexOf(bucket.versioning))
+  writer.byte(ACK_LEVELS.indexOf(bucket.ack))
+  return writer.finish()
+}
+
+export function decodeBucket(record: Uint8Array): BucketRecord {
+  const reader = new RecordReader(record)
+  return {
+    id: reader.integer(),
+    root: reader.integer(),
+    createdMs: reader.integer(),
+    name: reader.text(),
+    owner: reader.text(),
+    region: reader.text(),
+    versioning: must(VERSIONINGS[reader.byte()], 'versioning'),
+    ack: must(ACK_LEVELS[reader.byte()], 'ack level'),
+  }
+}
+
+export function encodeEntry(entry: Entry): Uint8Array {
+  const writer = recordWriter.begin()
+  writer.byte(KIND[entry.kind])
+  switch (entry.kind) {
+    case 'object':
+      encodeObjectEntry(writer, entry)
+      break
+    case 'directory':
+      writer.integer(entry.inode)
+      break
+    case 'marker':
+      writer.byte(entry.isNull ? FLAG_NULL : 0)
+      writer.integer(entry.inode)
+      writer.integer(entry.version)
+      writer.integer(entry.mtimeMs)
+      writer.text(entry.owner)
+      break
+    case 'pointer':
+      writer.integer(entry.version)
+      break
+    default:
+      unreachable(entry, 'entry')
+  }
+  return writer.finish()
+}
+
+function encodeObjectEntry(writer: RecordWriter, entry: ObjectEntry): void {
+  const named = entry.storageClass !== DEFAULT_STORAGE_CLASS
+  writer.byte(
+    (entry.isNull ? FLAG_NULL : 0) | (entry.checksumAlgorithm ? FLAG_CHECKSUM : 0) | (named ? FLAG_STORAGE_CLASS : 0),
+  )
+  writer.integer(entry.inode)
+  writer.integer(entry.version)
+  writer.integer(entry.size)
+  writer.integer(entry.mtimeMs)
+  writeEtag(writer, entry.etag)
+  writer.text(entry.owner)
+  if (entry.checksumAlgorithm) writer.byte(checksumByte(entry.checksumAlgorithm, entry.checksumType))
+  if (named) writer.text(entry.storageClass)
+}
+
+export function decodeEntry(record: Uint8Array): Entry {
+  const reader = new RecordReader(record)
+  const kind = reader.byte()
+  switch (kind) {
+    case KIND.object:
+      return decodeObjectEntry(reader)
+    case KIND.directory:
+      return { kind: 'directory', inode: reader.integer() }
+    case KIND.marker:
+      return {
+        kind: 'marker',
+        isNull: (reader.byte() & FLAG_NULL) !== 0,
+        inode: reader.integer(),
+        version: reader.integer(),
+        mtimeMs: reader.integer(),
+        owner: reader.text(),
+      }
+    default:
+      must(kind === KIND.pointer ? kind : undefined, 'kind of entry')
+      return { kind: 'pointer', version: reader.integer() }
+  }
+}
+
+function decodeObjectEntry(reader: RecordReader): ObjectEntry {
+  const flags = reader.byte()
+  const inode = reader.integer()
+  const version = reader.integer()
+  const size = reader.integer()
+  const mtimeMs = reader.integer()
+  const etag = readEtag(reader)
+  const owner = reader.text()
+  const checksum = flags & FLAG_CHECKSUM ? reader.byte() : undefined
+  return {
+    kind: 'object',
+    inode,
+    version,
+    isNull: (flags & FLAG_NULL) !== 0,
+    size,
+    mtimeMs,
+    etag,
+    owner,
+    storageClass: flags & FLAG_STORAGE_CLASS ? reader.text() : DEFAULT_STORAGE_CLASS,
+    checksumAlgorithm: checksum === undefined ? undefined : CHECKSUM_ALGORITHMS[checksum >> 1],
+    checksumType: checksum === undefined ? undefined : CHECKSUM_TYPES[checksum & 1],
+  }
+}
+
+export function encodeInode(inode: Inode): Uint8Array {
+  const writer = recordWriter.begin()
+  writer.byte(KIND[inode.kind])
+  if (inode.kind === 'directory') {
+    writer.integer(inode.parent)
+    writer.byteString(inode.name)
+    writer.integer(inode.createdMs)
+    return writer.finish()
+  }
+  writer.integer((inode.body.kind === 'inline' ? MASK.inline : 0) | inodeMask(inode))
+  writer.integer(inode.parent)
+  writer.byteString(inode.name)
+  writer.integer(inode.size)
+  writer.integer(inode.mtimeMs)
+  writer.integer(inode.revision)
+  writeEtag(writer, inode.etag)
+  writer.text(inode.owner)
+  writer.byte(ACK_LEVELS.indexOf(inode.ack))
+  if (inode.checksum) writeChecksum(writer, inode.checksum)
+  if (inode.partsCount !== undefined) writer.integer(inode.partsCount)
+  if (inode.uploadId !== undefined) writer.hex(inode.uploadId)
+  writeAttributes(writer, inode.attributes)
+  if (inode.body.kind === 'inline') writer.rest(inode.body.bytes)
+  else writer.integer(inode.body.content)
+  return writer.finish()
+}
+
+function inodeMask(inode: ObjectInode): number {
+  return (
+    (inode.checksum ? MASK.checksum : 0) |
+    (inode.partsCount === undefined ? 0 : MASK.partsCount) |
+    (inode.uploadId === undefined ? 0 : MASK.uploadId) |
+    attributesMask(inode.attributes)
+  )
+}
+
+export function decodeInode(record: Uint8Array): Inode {
+  const reader = new RecordReader(record)
+  const kind = reader.byte()
+  if (kind === KIND.directory) {
+    return { kind: 'directory', parent: reader.integer(), name: reader.byteString(), createdMs: reader.integer() }
+  }
+  must(kind === KIND.object ? kind : undefined, 'kind of inode')
+  const mask = reader.integer()
+  const parent = reader.integer()
+  const name = reader.byteString()
+  const size = reader.integer()
+  const mtimeMs = reader.integer()
+  const revision = reader.integer()
+  const etag = readEtag(reader)
+  const owner = reader.text()
+  const ack = must(ACK_LEVELS[reader.byte()], 'ack level')
+  const checksum = mask & MASK.checksum ? readChecksum(reader) : undefined
+  const partsCount = mask & MASK.partsCount ? reader.integer() : undefined
+  const uploadId = mask & MASK.uploadId ? reader.hex(16) : undefined
+  const attributes = readAttributes(reader, mask)
+  const body: ObjectBody =
+    mask & MASK.inline ? { kind: 'inline', bytes: reader.rest() } : { kind: 'content', content: reader.integer() as ContentId }
+  return {
+    kind: 'object', parent, name, size, mtimeMs, revision, etag, owner, ack, attributes, checksum, partsCount, uploadId, body,
+  }
+}
+
+/** The bits of `MASK` and the header bits that these attributes need. */
+export function attributesMask(attributes: ObjectAttributes): number {
+  let mask = 0
+  if (attributes.storageClass !== DEFAULT_STORAGE_CLASS) mask |= MASK.storageClass
+  if (attributes.websiteRedirect !== undefined) mask |= MASK.websiteRedirect
+  if (hasFields(attributes.userMetadata)) mask |= MASK.userMetadata
+  if (hasFields(attributes.tags)) mask |= MASK.tags
+  HEADER_NAMES.forEach((name, index) => {
+    if (attributes.headers[name] !== undefined) mask |= FIRST_HEADER_BIT << index
+  })
+  return mask
+}
+
+export function writeAttributes(writer: RecordWriter, attributes: ObjectAttributes): void {
+  if (attributes.storageClass !== DEFAULT_STORAGE_CLASS) writer.text(attributes.storageClass)
+  if (attributes.websiteRedirect !== undefined) writer.text(attributes.websiteRedirect)
+  if (hasFields(attributes.userMetadata)) writeFields(writer, attributes.userMetadata)
+  if (hasFields(attributes.tags)) writeFields(writer, attributes.tags)
+  for (const name of HEADER_NAMES) {
+    const value = attributes.headers[name]
+    if (value !== undefined) writer.text(value)
+  }
+}
+
+export function readAttributes(reader: RecordReader, mask: number): ObjectAttributes {
+  const storageClass = mask & MASK.storageClass ? reader.text() : DEFAULT_STORAGE_CLASS
+  const websiteRedirect = mask & MASK.websiteRedirect ? reader.text() : undefined
+  const userMetadata = mask & MASK.userMetadata ? readFields(reader) : {}
+  const tags = mask & MASK.tags ? readFields(reader) : {}
+  const headers: { -readonly [Name in keyof ContentHeaders]: ContentHeaders[Name] } = {}
+  HEADER_NAMES.forEach((name, index) => {
+    if (mask & (FIRST_HEADER_BIT << index)) headers[name] = reader.text()
+  })
+  return { headers, userMetadata, tags, storageClass, ...(websiteRedirect === undefined ? {} : { websiteRedirect }) }
+}
+
+function hasFields(fields: Readonly<Record<string, string>>): boolean {
+  for (const name in fields) if (Object.hasOwn(fields, name)) return true
+  return false
+}
+
+function writeFields(writer: RecordWriter, fields: Readonly<Record<string, string>>): void {
+  const pairs = Object.entries(fields)
+  writer.integer(pairs.length)
+  for (const [name, value] of pairs) {
+    writer.text(name)
+    writer.text(value)
+  }
+}
+
+function readFields(reader: RecordReader): Record<string, string> {
+  const pairs: [string, string][] = []
+  for (let left = reader.integer(); left > 0; left--) pairs.push([reader.text(), reader.text()])
+  // fromEntries defines own properties, so a name such as __proto__ is one field among others.
+  return Object.fromEntries(pairs)
+}
+
+const ETAG_FORM = { text: 0, hex: 1, hexWithCount: 2 } as const
+const HEX_ETAG = /^([0-9a-f]{32})(?:-([1-9][0-9]{0,8}))?$/
+
+export function writeEtag(writer: RecordWriter, etag: string): void {
+  const match = HEX_ETAG.exec(etag)
+  if (!match) {
+    writer.byte(ETAG_FORM.text)
+    writer.text(etag)
+    return
+  }
+  writer.byte(match[2] === undefined ? ETAG_FORM.hex : ETAG_FORM.hexWithCount)
+  writer.hex(must(match[1], 'digest of etag'))
+  if (match[2] !== undefined) writer.integer(Number(match[2]))
+}
+
+export function readEtag(reader: RecordReader): string {
+  const form = reader.byte()
+  if (form === ETAG_FORM.text) return reader.text()
+  const digest = reader.hex(16)
+  return form === ETAG_FORM.hex ? digest : `${digest}-${reader.integer()}`
+}
+
+export function checksumByte(algorithm: ChecksumAlgorithm, type: ChecksumType | undefined): number {
+  return CHECKSUM_ALGORITHMS.indexOf(algorithm) * 2 + CHECKSUM_TYPES.indexOf(type ?? 'FULL_OBJECT')
+}
+
+export function checksumOfByte(byte: number): { algorithm: ChecksumAlgorithm; type: ChecksumType } {
+  return {
+    algorithm: must(CHECKSUM_ALGORITHMS[byte >> 1], 'checksum algorithm'),
+    type: must(CHECKSUM_TYPES[byte & 1], 'checksum type'),
+  }
+}
+
+export function writeChecksum(writer: RecordWriter, checksum: ObjectChecksum): void {
+  writer.byte(checksumByte(checksum.algorithm, checksum.type))
+  writer.text(checksum.value)
+}
+
+export function readChecksum(reader: RecordReader): ObjectChecksum {
+  return { ...checksumOfByte(reader.byte()), value: reader.text() }
+}

@@ -1,0 +1,110 @@
+/**
+ * Deleting, by S3's rules. Without a version id: removal where the bucket was never versioned, else a delete marker on top (in a
+ * suspended bucket it is the null version and takes the old one's place). With a version id: that version or marker
+ * goes for good, and the newest that is left becomes current.
+ */
+import type { Conditions } from '../../common/model.ts'
+import { checkConditions, hasConditions } from './conditions.ts'
+import { beginStep, endStep, leaseInodes, type Commit, type NamespaceContext, type Step } from './context.ts'
+import { entryKey } from './keys.ts'
+import { validateKey } from './names.ts'
+import { inodesForKey } from './publish.ts'
+import type { MarkerEntry } from './records-objects.ts'
+import { currentEntry, findPlace, keepsVersions, makePlace, revive, settle, type Place } from './tree.ts'
+import { NULL_VERSION_ID, formatVersionId, parseVersionId } from './version-ids.ts'
+import { discardInode, findVersion, makeWay, newestInV, promote, putVersion, removeFromV } from './versions.ts'
+
+export interface RemoveRequest {
+  readonly bucket: string
+  readonly key: string
+  readonly versionId?: string | undefined
+  readonly conditions: Conditions
+  readonly owner: string
+}
+
+export interface RemoveResult {
+  readonly versionId: string | undefined
+  readonly deleteMarker: boolean
+  readonly existed: boolean
+}
+
+export async function remove(context: NamespaceContext, request: RemoveRequest): Promise<Commit<RemoveResult>> {
+  const keyBytes = validateKey(request.key, context.limits.keyBytesMax)
+  const { versionId } = request
+  if (versionId !== undefined) parseVersionId(versionId)
+  const ids = await leaseInodes(context, inodesForKey(keyBytes))
+  return context.store.transact(async (tx) => {
+    const step = await beginStep(context, tx, request.bucket, ids)
+    const result = await removeIn(step, { ...request, keyBytes })
+    endStep(step)
+    return result
+  })
+}
+
+async function removeIn(step: Step, request: RemoveRequest & { keyBytes: string }): Promise<RemoveResult> {
+  const { versionId } = request
+  if (!keepsVersions(step.bucket)) {
+    const addressed = versionId === undefined || versionId === NULL_VERSION_ID
+    const existed = addressed && (await removeCurrent(step, request))
+    return { versionId, deleteMarker: false, existed }
+  }
+  return versionId === undefined ? addMarker(step, request) : removeVersion(step, { ...request, versionId })
+}
+
+/** In a bucket that was never versioned. */
+async function removeCurrent(step: Step, request: RemoveRequest & { keyBytes: string }): Promise<boolean> {
+  const place = await findPlace(step.tx, step.bucket, request.keyBytes)
+  const current = place && (await currentEntry(step.tx, place))
+  checkConditions('delete', request.conditions, current)
+  if (!place || !current) return false
+  step.tx.delete(entryKey(place.parent, place.name))
+  await discardInode(step, current)
+  await settle(step, place)
+  return true
+}
+
+async function addMarker(step: Step, request: RemoveRequest & { keyBytes: string }): Promise<RemoveResult> {
+  const place = await makePlace(step, request.keyBytes, 'hidden')
+  const current = await currentEntry(step.tx, place)
+  checkConditions('delete', request.conditions, current)
+  if (!current && hasConditions(request.conditions)) {
+    // Nothing to delete, and the caller cared: no marker, and no directory for one.
+    await settle(step, place)
+    return { versionId: undefined, deleteMarker: false, existed: false }
+  }
+  const { version, isNull } = await makeWay(step, place, current)
+  const inode = step.ids.next++
+  const marker: MarkerEntry = { kind: 'marker', inode, version, isNull, mtimeMs: step.nowMs, owner: request.owner }
+  if (current) step.tx.delete(entryKey(place.parent, place.name))
+  putVersion(step, place, marker)
+  if (current) await settle(step, place)
+  return { versionId: formatVersionId(marker), deleteMarker: true, existed: current !== undefined }
+}
+
+async function removeVersion(
+  step: Step,
+  request: RemoveRequest & { keyBytes: string; versionId: string },
+): Promise<RemoveResult> {
+  const { versionId } = request
+  const place = await findPlace(step.tx, step.bucket, request.keyBytes)
+  const found = place && (await findVersion(step.tx, place, versionId))
+  checkConditions('delete', request.conditions, found?.entry.kind === 'object' ? found.entry : undefined)
+  if (!place || !found) return { versionId, deleteMarker: false, existed: false }
+  if (found.isCurrent && found.entry.kind === 'object') {
+    step.tx.delete(entryKey(place.parent, place.name))
+    await discardInode(step, found.entry)
+    await afterNewestWent(step, place)
+  } else {
+    const wasNewest = (await newestInV(step.tx, place))?.version === found.entry.version
+    const covered = wasNewest && (await currentEntry(step.tx, place)) !== undefined
+    await removeFromV(step, place, found.entry)
+    if (wasNewest && !covered) await afterNewestWent(step, place)
+    else await settle(step, place)
+  }
+  return { versionId, deleteMarker: found.entry.kind === 'marker', existed: true }
+}
+
+async function afterNewestWent(step: Step, place: Place): Promise<void> {
+  const promoted = await promote(step, place)
+  await settle(step, promoted ? revive(step, place) : place)
+}

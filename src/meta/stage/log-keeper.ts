@@ -1,0 +1,133 @@
+/**
+ * Keeps the change log: what a group adds to it, what is trimmed along with the group, and what watchers read from it.
+ * Its state moves on only when the group that carries it is durable.
+ */
+import { TidegateError } from '../../common/errors.ts'
+import type { ByteString, Revision } from '../../common/ids.ts'
+import type { Change } from '../ports.ts'
+import {
+  decodeLog,
+  encodeLog,
+  encodeState,
+  logKey,
+  logRange,
+  parseLogKey,
+  STATE_KEY,
+  type LoggedCommit,
+  type StageState,
+} from './change-log.ts'
+import type { StageSettings } from './options.ts'
+import type { Backend, RowChanges } from './ports.ts'
+
+/** Rows of the log that one group deletes at most. */
+const TRIMMED_ROWS_MAX = 64
+
+export class LogKeeper {
+  readonly #backend: Backend
+  readonly #settings: StageSettings
+  /** Of what is durable. */
+  #state: StageState = { revision: 0, trimmedThrough: 0, loggedRevisions: 0 }
+  #wakers = new Set<() => void>()
+  #stopped = false
+
+  constructor(backend: Backend, settings: StageSettings) {
+    this.#backend = backend
+    this.#settings = settings
+  }
+
+  get durableRevision(): Revision {
+    return this.#state.revision
+  }
+
+  opened(state: StageState): void {
+    this.#state = state
+  }
+
+  /** The part of a commit that watchers may be told of; undefined when there is none. */
+  watched(changes: RowChanges, counterKeys: ReadonlySet<ByteString>): RowChanges | undefined {
+    const { changeLogRevisionsMax, watchedPrefixes } = this.#settings
+    if (changeLogRevisionsMax === 0) return undefined
+    if (counterKeys.size === 0 && watchedPrefixes.some((prefix) => prefix === '')) return changes
+    const watched = new Map<ByteString, Uint8Array | null>()
+    for (const [key, value] of changes) {
+      if (counterKeys.has(key)) continue
+      if (watchedPrefixes.some((prefix) => key.startsWith(prefix))) watched.set(key, value)
+    }
+    return watched.size === 0 ? undefined : watched
+  }
+
+  /** The rows to write along with a group that ends with `revision`, and the state once they are durable. */
+  prepare(revision: Revision, commits: readonly LoggedCommit[]): { rows: RowChanges; state: StageState } {
+    const rows = new Map<ByteString, Uint8Array | null>()
+    let { trimmedThrough, loggedRevisions } = this.#state
+    const last = commits.at(-1)
+    if (last !== undefined) {
+      rows.set(logKey(last.revision, commits.length), encodeLog(commits, this.#settings.loggedValueBytesMax))
+      loggedRevisions += commits.length
+    }
+    if (loggedRevisions > this.#settings.changeLogRevisionsMax) {
+      const oldest = this.#backend.keys(logRange(trimmedThrough + 1, this.#state.revision), TRIMMED_ROWS_MAX)
+      for (const key of oldest) {
+        const { lastRevision, revisions } = parseLogKey(key)
+        if (loggedRevisions - revisions < this.#settings.changeLogRevisionsMax) break
+        rows.set(key, null)
+        loggedRevisions -= revisions
+        trimmedThrough = lastRevision
+      }
+    }
+    const state = { revision, trimmedThrough, loggedRevisions }
+    rows.set(STATE_KEY, encodeState(state))
+    return { rows, state }
+  }
+
+  committed(state: StageState): void {
+    this.#state = state
+    this.#wake()
+  }
+
+  stop(): void {
+    this.#stopped = true
+    this.#wake()
+  }
+
+  /** A watcher reads one row of the log at a time, so a slow one holds back nobody and no memory grows for it. */
+  async *watch(prefix: ByteString, fromRevision: Revision, signal: AbortSignal): AsyncGenerator<Change, void, void> {
+    if (this.#settings.changeLogRevisionsMax === 0) throw new TidegateError('NotImplemented', 'no change log is kept')
+    let next = Math.max(fromRevision, 1)
+    while (!signal.aborted) {
+      if (this.#stopped) throw new TidegateError('Unavailable', 'the metadata store has stopped')
+      const { trimmedThrough, revision } = this.#state
+      if (next <= trimmedThrough) {
+        throw new TidegateError('RevisionGone', `changes of revision ${next}: kept only after ${trimmedThrough}`)
+      }
+      const [row] = next > revision ? [] : this.#backend.scan(logRange(next, revision), 1, false)
+      if (row === undefined) {
+        next = Math.max(next, revision + 1)
+        await this.#changed(signal)
+        continue
+      }
+      for (const change of decodeLog(row.value, prefix, next)) {
+        yield change
+        if (signal.aborted) return
+      }
+      next = parseLogKey(row.key).lastRevision + 1
+    }
+  }
+
+  /** Resolves when the log may have grown, the signal aborts or the store stops. */
+  #changed(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = (): void => {
+        this.#wakers.delete(wake)
+        signal.removeEventListener('abort', wake)
+        resolve()
+      }
+      this.#wakers.add(wake)
+      signal.addEventListener('abort', wake, { once: true })
+    })
+  }
+
+  #wake(): void {
+    for (const wake of this.#wakers) wake()
+  }
+}

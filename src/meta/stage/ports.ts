@@ -1,0 +1,45 @@
+/**
+ * The seam between the serial stage (src/meta/serial-stage.ts) and the engine under it that keeps the rows: LMDB or
+ * memory. The engine knows nothing of transactions: it answers reads of what is committed, and takes one batch at a time.
+ */
+import type { ByteString } from '../../common/ids.ts'
+import type { KeyRange, OrderedStore, Row } from '../ports.ts'
+
+/** Rows to write; null deletes the row (which need not exist). */
+export type RowChanges = ReadonlyMap<ByteString, Uint8Array | null>
+
+/** What the stage reads of the committed rows. Synchronous: a read that needs the disk blocks. */
+export interface RowReader {
+  /** The value is the caller's to keep; nobody changes it. */
+  get(key: ByteString): Uint8Array | undefined
+  /** At most `limit` rows, ascending, or descending from the end when `reverse`. */
+  scan(range: KeyRange, limit: number, reverse: boolean): Row[]
+}
+
+export interface Backend extends RowReader {
+  readonly keyBytesMax: number
+  open(): Promise<void>
+  /** The first `limit` keys of the range, without touching their values. */
+  keys(range: KeyRange, limit: number): ByteString[]
+  /**
+   * Writes all the changes or none; where two parts name a key the later one counts. The stage begins a commit only when
+   * the one before has settled. When this resolves the batch survives power loss, and reads that start then see it (they
+   * may see it earlier, but only whole). When it rejects no read sees any of it, now or after reopening, and the engine
+   * goes on serving: a full disk is a `StorageFull`, anything else counts as `Unavailable`.
+   */
+  commit(parts: readonly RowChanges[]): Promise<void>
+  close(): Promise<void>
+}
+
+/** What an engine in this process offers beyond the port, so that decoded caches above it can be kept in step. */
+export interface EmbeddedStore extends OrderedStore {
+  /**
+   * Calls `listener` with the keys that a transaction wrote, at the moment it becomes visible: before any later
+   * transaction or read runs. Returns what takes the listener away again.
+   */
+  onCommit(listener: CommitListener): () => void
+  /** Calls `listener` when commits that were visible have been undone, before any later transaction or read runs. */
+  onRollback(listener: () => void): () => void
+}
+
+export type CommitListener = (writtenKeys: readonly ByteString[]) => void

@@ -1,0 +1,116 @@
+/** What the function passed to `read` or `transact` reads and writes through, for one run of it. */
+import { assert } from '../../common/assert.ts'
+import { TidegateError } from '../../common/errors.ts'
+import type { ByteString, Revision } from '../../common/ids.ts'
+import type { KeyRange, OrderedStoreLimits, Row, Transaction } from '../ports.ts'
+import { isStageKey } from './change-log.ts'
+import { addCounters, decodeCounters } from './counters.ts'
+import { RowLayer } from './row-layer.ts'
+import type { VisibleRows } from './visible-rows.ts'
+
+export class StageView implements Transaction {
+  readonly revision: Revision
+  readonly #visible: VisibleRows
+  readonly #limits: OrderedStoreLimits
+  /** Undefined for a read. */
+  readonly #written: RowLayer | undefined
+  readonly #counterKeys = new Set<ByteString>()
+  #refusal: TidegateError | undefined
+  #live = true
+
+  constructor(visible: VisibleRows, revision: Revision, options: { limits: OrderedStoreLimits; writable: boolean }) {
+    this.revision = revision
+    this.#visible = visible
+    this.#limits = options.limits
+    this.#written = options.writable ? new RowLayer() : undefined
+  }
+
+  /** What was written so far. */
+  get written(): RowLayer | undefined {
+    return this.#written
+  }
+
+  /** Keys written by `add`, which no watcher is told of. */
+  get counterKeys(): ReadonlySet<ByteString> {
+    return this.#counterKeys
+  }
+
+  /** Set once a write was refused: then nothing may be committed, even if the function caught the error. */
+  get refusal(): TidegateError | undefined {
+    return this.#refusal
+  }
+
+  /** The function has settled, or was given up: every further call is a bug. */
+  close(): void {
+    this.#live = false
+  }
+
+  get(key: ByteString): Promise<Uint8Array | undefined> {
+    return Promise.resolve(this.#get(key))
+  }
+
+  getMany(keys: readonly ByteString[]): Promise<(Uint8Array | undefined)[]> {
+    return Promise.resolve(keys.map((key) => this.#get(key)))
+  }
+
+  scan(range: KeyRange, limit: number, reverse: boolean = false): Promise<Row[]> {
+    this.#checkLive()
+    return Promise.resolve(this.#visible.scan({ range, limit, reverse }, this.#written))
+  }
+
+  scanMany(ranges: readonly KeyRange[], limitEach: number): Promise<Row[][]> {
+    this.#checkLive()
+    const scanOne = (range: KeyRange): Row[] =>
+      this.#visible.scan({ range, limit: limitEach, reverse: false }, this.#written)
+    return Promise.resolve(ranges.map(scanOne))
+  }
+
+  counters(key: ByteString, width: number): Promise<number[]> {
+    return Promise.resolve(decodeCounters(this.#get(key), width))
+  }
+
+  put(key: ByteString, value: Uint8Array): void {
+    this.#counterKeys.delete(key)
+    this.#write(key, value)
+  }
+
+  delete(key: ByteString): void {
+    this.#counterKeys.delete(key)
+    this.#write(key, null)
+  }
+
+  add(key: ByteString, deltas: readonly number[]): void {
+    this.#counterKeys.add(key)
+    this.#write(key, addCounters(this.#get(key), deltas))
+  }
+
+  #get(key: ByteString): Uint8Array | undefined {
+    this.#checkLive()
+    const own = this.#written?.get(key)
+    return own === undefined ? this.#visible.get(key) : (own ?? undefined)
+  }
+
+  #write(key: ByteString, value: Uint8Array | null): void {
+    this.#checkLive()
+    const written = this.#written
+    assert(written !== undefined, 'a read writes nothing')
+    assert(key.length > 0 && !isStageKey(key), 'a row that is not the store’s own')
+    const { keyBytesMax, operationsMax, bytesMax } = this.#limits
+    if (key.length > keyBytesMax) {
+      throw this.#refuse(new TidegateError('KeyTooLong', `a row's key of ${key.length} bytes, over ${keyBytesMax}`))
+    }
+    written.set(key, value)
+    if (written.size <= operationsMax && written.bytes <= bytesMax) return
+    const size = `${written.size} operations, ${written.bytes} bytes`
+    throw this.#refuse(new TidegateError('TransactionTooLarge', `${size}, over ${operationsMax} or ${bytesMax}`))
+  }
+
+  #refuse(error: TidegateError): TidegateError {
+    this.#refusal = error
+    return error
+  }
+
+  #checkLive(): void {
+    assert(this.#live, 'a view is used only while its function runs')
+  }
+}

@@ -1,0 +1,58 @@
+/** Owner of the journal's threads (C24). */
+import { once } from 'node:events'
+import { Worker } from 'node:worker_threads'
+import { TidegateError } from '../../common/errors.ts'
+import { workerEntry } from '../../common/worker-entry.ts'
+import type { FileSystem } from '../ports.ts'
+import { BatchingDevice, type BatchingObserver } from './batching.ts'
+import { executeBatch, type BatchResult, type DeviceMemory, type JournalDevice } from './device.ts'
+import type { DeviceThreadData } from './device-thread.ts'
+
+/** A device in a thread of its own. A thread that dies fails what it had, and all that comes after. */
+export function createThreadDevice(data: DeviceThreadData, observer?: BatchingObserver): JournalDevice {
+  const worker = new Worker(workerEntry(import.meta.url, 'device-thread'), { workerData: data, name: 'tidegate-journal' })
+  worker.unref()
+  let failure: Error | undefined
+  let waiting: { resolve: (result: BatchResult) => void; reject: (error: Error) => void } | undefined
+  const fail = (error: Error): void => {
+    failure ??= error
+    waiting?.reject(failure)
+  }
+  worker.on('message', (result: BatchResult) => waiting?.resolve(result))
+  worker.on('error', fail)
+  worker.on('exit', (code) => fail(new TidegateError('Unavailable', `the journal thread ended with code ${code}`)))
+  const device = new BatchingDevice(
+    (operations) =>
+      new Promise((resolve, reject) => {
+        if (failure) return reject(failure)
+        waiting = { resolve, reject }
+        worker.ref()
+        worker.postMessage(operations)
+      }).finally(() => {
+        waiting = undefined
+        worker.unref()
+      }) as Promise<BatchResult>,
+    observer,
+  )
+  return {
+    submit: (operations) => device.submit(operations),
+    drain: () => device.drain(),
+    async stop() {
+      await device.stop()
+      failure ??= new TidegateError('Unavailable', 'the journal has stopped')
+      const exited = once(worker, 'exit')
+      await worker.terminate()
+      await exited
+    },
+  }
+}
+
+/** The same device in the engine's thread, over any file system; for the simulation. */
+export function createInlineDevice(
+  fileSystem: FileSystem,
+  memory: DeviceMemory,
+  observer?: BatchingObserver,
+): JournalDevice {
+  const state = { files: new Map() }
+  return new BatchingDevice((operations) => executeBatch(fileSystem, memory, state, operations), observer)
+}

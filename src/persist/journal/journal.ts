@@ -1,0 +1,215 @@
+/**
+ * The journal: where bytes become durable before they are acknowledged. It owns the one open shared segment, the streams
+ * of large bodies, and the decision when a segment is sealed. Sealed segments are handed to `onSealed` (the flusher).
+ *
+ * What is durable when: a run of `append` once its `sync()` resolved; a run of a stream once `finish()` resolved; all that
+ * was given to `nameUnsynced` once `barrier()` resolved (C15: awaited before every metadata sync).
+ */
+import { TidegateError } from '../../common/errors.ts'
+import { newSegmentId, type ContentId, type SegmentId } from '../../common/ids.ts'
+import type { Clock } from '../../common/clock.ts'
+import type { Limits } from '../../common/limits.ts'
+import type { StoredRun } from '../../common/model.ts'
+import type { BlockMemory, SegmentIndex } from '../ports.ts'
+import type { SegmentFiles } from '../segment-files.ts'
+import { BodyStream } from './body-stream.ts'
+import type { JournalDevice } from './device.ts'
+import { SharedSegment, type AppendRequest } from './shared-segment.ts'
+
+export interface JournalOptions {
+  readonly files: SegmentFiles
+  readonly index: SegmentIndex
+  readonly memory: BlockMemory
+  readonly sharedDevice: JournalDevice
+  readonly streamDevice: JournalDevice
+  readonly limits: Limits
+  readonly clock: Clock
+  readonly fillRandom: (bytes: Uint8Array) => void
+  /** A segment is sealed and durable, and metadata says so. */
+  readonly onSealed: (segment: SegmentId) => void
+  /** A segment could not be sealed; it keeps its durable bytes and is mended later (`Journal.broken`). */
+  readonly onBroken: (segment: SegmentId, cause: unknown) => void
+  readonly slabView: (slabOffset: number, length: number) => Uint8Array
+}
+
+export interface AppendedBody {
+  readonly run: StoredRun
+  /** Resolves when the body is durable; shared by all who wait. @throws StorageFull, Unavailable */
+  sync(): Promise<void>
+  /** The body was published or given up: the segment no longer has to wait for it. Call exactly once. */
+  settled(): void
+}
+
+export class Journal {
+  readonly #options: JournalOptions
+  #current: SharedSegment | undefined
+  /** Shared segments whose memory and page checksums are still needed here: the open one, those being sealed, broken ones. */
+  readonly #unsealed = new Map<SegmentId, SharedSegment>()
+  /** Bodies appended and neither published nor given up, by segment; sealed segments may have some for a moment. */
+  readonly #pending = new Map<SegmentId, number>()
+  readonly #unsyncedNamed = new Set<SharedSegment>()
+  readonly #sealing = new Set<Promise<void>>()
+  #appending: Promise<unknown> = Promise.resolve()
+
+  constructor(options: JournalOptions) {
+    this.#options = options
+  }
+
+  /** Appends a body of at most `sharedBodyBytesMax` bytes to the open segment. Settles when it is readable from memory. */
+  append(request: AppendRequest): Promise<AppendedBody> {
+    const appended = this.#appending.then(() => this.#append(request))
+    this.#appending = appended.catch(() => undefined)
+    return appended
+  }
+
+  async #append(request: AppendRequest): Promise<AppendedBody> {
+    const segment = await this.#open()
+    const run = await segment.append(request)
+    this.#pending.set(run.segment, (this.#pending.get(run.segment) ?? 0) + 1)
+    if (segment.bytes >= this.#options.limits.segmentBytesMax) this.#rotate()
+    let pending = true
+    return {
+      run,
+      sync: () => segment.sync(),
+      settled: () => {
+        if (pending) this.#settled(run.segment)
+        pending = false
+      },
+    }
+  }
+
+  /** The open segment; a new one when there is none, or the last one failed or is full. */
+  async #open(): Promise<SharedSegment> {
+    if (this.#current?.failed || this.#current?.sealing) this.#rotate()
+    if (this.#current) return this.#current
+    const { clock, index, sharedDevice, files, fillRandom } = this.#options
+    const id = newSegmentId(clock.nowMs(), fillRandom)
+    const [created] = await sharedDevice.submit([
+      { kind: 'create', segment: id, path: files.journalPath(id), directory: files.places.journal },
+    ])
+    if (created?.error) {
+      const full = created.error.code === 'ENOSPC'
+      throw new TidegateError(full ? 'StorageFull' : 'Unavailable', `cannot begin a segment: ${created.error.message}`)
+    }
+    await index.segmentOpened(id)
+    const { memory, limits, slabView } = this.#options
+    this.#current = new SharedSegment({ device: sharedDevice, memory, limits, slabView }, id, clock.nowMs())
+    this.#unsealed.set(id, this.#current)
+    return this.#current
+  }
+
+  /** Begins sealing the open segment; the next append opens another. */
+  #rotate(): void {
+    const segment = this.#current
+    if (!segment) return
+    this.#current = undefined
+    const sealing = this.#seal(segment)
+    this.#sealing.add(sealing)
+    void sealing.finally(() => this.#sealing.delete(sealing))
+  }
+
+  async #seal(segment: SharedSegment): Promise<void> {
+    try {
+      const bytes = await segment.seal()
+      const { index } = this.#options
+      await (await index.segmentChanged(segment.segment, 'sealed', bytes)).durable
+      segment.settleAll()
+      this.#unsealed.delete(segment.segment)
+      this.#unsyncedNamed.delete(segment)
+      this.#options.onSealed(segment.segment)
+    } catch (error) {
+      this.#options.onBroken(segment.segment, error)
+    }
+  }
+
+  /** Seals what has been open longer than `segmentAgeMsMax`; called on a timer. */
+  sealAged(): void {
+    const age = this.#options.clock.nowMs() - (this.#current?.openedMs ?? Infinity)
+    if (age >= this.#options.limits.segmentAgeMsMax && this.#current && this.#current.bytes > 0) {
+      this.#appending = this.#appending.then(() => this.#rotate())
+    }
+  }
+
+  /** Seals the open segment if it is this one (for `ack=persisted`). */
+  sealSoon(segment: SegmentId): void {
+    this.#appending = this.#appending.then(() => {
+      if (this.#current?.segment === segment) this.#rotate()
+    })
+  }
+
+  /** Begins a segment of its own for a body larger than `sharedBodyBytesMax`, or of unknown length. */
+  stream(body: { content: ContentId; label: string }): BodyStream {
+    const { clock, files, limits, slabView, streamDevice, fillRandom } = this.#options
+    const id = newSegmentId(clock.nowMs(), fillRandom)
+    this.#pending.set(id, 1)
+    const record = async (segment: SegmentId, dataBytes: number): Promise<void> => {
+      await this.#options.index.segmentOpened(segment)
+      await this.#options.index.segmentChanged(segment, 'sealed', dataBytes)
+    }
+    const path = files.journalPath(id)
+    const parts = { device: streamDevice, limits, slabView, path, directory: files.places.journal, record }
+    return new BodyStream(parts, id, body)
+  }
+
+  /** The stream's body was published: `onSealed` follows. */
+  streamPublished(segment: SegmentId): void {
+    this.#settled(segment)
+    this.#options.onSealed(segment)
+  }
+
+  #settled(segment: SegmentId): void {
+    const left = (this.#pending.get(segment) ?? 0) - 1
+    if (left > 0) this.#pending.set(segment, left)
+    else this.#pending.delete(segment)
+  }
+
+  /** The stream's body was given up: its file goes. */
+  async discardStream(stream: BodyStream): Promise<void> {
+    await stream.abandon()
+    await this.#options.files.remove(stream.segment)
+    this.#options.memory.forget(stream.segment)
+    if (stream.recorded) await this.#options.index.segmentRemoved(stream.segment)
+    this.#settled(stream.segment)
+  }
+
+  /** A commit that does not wait for these bytes is about to name them (ack `memory`). */
+  nameUnsynced(run: StoredRun): void {
+    const segment = this.#unsealed.get(run.segment)
+    if (segment && !segment.durable) this.#unsyncedNamed.add(segment)
+  }
+
+  /** Resolves when every byte that was named is durable (C15). @throws StorageFull, Unavailable */
+  async barrier(): Promise<void> {
+    if (this.#unsyncedNamed.size === 0) return
+    const segments = [...this.#unsyncedNamed]
+    this.#unsyncedNamed.clear()
+    await Promise.all(segments.map((segment) => segment.sync()))
+  }
+
+  /** Whether bodies in it are neither published nor given up yet: then it must not be reclaimed. */
+  hasPending(segment: SegmentId): boolean {
+    return this.#pending.has(segment)
+  }
+
+  isUnsealed(segment: SegmentId): boolean {
+    return this.#unsealed.has(segment)
+  }
+
+  unsealed(segment: SegmentId): SharedSegment | undefined {
+    return this.#unsealed.get(segment)
+  }
+
+  /** The mender sealed a broken segment on disk. */
+  mended(segment: SegmentId): void {
+    this.#unsealed.get(segment)?.settleAll()
+    this.#unsealed.delete(segment)
+    this.#options.memory.forget(segment)
+  }
+
+  /** Seals the open segment and waits for all that is under way. */
+  async drain(): Promise<void> {
+    await this.#appending
+    this.#rotate()
+    while (this.#sealing.size > 0) await Promise.all(this.#sealing)
+  }
+}

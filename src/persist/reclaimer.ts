@@ -1,0 +1,112 @@
+/**
+ * Gives space back: dismantles dropped contents in bounded steps, removes segments that nothing refers to, and compacts
+ * segments that are mostly dead. Bytes go only when the commit that dropped their last reference is durable and nothing
+ * that began before it still reads (C12).
+ */
+import type { SegmentId, Revision } from '../common/ids.ts'
+import type { StoredRun } from '../common/model.ts'
+import type { AppendedBody } from './journal/journal.ts'
+import type { IndexedSegment, SegmentBody, SegmentIndex } from './ports.ts'
+
+export interface ReclaimerOptions {
+  readonly index: SegmentIndex
+  /** Revision at which the oldest reader that still reads began; the current revision when nobody reads. */
+  readonly horizon: () => Revision
+  /** Bodies in it are neither published nor given up. */
+  readonly hasPending: (segment: SegmentId) => boolean
+  readonly isUnsealed: (segment: SegmentId) => boolean
+  /** Removes the segment's file and cached blocks. */
+  readonly remove: (segment: SegmentId) => Promise<void>
+  readonly bodies: (segment: SegmentId) => Promise<readonly SegmentBody[]>
+  /** Appends a copy of a body to the journal. @throws DataLost when its bytes fail their checksum */
+  readonly copyBody: (segment: SegmentId, body: SegmentBody) => Promise<AppendedBody>
+  /** Segments whose live share is below this are compacted. */
+  readonly compactBelow: number
+}
+
+/** Segments looked at in one call of `compactSome`. */
+const SWEEP_SEGMENTS_MAX = 256
+
+export class Reclaimer {
+  readonly #options: ReclaimerOptions
+  /** Nothing refers to these since the given revision; removed when no reader is older. */
+  readonly #emptied = new Map<SegmentId, Revision>()
+  #sweptTo: SegmentId | undefined
+  removedSegments = 0
+  compactedSegments = 0
+
+  constructor(options: ReclaimerOptions) {
+    this.#options = options
+  }
+
+  emptied(segments: readonly SegmentId[]): void {
+    const revision = this.#options.index.revision()
+    for (const segment of segments) this.#emptied.set(segment, revision)
+  }
+
+  /** One bounded round. Returns whether there is more to do at once. */
+  async step(): Promise<boolean> {
+    const { index } = this.#options
+    const { value, revision } = await index.dismantle(this.#options.horizon())
+    for (const segment of value.emptied) this.#emptied.set(segment, revision)
+    await this.#removeEmptied()
+    return value.steps > 0
+  }
+
+  async #removeEmptied(): Promise<void> {
+    const { index, horizon, hasPending, isUnsealed, remove } = this.#options
+    for (const [segment, revision] of this.#emptied) {
+      if (revision > index.durableRevision() || revision > horizon()) continue
+      if (hasPending(segment) || isUnsealed(segment)) continue
+      this.#emptied.delete(segment)
+      const record = await index.segment(segment)
+      if (!record) continue
+      // A body that was pending when its neighbours died has been published since: the segment lives on.
+      if (record.liveBytes > 0 || hasPending(segment)) continue
+      await remove(segment)
+      await index.segmentRemoved(segment)
+      this.removedSegments++
+    }
+  }
+
+  /** Looks at the next segments in turn and compacts the first that is mostly dead. Returns whether it did. */
+  async compactSome(): Promise<boolean> {
+    const page = await this.#options.index.segments(this.#sweptTo, SWEEP_SEGMENTS_MAX)
+    this.#sweptTo = page.length < SWEEP_SEGMENTS_MAX ? undefined : page.at(-1)?.segment
+    for (const record of page) {
+      if (record.state === 'open' || this.#options.hasPending(record.segment)) continue
+      if (record.liveBytes <= 0) {
+        if (!this.#emptied.has(record.segment)) this.emptied([record.segment])
+      } else if (record.liveBytes < record.bytes * this.#options.compactBelow) {
+        if (await this.#compact(record)) return true
+      }
+    }
+    return false
+  }
+
+  /** Copies what is live in a segment to the open one and lets the contents point there. */
+  async #compact(record: IndexedSegment): Promise<boolean> {
+    const { index, bodies, copyBody } = this.#options
+    let moved = false
+    for (const body of await bodies(record.segment)) {
+      const from: StoredRun = {
+        content: body.content,
+        segment: record.segment,
+        segmentOffset: body.offset,
+        length: body.length,
+      }
+      if (!(await index.contentLiesAt(from))) continue
+      const copy = await copyBody(record.segment, body)
+      try {
+        await copy.sync()
+        moved = (await index.contentMoved(from, copy.run)).value || moved
+      } finally {
+        copy.settled()
+      }
+    }
+    const after = await index.segment(record.segment)
+    if (after && after.liveBytes <= 0) this.emptied([record.segment])
+    if (moved) this.compactedSegments++
+    return moved
+  }
+}

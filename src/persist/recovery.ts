@@ -1,0 +1,128 @@
+/**
+ * What happens to segments when a node starts. Metadata says which segments there should be, the directories say which
+ * files there are; recovery makes them agree and loses nothing acknowledged:
+ *
+ * | file                      | metadata        | then                                                              |
+ * |---------------------------|-----------------|-------------------------------------------------------------------|
+ * | in the journal, sealed    | open or sealed  | marked sealed, queued for adoption                                |
+ * | in the journal, unsealed  | open            | cut at the first torn frame, sealed, marked, queued               |
+ * | in the journal, unsealed  | sealed or later | its tail is lost: reported byte range by byte range               |
+ * | adopted                   | sealed          | the crash fell between rename and mark: marked persisted          |
+ * | any                       | none            | orphan of an unpublished body: removed                            |
+ * | none                      | any, live > 0   | reported as lost (C18: `memory` objects in it are removed, counted) |
+ * | none                      | any, live = 0   | forgotten                                                         |
+ */
+import type { SegmentId } from '../common/ids.ts'
+import { readFooter, type FoundSegment, type SegmentFiles } from './segment-files.ts'
+import { sealScanned } from './journal/scan.ts'
+import type { FileSystem, IndexedSegment, SegmentIndex } from './ports.ts'
+
+export interface RecoveryReport {
+  segments: number
+  /** Unsealed segments that were cut and sealed. */
+  resealed: number
+  /** Bytes cut from torn tails; never acknowledged ones. */
+  orphansRemoved: number
+  /** Objects written with ack `memory` whose bytes are gone (C18). */
+  removedMemory: number
+  /** Objects whose acknowledged bytes are gone: a disk broke its promise. Their reads answer DataLost. */
+  lost: { bucket: string; key: string }[]
+}
+
+export interface RecoveryOptions {
+  readonly fileSystem: FileSystem
+  readonly files: SegmentFiles
+  readonly index: SegmentIndex
+  readonly pageBytes: number
+}
+
+export interface Recovered {
+  readonly report: RecoveryReport
+  /** Sealed and not adopted yet. */
+  readonly toAdopt: readonly SegmentId[]
+  /** No live bytes: to be reclaimed. */
+  readonly empty: readonly SegmentId[]
+}
+
+const PAGE_OF_SEGMENTS = 1000
+
+export async function recover(options: RecoveryOptions): Promise<Recovered> {
+  const report: RecoveryReport = { segments: 0, resealed: 0, orphansRemoved: 0, removedMemory: 0, lost: [] }
+  const files = new Map<SegmentId, FoundSegment>()
+  for (const found of await options.files.find()) files.set(found.segment, found)
+  const toAdopt: SegmentId[] = []
+  const empty: SegmentId[] = []
+  for await (const record of allSegments(options.index)) {
+    report.segments++
+    const found = files.get(record.segment)
+    files.delete(record.segment)
+    if (record.liveBytes === 0) empty.push(record.segment)
+    else if (!found) await reportLost(options, report, record, 0)
+    else if (found.place === 'adopted') await markAdopted(options, record)
+    else {
+      await sealJournaled(options, report, { record, path: found.path })
+      toAdopt.push(record.segment)
+    }
+  }
+  for (const orphan of files.values()) {
+    await options.fileSystem.remove(orphan.path)
+    report.orphansRemoved++
+  }
+  return { report, toAdopt, empty }
+}
+
+async function* allSegments(index: SegmentIndex): AsyncGenerator<IndexedSegment> {
+  let after: SegmentId | undefined
+  for (;;) {
+    const page = await index.segments(after, PAGE_OF_SEGMENTS)
+    yield* page
+    if (page.length < PAGE_OF_SEGMENTS) return
+    after = page.at(-1)?.segment
+  }
+}
+
+async function markAdopted(options: RecoveryOptions, record: IndexedSegment): Promise<void> {
+  if (record.state === 'persisted') return
+  let { bytes } = record
+  if (record.state === 'open') {
+    bytes = await options.files.use(record.segment, ({ footer }) => Promise.resolve(footer.dataBytes))
+    await (await options.index.segmentChanged(record.segment, 'sealed', bytes)).durable
+  }
+  await (await options.index.segmentChanged(record.segment, 'persisted', bytes)).durable
+}
+
+async function sealJournaled(
+  options: RecoveryOptions,
+  report: RecoveryReport,
+  { record, path }: { record: IndexedSegment; path: string },
+): Promise<void> {
+  const { fileSystem, files, index, pageBytes } = options
+  const { segment } = record
+  const file = await fileSystem.open(path, 'read')
+  let dataBytes: number
+  try {
+    const footer = await readFooter(file, segment)
+    dataBytes = footer?.dataBytes ?? -1
+  } finally {
+    await file.close()
+  }
+  if (dataBytes < 0) {
+    const target = { segment, path, directory: files.places.journal }
+    dataBytes = (await sealScanned(fileSystem, target, { pageBytes })).dataBytes
+    report.resealed++
+    await reportLost(options, report, record, dataBytes)
+  }
+  if (record.state === 'open') await (await index.segmentChanged(segment, 'sealed', dataBytes)).durable
+}
+
+/** Everything that metadata says lies at or after `from` in this segment, and does not. */
+async function reportLost(
+  options: RecoveryOptions,
+  report: RecoveryReport,
+  record: IndexedSegment,
+  from: number,
+): Promise<void> {
+  const { removedMemory, lost } = await options.index.bytesLost(record.segment, from, Number.MAX_SAFE_INTEGER)
+  report.removedMemory += removedMemory
+  report.lost.push(...lost)
+}

@@ -1,0 +1,57 @@
+/**
+ * When a write is acknowledged. One place for every write of every door (C15-C18):
+ *
+ * | ack       | before the commit                  | after the commit                                   |
+ * |-----------|------------------------------------|----------------------------------------------------|
+ * | memory    | the journal is told the bytes will be named unsynced | nothing                          |
+ * | journal   | the bytes are synced               | the commit is durable                              |
+ * | persisted | the bytes are synced               | durable, and every segment it names is persisted   |
+ */
+import { TidegateError } from '../common/errors.ts'
+import type { ContentId, SegmentId } from '../common/ids.ts'
+import type { AckLevel, BucketRecord } from '../common/model.ts'
+import type { JournaledBody, Journaling, Persisting } from './byte-ports.ts'
+import type { Commit, MetadataContents } from './ports.ts'
+
+export class Acknowledgement {
+  readonly #journal: Journaling
+  readonly #persisting: Persisting
+  readonly #contents: MetadataContents
+
+  constructor(parts: { journal: Journaling; persisting: Persisting; contents: MetadataContents }) {
+    this.#journal = parts.journal
+    this.#persisting = parts.persisting
+    this.#contents = parts.contents
+  }
+
+  /** The level of one write: the request's, else the bucket's. @throws InvalidArgument for `replicated` on one node */
+  level(requested: AckLevel | undefined, bucket: BucketRecord): AckLevel {
+    const level = requested ?? bucket.ack
+    if (level === 'replicated') {
+      throw new TidegateError('InvalidArgument', 'acknowledgement level "replicated" needs more than one node')
+    }
+    return level
+  }
+
+  async beforeCommit(level: AckLevel, body: JournaledBody): Promise<void> {
+    if (level === 'memory') this.#journal.nameUnsynced(body.run)
+    else await body.sync()
+  }
+
+  /** Settles when the commit is as durable as the level asks; what it names is published from then on. */
+  async durable(level: AckLevel, commit: Commit<unknown>): Promise<void> {
+    if (level !== 'memory') await commit.durable
+  }
+
+  /** After `durable`: settles when every segment is in the remote store, if the level asks for that. */
+  async persisted(level: AckLevel, segments: readonly SegmentId[]): Promise<void> {
+    if (level !== 'persisted') return
+    for (const segment of segments) this.#journal.sealSoon(segment)
+    for (const segment of segments) await this.#persisting.persisted(segment)
+  }
+
+  /** `persisted` for all that a content refers to: a copy's source, an upload's parts (C16). */
+  async persistedContent(level: AckLevel, content: ContentId): Promise<void> {
+    if (level === 'persisted') await this.persisted(level, await this.#contents.contentSegments(content))
+  }
+}

@@ -1,0 +1,186 @@
+/** Bodies on their way in, by id: the doors hold only numbers (see doors.ts, Bodies). */
+import { crc32 } from 'node:zlib'
+import { TidegateError } from '../common/errors.ts'
+import type { Limits } from '../common/limits.ts'
+import type { Bodies } from './doors.ts'
+import type { Hashing, JournaledBody, Journaling, Memory, Persisting } from './byte-ports.ts'
+import type { MetadataContents } from './ports.ts'
+import type { Reservations } from './reservations.ts'
+import { StreamedBody } from './streamed-body.ts'
+import type { BodyDigests, BodyId, BodySource } from './types.ts'
+
+export interface BodiesParts {
+  readonly memory: Memory
+  readonly journal: Journaling
+  readonly hashing: Hashing
+  readonly persisting: Persisting
+  readonly contents: MetadataContents
+  readonly reservations: Reservations
+  readonly limits: Limits
+}
+
+interface OpenBody {
+  readonly body: StreamedBody
+  readonly release: () => void
+  discarded: boolean
+}
+
+/** A body that is about to be published. */
+export interface TakenBody {
+  readonly length: number
+  readonly digests: BodyDigests
+  /** The bytes themselves, for a body small enough to lie inline. */
+  readonly bytes: Uint8Array | undefined
+  /** Puts the bytes into the journal (not durable before `sync`). Call at most once. */
+  journal(label: { bucket: string; key: string }): Promise<JournaledBody>
+  /** Gives everything back when it is not published; also after `journal` succeeded. Never rejects; a no-op after `done`. */
+  discard(): Promise<void>
+  /** It is published. */
+  done(): void
+}
+
+export class OpenBodies implements Bodies {
+  readonly #parts: BodiesParts
+  readonly #open = new Map<BodyId, OpenBody>()
+  #nextId = 1
+
+  constructor(parts: BodiesParts) {
+    this.#parts = parts
+  }
+
+  get count(): number {
+    return this.#open.size
+  }
+
+  async open(request: Parameters<Bodies['open']>[0]): Promise<BodyId> {
+    const { limits, memory, journal, hashing, persisting, contents, reservations } = this.#parts
+    const { expectedLength, sha256 } = request
+    if (expectedLength !== undefined && expectedLength > limits.putBytesMax) {
+      throw new TidegateError('EntityTooLarge', `a body of ${expectedLength} bytes is larger than ${limits.putBytesMax}`)
+    }
+    await persisting.accept(expectedLength ?? 0)
+    const blocks = Math.ceil((expectedLength ?? Infinity) / limits.blockBytes)
+    const release = await reservations.reserve(
+      Math.min(Math.max(1, blocks), Math.max(limits.sharedBodyBytesMax / limits.blockBytes, limits.streamBlocksInFlightMax) + 1),
+    )
+    try {
+      const content = await contents.allocateContentId()
+      // The frame in the journal carries the body's CRC-32, whatever the client asked for.
+      const algorithms = request.algorithms.includes('CRC32') ? request.algorithms : [...request.algorithms, 'CRC32' as const]
+      const hash = hashing.open({ md5: true, sha256, algorithms })
+      const label = encodeLabel(request.label)
+      const body = new StreamedBody({ memory, journal, limits, hash, content, label, expectedLength })
+      const id = this.#nextId++
+      this.#open.set(id, { body, release, discarded: false })
+      return id
+    } catch (error) {
+      release()
+      throw error
+    }
+  }
+
+  #get(id: BodyId): OpenBody {
+    const open = this.#open.get(id)
+    if (!open) throw new TidegateError('InvalidRequest', `there is no open body ${id}`)
+    return open
+  }
+
+  async append(id: BodyId, bytes: Uint8Array): Promise<void> {
+    const { body } = this.#get(id)
+    if (body.length + bytes.length > this.#parts.limits.putBytesMax) {
+      throw new TidegateError('EntityTooLarge', `the body is larger than ${this.#parts.limits.putBytesMax} bytes`)
+    }
+    await body.append(bytes)
+  }
+
+  async finish(id: BodyId): Promise<{ length: number; digests: BodyDigests }> {
+    const { body } = this.#get(id)
+    const digests = await body.finish()
+    return { length: body.length, digests }
+  }
+
+  async discard(id: BodyId): Promise<void> {
+    const open = this.#open.get(id)
+    if (!open || open.discarded) return
+    open.discarded = true
+    this.#open.delete(id)
+    try {
+      await open.body.discard()
+    } finally {
+      open.release()
+    }
+  }
+
+  /** What a put or an upload of a part takes over from the door. */
+  async take(source: BodySource): Promise<TakenBody> {
+    return source.kind === 'bytes' ? await this.#takeBytes(source) : await this.#takeStreamed(source.body)
+  }
+
+  async #takeBytes({ bytes, digests }: Extract<BodySource, { kind: 'bytes' }>): Promise<TakenBody> {
+    const { persisting, contents, journal } = this.#parts
+    await persisting.accept(bytes.length)
+    let journaled: JournaledBody | undefined
+    return {
+      length: bytes.length,
+      digests,
+      bytes,
+      journal: async (label) => {
+        const content = await contents.allocateContentId()
+        const pieces = [bytes]
+        journaled = await journal.append({
+          content,
+          label: encodeLabel(label),
+          pieces,
+          length: bytes.length,
+          bodyCrc: crc32(bytes),
+        })
+        return journaled
+      },
+      discard: () => {
+        journaled?.settled()
+        journaled = undefined
+        return Promise.resolve()
+      },
+      done: () => {
+        journaled?.settled()
+        journaled = undefined
+      },
+    }
+  }
+
+  async #takeStreamed(id: BodyId): Promise<TakenBody> {
+    const open = this.#get(id)
+    const digests = await open.body.finish()
+    let journaled: JournaledBody | undefined
+    return {
+      length: open.body.length,
+      digests,
+      bytes: undefined,
+      journal: async () => {
+        journaled = await open.body.store()
+        return journaled
+      },
+      discard: async () => {
+        // A stream that reached the disk is removed by `discard`; a shared one only has to be let go.
+        if (!this.#open.has(id)) return
+        if (journaled && !open.body.streamedSegment) journaled.settled()
+        await this.discard(id).catch(() => undefined)
+      },
+      done: () => {
+        journaled?.settled()
+        this.#open.delete(id)
+        open.release()
+      },
+    }
+  }
+
+  /** Gives back what doors left open; at shutdown. */
+  async discardAll(): Promise<void> {
+    await Promise.all([...this.#open.keys()].map((id) => this.discard(id).catch(() => undefined)))
+  }
+}
+
+/** What a segment says of a body, so that names can be rebuilt from segments alone (C17): JSON, short names. */
+function encodeLabel(label: { bucket: string; key: string }): string {
+  return JSON.stringify({ b: label.bucket, k: label.key })
+}

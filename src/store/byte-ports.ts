@@ -1,0 +1,75 @@
+/**
+ * What the store needs of memory, journal, hashing and disk. Provided by cache-tier and persist, which satisfy these
+ * structurally. Offsets into the slab are in bytes from its start; a slot is one block.
+ */
+import type { ContentId, SegmentId } from '../common/ids.ts'
+import type { ChecksumAlgorithm, StoredRun } from '../common/model.ts'
+import type { BodyDigests } from './types.ts'
+
+export interface Memory {
+  /** @throws SlowDown after the admission time */
+  acquire(purpose: 'stream'): Promise<number>
+  release(slabOffset: number): void
+  publish(segment: SegmentId, block: number, slabOffset: number, length: number): void
+  settle(segment: SegmentId, block: number): void
+  /** Lends a block of which at least the first `needed` bytes are there. @throws DataLost, SlowDown, Unavailable */
+  lend(segment: SegmentId, block: number, needed: number): Promise<{ slabOffset: number; length: number; lease: number }>
+  prefetch(segment: SegmentId, block: number): void
+  giveBack(lease: number): void
+  view(slabOffset: number, length: number): Uint8Array
+  /** Slots that bodies under way may hold together. */
+  readonly bodySlotsMax: number
+}
+
+export interface JournaledBody {
+  readonly run: StoredRun
+  /** Resolves when the bytes are durable. @throws StorageFull, Unavailable */
+  sync(): Promise<void>
+  /** The body was published or given up. Call exactly once. */
+  settled(): void
+}
+
+export interface JournalStream {
+  readonly segment: SegmentId
+  readonly length: number
+  /** Blocks in order, whole but the last. Resolves when the slot's bytes need not be kept for writing. */
+  write(slabOffset: number, length: number): Promise<void>
+  /** Resolves when the body is durable. */
+  finish(): Promise<StoredRun>
+}
+
+export interface Journaling<Stream extends JournalStream = JournalStream> {
+  /** Pieces are copied before it settles. */
+  append(body: {
+    content: ContentId
+    label: string
+    pieces: readonly Uint8Array[]
+    length: number
+    bodyCrc: number
+  }): Promise<JournaledBody>
+  stream(body: { content: ContentId; label: string }): Stream
+  streamPublished(segment: SegmentId): void
+  discardStream(stream: Stream): Promise<void>
+  /** A commit that does not wait for these bytes is about to name them. */
+  nameUnsynced(run: StoredRun): void
+  /** Seals the open segment now if it is this one. */
+  sealSoon(segment: SegmentId): void
+}
+
+export interface Persisting {
+  /** Resolves when the segment is in the remote store. */
+  persisted(segment: SegmentId): Promise<void>
+  /** @throws StorageFull when the bytes would eat into the reserve (C19) */
+  accept(bytes: number): Promise<void>
+}
+
+export interface HashStream {
+  /** Resolves when the bytes need not be kept for hashing. Calls are hashed in order. */
+  update(slice: { slabOffset: number; length: number }): Promise<void>
+  finish(): Promise<BodyDigests>
+  abandon(): void
+}
+
+export interface Hashing {
+  open(request: { md5: boolean; sha256: boolean; algorithms: readonly ChecksumAlgorithm[] }): HashStream
+}

@@ -1,0 +1,143 @@
+/**
+ * The store as the three doors call it. The store implements these; a door is handed them by src/main.ts.
+ *
+ * Every method settles once its result is visible to every later read on any door, and, for writes, once it is as
+ * durable as the request asked (C15-C18). A write that rejects has published nothing, except that `Unavailable` on a
+ * time-out leaves the outcome unknown. Methods may be called concurrently. Errors are `TidegateError`s from the table.
+ */
+import type {
+  AckLevel,
+  BucketRecord,
+  ChecksumAlgorithm,
+  ListPage,
+  ListRequest,
+  ListVersionsPage,
+  ListVersionsRequest,
+  ObjectVersion,
+  UploadPart,
+  UploadRecord,
+  Conditions,
+  Versioning,
+} from '../common/model.ts'
+import type {
+  BodyDigests,
+  BodyId,
+  CompleteUploadRequest,
+  CopyObjectRequest,
+  CopyPartRequest,
+  CopyResult,
+  DeleteResult,
+  ObjectAddress,
+  OpenedObject,
+  PartResult,
+  PutObjectRequest,
+  PutPartRequest,
+  PutResult,
+  ReaderId,
+  SlabSlice,
+} from './types.ts'
+
+export interface Buckets {
+  /** @throws BucketAlreadyOwnedByYou, BucketAlreadyExists, InvalidBucketName, TooManyBuckets */
+  create(request: { name: string; owner: string; region: string; ack?: AckLevel | undefined }): Promise<BucketRecord>
+  /** @throws NoSuchBucket */
+  get(name: string): Promise<BucketRecord>
+  /** Ascending by name, after `after`, at most `limit`. */
+  list(request: { prefix: string; after: string; limit: number }): Promise<BucketRecord[]>
+  /** @throws BucketNotEmpty while there is an object, a version or a delete marker; uploads in progress are aborted. */
+  delete(name: string): Promise<void>
+  setVersioning(name: string, versioning: Exclude<Versioning, 'off'>): Promise<void>
+}
+
+export interface Objects {
+  put(request: PutObjectRequest): Promise<PutResult>
+  /** By reference: no byte is copied. */
+  copy(request: CopyObjectRequest): Promise<CopyResult>
+  /** @throws NoSuchKey, NoSuchVersion, MethodNotAllowed (a delete marker named by its version id), NotModified, PreconditionFailed */
+  head(address: ObjectAddress, conditions: Conditions): Promise<ObjectVersion>
+  /** `head`, and holds the content for reading until `Reading.close`. */
+  open(address: ObjectAddress, conditions: Conditions): Promise<OpenedObject>
+  delete(address: ObjectAddress, conditions: Conditions, ack?: AckLevel | undefined): Promise<DeleteResult>
+  setTags(
+    address: ObjectAddress,
+    tags: Readonly<Record<string, string>>,
+  ): Promise<{ versionId: string | undefined }>
+  list(request: ListRequest): Promise<ListPage>
+  listVersions(request: ListVersionsRequest): Promise<ListVersionsPage>
+  /** Parts an object was completed from, after `after`, at most `limit`; empty for a single PUT. */
+  parts(address: ObjectAddress, after: number, limit: number): Promise<{ parts: UploadPart[]; truncated: boolean }>
+  /** Byte range of one part (from 1) of an opened object. @throws InvalidPart when there is no such part */
+  partRange(reader: ReaderId, partNumber: number): Promise<{ offset: number; length: number }>
+}
+
+export interface Reading {
+  /**
+   * At least one byte and at most up to `length` bytes of an opened object's content, from `offset`; never across a block. The slice stays
+   * in memory until `release`. Not for inline bodies, whose bytes come with the version. Pages are checksummed (C14).
+   * @throws DataLost when the bytes cannot be had intact from any tier
+   */
+  read(reader: ReaderId, offset: number, length: number): Promise<SlabSlice>
+  /** The slab's bytes at a slice: a view, valid until `release`. */
+  view(slice: SlabSlice): Uint8Array
+  /** Call when the socket's write is done or its connection closed (C13); `lease` numbers are never reused. */
+  release(lease: number): void
+  close(reader: ReaderId): void
+}
+
+/** Streaming a body into the slab. One owner per body, calls in sequence. */
+export interface Bodies {
+  /**
+   * Reserves memory for a body before any byte of it is read, waiting at most the admission time (C19).
+   * `expectedLength` undefined when unknown. `algorithms`: extra digests wanted beside MD5; `sha256` the payload hash.
+   * @throws SlowDown, StorageFull
+   */
+  open(request: {
+    expectedLength: number | undefined
+    algorithms: readonly ChecksumAlgorithm[]
+    sha256: boolean
+    /** Bucket and key it is meant for, written beside the bytes so that names can be rebuilt from segments (C17). */
+    label: { bucket: string; key: string }
+  }): Promise<BodyId>
+  /** Copies the bytes into the slab. Resolves when the caller may send more (back-pressure); `bytes` may then be reused. */
+  append(body: BodyId, bytes: Uint8Array): Promise<void>
+  /** No more bytes. Resolves with the digests of all of it. The caller compares them before it publishes or discards. */
+  finish(body: BodyId): Promise<{ length: number; digests: BodyDigests }>
+  /** Gives everything back, whatever state the body is in; a no-op once it was published. */
+  discard(body: BodyId): Promise<void>
+}
+
+export interface Uploads {
+  create(request: Omit<UploadRecord, 'uploadId' | 'initiatedMs'>): Promise<UploadRecord>
+  /** @throws NoSuchUpload */
+  get(request: { bucket: string; key: string; uploadId: string }): Promise<UploadRecord>
+  putPart(request: PutPartRequest): Promise<PartResult>
+  copyPart(request: CopyPartRequest): Promise<PartResult>
+  listParts(request: {
+    bucket: string
+    key: string
+    uploadId: string
+    after: number
+    limit: number
+  }): Promise<{ upload: UploadRecord; parts: UploadPart[]; truncated: boolean }>
+  /** Ordered by key, then upload id. `after` names the last one of the page before. */
+  list(request: {
+    bucket: string
+    prefix: string
+    delimiter: string
+    keyMarker: string
+    uploadIdMarker: string
+    limit: number
+  }): Promise<{ uploads: UploadRecord[]; commonPrefixes: string[]; truncated: boolean; nextKeyMarker?: string; nextUploadIdMarker?: string }>
+  /** Moves references, copies no byte (C11). @throws InvalidPart, InvalidPartOrder, EntityTooSmall, BadDigest, NoSuchUpload */
+  complete(request: CompleteUploadRequest): Promise<PutResult>
+  abort(request: { bucket: string; key: string; uploadId: string }): Promise<void>
+}
+
+/** Everything a door is handed. */
+export interface Store {
+  readonly buckets: Buckets
+  readonly objects: Objects
+  readonly reading: Reading
+  readonly bodies: Bodies
+  readonly uploads: Uploads
+}

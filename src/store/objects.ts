@@ -1,0 +1,152 @@
+/** Objects as the doors call them: bytes first, then one metadata transaction, then the acknowledgement. */
+import { checkConditions } from '../common/conditions.ts'
+import { TidegateError } from '../common/errors.ts'
+import type { Limits } from '../common/limits.ts'
+import type { AckLevel, Conditions, ListPage, ListRequest, ListVersionsPage, ListVersionsRequest, ObjectVersion, UploadPart } from '../common/model.ts'
+import type { Acknowledgement } from './acknowledgement.ts'
+import type { OpenBodies } from './bodies.ts'
+import type { Objects } from './doors.ts'
+import type { Metadata, PublishBody } from './ports.ts'
+import type { Readers } from './reading.ts'
+import type {
+  CopyObjectRequest,
+  CopyResult,
+  DeleteResult,
+  ObjectAddress,
+  OpenedObject,
+  PutObjectRequest,
+  PutResult,
+  ReaderId,
+} from './types.ts'
+
+export interface ObjectsParts {
+  readonly metadata: Metadata
+  readonly bodies: OpenBodies
+  readonly readers: Readers
+  readonly acknowledgement: Acknowledgement
+  readonly limits: Limits
+}
+
+export class StoreObjects implements Objects {
+  readonly #parts: ObjectsParts
+
+  constructor(parts: ObjectsParts) {
+    this.#parts = parts
+  }
+
+  async put(request: PutObjectRequest): Promise<PutResult> {
+    const { metadata, bodies, acknowledgement, limits } = this.#parts
+    const { bucket, key, attributes, checksum, owner, conditions } = request
+    const taken = await bodies.take(request.body)
+    try {
+      const ack = acknowledgement.level(request.ack, await metadata.bucket(bucket))
+      let body: PublishBody
+      if (taken.bytes && taken.length <= limits.inlineBytesMax && (ack !== 'persisted' || taken.length === 0)) {
+        body = { kind: 'inline', bytes: taken.bytes }
+      } else {
+        const journaled = await taken.journal({ bucket, key })
+        await acknowledgement.beforeCommit(ack, journaled)
+        body = { kind: 'run', run: journaled.run }
+      }
+      const { md5: etag } = taken.digests
+      const size = taken.length
+      const publish = { bucket, key, body, size, etag, owner, attributes, checksum, conditions, ack }
+      const commit = await metadata.publish(publish)
+      await acknowledgement.durable(ack, commit)
+      taken.done()
+      if (body.kind === 'run') await acknowledgement.persisted(ack, [body.run.segment])
+      return putResult(commit.value, commit.revision)
+    } catch (error) {
+      // A no-op once the body is published.
+      await taken.discard()
+      throw error
+    }
+  }
+
+  async copy(request: CopyObjectRequest): Promise<CopyResult> {
+    const { metadata, acknowledgement } = this.#parts
+    const ack = acknowledgement.level(request.ack, await metadata.bucket(request.bucket))
+    const commit = await metadata.copy({ ...request, ack })
+    const { target, source } = commit.value
+    await acknowledgement.durable(ack, commit)
+    if (target.body.kind === 'content') await acknowledgement.persistedContent(ack, target.body.content)
+    return { ...putResult(target, commit.revision), sourceVersionId: source.versionId }
+  }
+
+  async head(address: ObjectAddress, conditions: Conditions): Promise<ObjectVersion> {
+    const version = await this.#parts.metadata.lookup(address.bucket, address.key, address.versionId)
+    checkConditions('read', conditions, version)
+    return version
+  }
+
+  async open(address: ObjectAddress, conditions: Conditions): Promise<OpenedObject> {
+    const { readers, metadata } = this.#parts
+    const reader = readers.begin(metadata.revision())
+    try {
+      const version = await metadata.lookup(address.bucket, address.key, address.versionId)
+      checkConditions('read', conditions, version)
+      readers.opened(reader, version)
+      return { reader, version }
+    } catch (error) {
+      readers.close(reader)
+      throw error
+    }
+  }
+
+  async delete(address: ObjectAddress, conditions: Conditions, ack?: AckLevel): Promise<DeleteResult> {
+    const { metadata, acknowledgement } = this.#parts
+    const bucket = await metadata.bucket(address.bucket)
+    const commit = await metadata.remove({ ...address, conditions, owner: bucket.owner })
+    await acknowledgement.durable(acknowledgement.level(ack, bucket), commit)
+    return { ...commit.value, revision: commit.revision }
+  }
+
+  async setTags(
+    address: ObjectAddress,
+    tags: Readonly<Record<string, string>>,
+  ): Promise<{ versionId: string | undefined }> {
+    const { metadata, acknowledgement } = this.#parts
+    const bucket = await metadata.bucket(address.bucket)
+    const commit = await metadata.setTags(address, tags)
+    await acknowledgement.durable(bucket.ack, commit)
+    return commit.value
+  }
+
+  list(request: ListRequest): Promise<ListPage> {
+    return this.#parts.metadata.list(request)
+  }
+
+  listVersions(request: ListVersionsRequest): Promise<ListVersionsPage> {
+    return this.#parts.metadata.listVersions(request)
+  }
+
+  async parts(
+    address: ObjectAddress,
+    after: number,
+    limit: number,
+  ): Promise<{ parts: UploadPart[]; truncated: boolean }> {
+    const { metadata, readers } = this.#parts
+    const reader = readers.begin(metadata.revision())
+    try {
+      const { body } = await metadata.lookup(address.bucket, address.key, address.versionId)
+      if (body.kind === 'inline') return { parts: [], truncated: false }
+      return await metadata.contentParts(body.content, after, limit)
+    } finally {
+      readers.close(reader)
+    }
+  }
+
+  async partRange(reader: ReaderId, partNumber: number): Promise<{ offset: number; length: number }> {
+    const { body, size } = this.#parts.readers.version(reader)
+    const range = body.kind === 'content' ? await this.#parts.metadata.partRange(body.content, partNumber) : undefined
+    if (range) return range
+    // An object of one PUT is its own only part.
+    if (partNumber === 1) return { offset: 0, length: size }
+    throw new TidegateError('InvalidPart', `there is no part ${partNumber}`)
+  }
+}
+
+export function putResult(version: ObjectVersion, revision: number): PutResult {
+  const { versionId, etag, size, mtimeMs, checksum } = version
+  return { versionId, etag, size, mtimeMs, checksum, revision }
+}

@@ -1,0 +1,124 @@
+/** Objects opened for reading, and their bytes as leases on the slab (see doors.ts, Reading; C12, C13). */
+import { must } from '../common/assert.ts'
+import { TidegateError } from '../common/errors.ts'
+import type { Revision } from '../common/ids.ts'
+import type { Extent, ObjectVersion } from '../common/model.ts'
+import type { Memory } from './byte-ports.ts'
+import type { Reading } from './doors.ts'
+import type { MetadataContents } from './ports.ts'
+import type { ReaderId, SlabSlice } from './types.ts'
+
+interface Reader {
+  readonly revision: Revision
+  version: ObjectVersion | undefined
+  /** A window of the content's extents, around where the last read was. */
+  extents: readonly Extent[]
+  /** Where the next read would begin if the reader goes on in order. */
+  sequentialOffset: number
+}
+
+/** Bytes of content whose extents are asked for at once. */
+const EXTENT_WINDOW_BYTES = 256 * 1024 * 1024
+/** Blocks fetched ahead of a reader that reads in order. */
+const READ_AHEAD_BLOCKS = 3
+
+export class Readers implements Reading {
+  readonly #memory: Memory
+  readonly #contents: MetadataContents
+  readonly #blockBytes: number
+  readonly #readers = new Map<ReaderId, Reader>()
+  #nextId = 1
+
+  constructor(parts: { memory: Memory; contents: MetadataContents; blockBytes: number }) {
+    this.#memory = parts.memory
+    this.#contents = parts.contents
+    this.#blockBytes = parts.blockBytes
+  }
+
+  get count(): number {
+    return this.#readers.size
+  }
+
+  /** Registers a reader before its look-up, so that what the look-up finds cannot be reclaimed in between (C12). */
+  begin(revision: Revision): ReaderId {
+    const id = this.#nextId++
+    this.#readers.set(id, { revision, version: undefined, extents: [], sequentialOffset: 0 })
+    return id
+  }
+
+  opened(id: ReaderId, version: ObjectVersion): void {
+    must(this.#readers.get(id), 'reader').version = version
+  }
+
+  /** The oldest revision that is still being read, or `now` when nothing is. */
+  horizon(now: Revision): Revision {
+    let oldest = now
+    for (const reader of this.#readers.values()) if (reader.revision < oldest) oldest = reader.revision
+    return oldest
+  }
+
+  version(id: ReaderId): ObjectVersion {
+    const version = this.#readers.get(id)?.version
+    if (!version) throw new TidegateError('InvalidRequest', `there is no open reader ${id}`)
+    return version
+  }
+
+  async read(id: ReaderId, offset: number, length: number): Promise<SlabSlice> {
+    const { size, body } = this.version(id)
+    const reader = must(this.#readers.get(id), 'reader')
+    if (body.kind !== 'content') throw new TidegateError('InvalidRequest', 'an inline body comes with its version')
+    if (offset < 0 || length < 1 || offset >= size) {
+      throw new TidegateError('InvalidRange', `${length} bytes at ${offset} of ${size}`)
+    }
+    const extent = await this.#extentAt(reader, body.content, offset)
+    const segmentOffset = extent.segmentOffset + offset - extent.offset
+    const block = Math.floor(segmentOffset / this.#blockBytes)
+    const within = segmentOffset - block * this.#blockBytes
+    const available = Math.min(length, extent.offset + extent.length - offset, this.#blockBytes - within)
+    const lent = await this.#memory.lend(extent.segment, block, within + available)
+    if (offset === reader.sequentialOffset) this.#readAhead(extent, block)
+    reader.sequentialOffset = offset + available
+    return { slabOffset: lent.slabOffset + within, length: available, lease: lent.lease }
+  }
+
+  #readAhead(extent: Extent, block: number): void {
+    const last = Math.floor((extent.segmentOffset + extent.length - 1) / this.#blockBytes)
+    for (let next = block + 1; next <= Math.min(last, block + READ_AHEAD_BLOCKS); next++) {
+      this.#memory.prefetch(extent.segment, next)
+    }
+  }
+
+  async #extentAt(reader: Reader, content: number, offset: number): Promise<Extent> {
+    const known = find(reader.extents, offset)
+    if (known) return known
+    reader.extents = await this.#contents.extents(content, offset, EXTENT_WINDOW_BYTES)
+    const extent = find(reader.extents, offset)
+    if (!extent) throw new TidegateError('DataLost', `content ${content} has no bytes at ${offset}`)
+    return extent
+  }
+
+  view(slice: SlabSlice): Uint8Array {
+    return this.#memory.view(slice.slabOffset, slice.length)
+  }
+
+  release(lease: number): void {
+    this.#memory.giveBack(lease)
+  }
+
+  close(id: ReaderId): void {
+    this.#readers.delete(id)
+  }
+}
+
+function find(extents: readonly Extent[], offset: number): Extent | undefined {
+  let low = 0
+  let high = extents.length - 1
+  while (low <= high) {
+    const middle = (low + high) >> 1
+    const extent = extents[middle] as Extent
+    if (offset < extent.offset) high = middle - 1
+    else if (offset >= extent.offset + extent.length) low = middle + 1
+    else return extent
+  }
+  return undefined
+}

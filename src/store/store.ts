@@ -1,0 +1,60 @@
+/** Puts the store's parts together over the ports it is given (docs/ARCHITECTURE.md). */
+import type { Clock } from '../common/clock.ts'
+import type { Revision } from '../common/ids.ts'
+import type { Limits } from '../common/limits.ts'
+import type { AckLevel } from '../common/model.ts'
+import { Acknowledgement } from './acknowledgement.ts'
+import { OpenBodies } from './bodies.ts'
+import { StoreBuckets } from './buckets.ts'
+import type { Hashing, Journaling, Memory, Persisting } from './byte-ports.ts'
+import type { Store } from './doors.ts'
+import { StoreObjects } from './objects.ts'
+import type { Metadata } from './ports.ts'
+import { Readers } from './reading.ts'
+import { Reservations } from './reservations.ts'
+import { StoreUploads } from './uploads.ts'
+
+export interface StoreOptions {
+  readonly metadata: Metadata
+  readonly memory: Memory
+  readonly journal: Journaling
+  readonly hashing: Hashing
+  readonly persisting: Persisting
+  readonly limits: Limits
+  readonly clock: Clock
+  /** Level of buckets that are made without one. */
+  readonly defaultAck: AckLevel
+}
+
+export interface RunningStore extends Store {
+  /** Revision of the oldest reader, or the current one: what was dropped later must be kept (C12). */
+  horizon(): Revision
+  /** Bodies under way and objects open for reading. */
+  activity(): { bodies: number; readers: number; reservedSlots: number }
+  /** Gives up bodies under way; at shutdown, once the doors have drained. */
+  stop(): Promise<void>
+}
+
+export function createStore(options: StoreOptions): RunningStore {
+  const { metadata, memory, journal, hashing, persisting, limits, clock } = options
+  const reservations = new Reservations({
+    slotsMax: memory.bodySlotsMax,
+    waitMsMax: limits.admissionWaitMsMax,
+    clock,
+  })
+  const acknowledgement = new Acknowledgement({ journal, persisting, contents: metadata })
+  const bodies = new OpenBodies({ memory, journal, hashing, persisting, contents: metadata, reservations, limits })
+  const readers = new Readers({ memory, contents: metadata, blockBytes: limits.blockBytes })
+  const objects = new StoreObjects({ metadata, bodies, readers, acknowledgement, limits })
+  const uploads = new StoreUploads({ metadata, bodies, objects, readers, hashing, acknowledgement, limits })
+  return {
+    buckets: new StoreBuckets({ metadata, defaultAck: options.defaultAck }),
+    objects,
+    reading: readers,
+    bodies,
+    uploads,
+    horizon: () => readers.horizon(metadata.revision()),
+    activity: () => ({ bodies: bodies.count, readers: readers.count, reservedSlots: reservations.taken }),
+    stop: () => bodies.discardAll(),
+  }
+}

@@ -1,0 +1,352 @@
+/** What the stage of the embedded engines promises beyond the port: durability in groups, undoing, waiting, hooks. */
+import { afterEach, describe, expect, test } from 'vitest'
+import { AssertionFailed } from '../../src/common/assert.ts'
+import type { Clock } from '../../src/common/clock.ts'
+import { isTidegateError, TidegateError } from '../../src/common/errors.ts'
+import type { ByteString } from '../../src/common/ids.ts'
+import { SerialStage } from '../../src/meta/serial-stage.ts'
+import type { KeyRange, Row } from '../../src/meta/ports.ts'
+import type { StageOptions } from '../../src/meta/stage/options.ts'
+import type { Backend, EmbeddedStore, RowChanges } from '../../src/meta/stage/ports.ts'
+import { bytes, key, put, rowTexts, text } from './ordered-store.ts'
+
+const ALL = { start: 'Z' as ByteString, end: 'Z\xff' as ByteString }
+
+/** Passes everything on, holds commits back while closed, and fails them on demand. */
+class GatedBackend implements Backend {
+  readonly #inner: Backend
+  readonly keyBytesMax: number
+  #held: (() => void)[] | undefined
+  failure: Error | undefined
+  /** Rows of each commit that was begun. */
+  readonly commits: number[] = []
+
+  constructor(inner: Backend) {
+    this.#inner = inner
+    this.keyBytesMax = inner.keyBytesMax
+  }
+
+  open = (): Promise<void> => this.#inner.open()
+  get = (k: ByteString): Uint8Array | undefined => this.#inner.get(k)
+  scan = (range: KeyRange, limit: number, reverse: boolean): Row[] => this.#inner.scan(range, limit, reverse)
+  keys = (range: KeyRange, limit: number): ByteString[] => this.#inner.keys(range, limit)
+  close = (): Promise<void> => this.#inner.close()
+
+  async commit(parts: readonly RowChanges[]): Promise<void> {
+    this.commits.push(parts[0]!.size)
+    if (this.#held !== undefined) await new Promise<void>((resolve) => this.#held!.push(resolve))
+    if (this.failure !== undefined) throw this.failure
+    await this.#inner.commit(parts)
+  }
+
+  hold(): void {
+    this.#held = []
+  }
+
+  release(): void {
+    const held = this.#held ?? []
+    this.#held = undefined
+    for (const resolve of held) resolve()
+  }
+}
+
+/** A clock that stands still until it is moved. */
+class HandClock implements Clock {
+  #nowMs = 0
+  #sleepers: { atMs: number; wake: () => void }[] = []
+
+  nowMs = (): number => this.#nowMs
+  monotonicMs = (): number => this.#nowMs
+
+  sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#sleepers.push({ atMs: this.#nowMs + ms, wake: resolve })
+      signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
+    })
+  }
+
+  async advance(ms: number): Promise<void> {
+    this.#nowMs += ms
+    const due = this.#sleepers.filter((sleeper) => sleeper.atMs <= this.#nowMs)
+    this.#sleepers = this.#sleepers.filter((sleeper) => sleeper.atMs > this.#nowMs)
+    for (const sleeper of due) sleeper.wake()
+    await turn()
+  }
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+async function codeOf(failing: Promise<unknown>): Promise<string> {
+  try {
+    await failing
+    return 'no error'
+  } catch (error) {
+    return isTidegateError(error) ? error.code : String(error)
+  }
+}
+
+export interface BackendHarness {
+  create(): Promise<Backend>
+  dispose(): Promise<void>
+}
+
+interface Setup {
+  readonly store: EmbeddedStore
+  readonly backend: GatedBackend
+}
+
+export function testEmbeddedStore(name: string, harness: BackendHarness): void {
+  describe(name, () => {
+    const stores: EmbeddedStore[] = []
+    const setUp = async (options: StageOptions = {}): Promise<Setup> => {
+      const backend = new GatedBackend(await harness.create())
+      const store = new SerialStage(backend, options)
+      await store.start()
+      stores.push(store)
+      return { store, backend }
+    }
+    afterEach(async () => {
+      for (const store of stores.splice(0)) await store.stop()
+      await harness.dispose()
+    })
+    testGroups(setUp)
+    testUndoing(setUp)
+    testHooks(setUp)
+    testWaiting(setUp)
+  })
+}
+
+function testGroups(setUp: (options?: StageOptions) => Promise<Setup>): void {
+  test('what waits while a group is synced shares the next sync, and is visible before', async () => {
+    const { store, backend } = await setUp()
+    backend.hold()
+    const first = await store.transact(async (tx) => tx.put(key('a'), bytes('1')))
+    await turn()
+    for (let i = 0; i < 100; i++) await put(store, { [`k${i}`]: 'v', a: String(i) })
+    expect(text(await store.read((view) => view.get(key('a'))))).toBe('99')
+    expect(await store.read((view) => view.scan(ALL, 1000))).toHaveLength(101)
+    expect(store.durableRevision()).toBe(0)
+    backend.release()
+    await first.durable
+    await store.flush()
+    expect(backend.commits).toEqual([1, 101])
+    expect(store.durableRevision()).toBe(store.revision())
+  })
+
+  test('transactions submitted at once share one sync', async () => {
+    const { store, backend } = await setUp()
+    await Promise.all(Array.from({ length: 64 }, (_, i) => put(store, { [`k${i}`]: 'v' })))
+    await store.flush()
+    expect(backend.commits).toEqual([64])
+  })
+
+  test('a transaction that wrote nothing is durable when what it read is', async () => {
+    const { store, backend } = await setUp()
+    backend.hold()
+    await put(store, { a: '1' })
+    const reader = await store.transact((tx) => tx.get(key('a')))
+    let durable = false
+    void reader.durable.then(() => (durable = true))
+    await turn()
+    expect(durable).toBe(false)
+    backend.release()
+    await reader.durable
+  })
+
+  test('C15: a group is committed only after beforeCommit, begun once the group is closed', async () => {
+    const order: string[] = []
+    let release = (): void => {}
+    const beforeCommit = (): Promise<void> => {
+      order.push(`sync journal, ${backend.commits.length} commits begun`)
+      return new Promise((resolve) => (release = resolve))
+    }
+    const { store, backend } = await setUp({ beforeCommit })
+    await put(store, { a: '1' })
+    await turn()
+    const late = await store.transact(async (tx) => tx.put(key('late'), bytes('1')))
+    expect(backend.commits).toEqual([])
+    release()
+    await turn()
+    while (order.length < 2) await turn()
+    expect(order).toEqual(['sync journal, 0 commits begun', 'sync journal, 1 commits begun'])
+    release()
+    await late.durable
+    expect(backend.commits).toEqual([1, 1])
+  })
+}
+
+function testUndoing(setUp: (options?: StageOptions) => Promise<Setup>): void {
+  test('a commit that fails undoes all that is not durable, and the store goes on', async () => {
+    const { store, backend } = await setUp()
+    await put(store, { kept: 'old', gone: 'here' })
+    await store.flush()
+    const durable = store.durableRevision()
+    backend.hold()
+    const failing = await store.transact(async (tx) => {
+      tx.put(key('kept'), bytes('new'))
+      tx.delete(key('gone'))
+    })
+    await turn()
+    const later = await store.transact(async (tx) => tx.put(key('later'), (await tx.get(key('kept')))!))
+    expect(rowTexts(await store.read((view) => view.scan(ALL, 10)))).toEqual(['kept=new', 'later=new'])
+    backend.failure = Object.assign(new Error('no space'), { code: 'ENOSPC' })
+    backend.release()
+    expect(await codeOf(failing.durable)).toBe('StorageFull')
+    expect(await codeOf(later.durable)).toBe('StorageFull')
+    expect(rowTexts(await store.read((view) => view.scan(ALL, 10)))).toEqual(['gone=here', 'kept=old'])
+    expect([store.revision(), store.durableRevision()]).toEqual([durable, durable])
+
+    backend.failure = undefined
+    const again = await store.transact(async (tx) => tx.put(key('again'), bytes('1')))
+    await again.durable
+    expect(again.revision).toBeGreaterThan(later.revision)
+    expect(rowTexts(await store.read((view) => view.scan(ALL, 10)))).toEqual(['again=1', 'gone=here', 'kept=old'])
+  })
+
+  test.each([
+    ['StorageFull', new TidegateError('StorageFull', 'full')],
+    ['Unavailable', new Error('input/output error')],
+  ])('a failure is told as %s, from beforeCommit too', async (code, failure) => {
+    let failing = true
+    const { store, backend } = await setUp({
+      beforeCommit: () => (failing ? Promise.reject(failure) : Promise.resolve()),
+    })
+    const committed = await store.transact(async (tx) => tx.put(key('a'), bytes('1')))
+    expect(await codeOf(committed.durable)).toBe(code)
+    expect(backend.commits).toEqual([])
+    failing = false
+    backend.failure = failure
+    await put(store, { a: '2' })
+    expect(await codeOf(store.flush())).toBe(code)
+    expect(await store.read((view) => view.get(key('a')))).toBeUndefined()
+  })
+
+  test('a function that ran while what it read was undone is run again', async () => {
+    const { store, backend } = await setUp()
+    backend.hold()
+    await put(store, { a: 'undone' })
+    await turn()
+    const reads: (string | undefined)[] = []
+    const running = store.transact(async (tx) => {
+      reads.push(text(await tx.get(key('a'))))
+      // Breaks the rule to await only reads, so that the failure falls into the run.
+      if (reads.length === 1) await turn().then(turn).then(turn)
+      tx.put(key('copy'), bytes(String(text(await tx.get(key('a'))))))
+    })
+    backend.failure = new Error('input/output error')
+    backend.release()
+    await turn()
+    backend.failure = undefined
+    await (await running).durable
+    expect(reads).toEqual(['undone', undefined])
+    expect(rowTexts(await store.read((view) => view.scan(ALL, 10)))).toEqual(['copy=undefined'])
+  })
+
+  test('a watcher is never told of what is undone', async () => {
+    const { store, backend } = await setUp()
+    const abort = new AbortController()
+    const changes: string[] = []
+    const watching = (async (): Promise<void> => {
+      for await (const change of store.watch(key(''), 0, abort.signal)) changes.push(change.rows[0]!.key.slice(1))
+    })()
+    await put(store, { first: '1' })
+    await store.flush()
+    backend.failure = new Error('input/output error')
+    await put(store, { undone: '1' })
+    await store.flush().catch(() => {})
+    backend.failure = undefined
+    await put(store, { last: '1' })
+    await store.flush()
+    await turn()
+    abort.abort()
+    await watching
+    expect(changes).toEqual(['first', 'last'])
+  })
+}
+
+function testHooks(setUp: (options?: StageOptions) => Promise<Setup>): void {
+  test('onCommit names the written keys when they become visible, onRollback says that they were undone', async () => {
+    const { store, backend } = await setUp()
+    const events: unknown[] = []
+    const stopListening = store.onCommit((keys) => events.push(keys.toSorted()))
+    store.onRollback(() => events.push('undone'))
+    const submitted = store.transact(async (tx) => {
+      tx.put(key('b'), bytes('1'))
+      tx.delete(key('a'))
+      tx.add(key('c'), [1])
+    })
+    const queued = store.read(async () => events.push('read'))
+    await Promise.all([submitted, queued])
+    expect(events).toEqual([['a', 'b', 'c'].map(key), 'read'])
+    await store.read((view) => view.get(key('a')))
+    await store.flush()
+    backend.failure = new Error('input/output error')
+    await put(store, { d: '1' })
+    await store.flush().catch(() => {})
+    expect(events.slice(2)).toEqual([[key('d')], 'undone'])
+    stopListening()
+    backend.failure = undefined
+    await put(store, { e: '1' })
+    expect(events).toHaveLength(4)
+  })
+}
+
+function testWaiting(setUp: (options?: StageOptions) => Promise<Setup>): void {
+  test('above the backlog transactions wait, reads do not, and the wait has a deadline', async () => {
+    const clock = new HandClock()
+    const { store, backend } = await setUp({ clock, backlogRowsMax: 10, groupRowsMax: 5, admissionWaitMsMax: 1000 })
+    backend.hold()
+    for (let i = 0; i < 10; i++) await put(store, { [`k${i}`]: 'v' })
+    const refused = put(store, { refused: 'v' })
+    refused.catch(() => {})
+    expect(await store.read((view) => view.scan(ALL, 100))).toHaveLength(10)
+    await clock.advance(600)
+    const admitted = put(store, { admitted: 'v' })
+    await clock.advance(400)
+    expect(await codeOf(refused)).toBe('SlowDown')
+    backend.release()
+    await admitted
+    expect(await store.read((view) => view.scan(ALL, 100))).toHaveLength(11)
+  })
+
+  test('more than the queue holds is refused', async () => {
+    const { store, backend } = await setUp({ backlogRowsMax: 1, groupRowsMax: 1, queueLengthMax: 3 })
+    backend.hold()
+    await put(store, { a: '1' })
+    const waiting = Array.from({ length: 3 }, (_, i) => put(store, { [`w${i}`]: '1' }))
+    expect(await codeOf(put(store, { more: '1' }))).toBe('SlowDown')
+    backend.release()
+    await Promise.all(waiting)
+  })
+
+  test('a function that awaits something else fails with an assertion, and the others go on', async () => {
+    const clock = new HandClock()
+    const { store } = await setUp({ clock, stallMsMax: 10_000 })
+    let useView = async (): Promise<unknown> => undefined
+    const stalled = store.transact(async (tx) => {
+      tx.put(key('stalled'), bytes('1'))
+      useView = () => tx.get(key('a'))
+      await new Promise(() => {})
+    })
+    stalled.catch(() => {})
+    const behind = put(store, { behind: '1' })
+    await clock.advance(9999)
+    expect(store.revision()).toBe(0)
+    await clock.advance(1)
+    await expect(stalled).rejects.toBeInstanceOf(AssertionFailed)
+    await behind
+    expect(rowTexts(await store.read((view) => view.scan(ALL, 10)))).toEqual(['behind=1'])
+    expect(useView).toThrow(AssertionFailed)
+  })
+
+  test('stopped, what waits and what runs fails, and what was visible is durable', async () => {
+    const { store, backend } = await setUp()
+    await put(store, { a: '1' })
+    const running = store.transact(() => new Promise(() => {}))
+    const waiting = store.read((view) => view.get(key('a')))
+    const outcomes = Promise.all([codeOf(running), codeOf(waiting)])
+    await store.stop()
+    expect(await outcomes).toEqual(['Unavailable', 'Unavailable'])
+    expect(backend.commits).toEqual([1])
+  })
+}

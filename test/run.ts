@@ -1,0 +1,130 @@
+/**
+ * `npm test [-- SUITE...]`: every suite but the hygiene tests (those are part of `npm run check`), with a last line that
+ * says `N passed, N failed, N skipped` over all of them.
+ *
+ * A test file that needs a program which npm does not bring says so in a line `// needs: aws strace`. What is missing is
+ * installed first where that can be done (root on Debian or Ubuntu); otherwise the run says what to install and skips
+ * those files, or, with CI=true, counts each as failed: a green CI has run everything.
+ */
+import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { REPOSITORY, runCommand, summaryLine } from './support/run-command.ts'
+
+const SUITES = ['unit', 'conformance', 'model', 'sim', 'acceptance'] as const
+const SUITE_TIMEOUT_MS = 1_800_000
+const INSTALL_TIMEOUT_MS = 300_000
+
+/** How to see that a program is there and works, and the Debian package that brings it. */
+const PROGRAMS: Readonly<Record<string, { readonly probe: readonly [string, ...string[]]; readonly debian: string }>> =
+  {
+    aws: { probe: ['aws', '--version'], debian: 'awscli' },
+    strace: { probe: ['strace', '-V'], debian: 'strace' },
+    curl: { probe: ['curl', '--version'], debian: 'curl' },
+    openssl: { probe: ['openssl', 'version'], debian: 'openssl' },
+  }
+
+interface Counts {
+  passed: number
+  failed: number
+  skipped: number
+}
+
+/** What of vitest's JSON report is read here. */
+interface Report {
+  readonly success: boolean
+  readonly numPassedTests: number
+  readonly numFailedTests: number
+  readonly numPendingTests: number
+  readonly numTodoTests: number
+}
+
+async function isUsable(program: string): Promise<boolean> {
+  const known = PROGRAMS[program]
+  if (known === undefined) throw new Error(`a test needs ${program}, which test/run.ts does not know`)
+  return (await runCommand(known.probe, { show: false, timeoutMs: 30_000 })).code === 0
+}
+
+/** Programs that test files ask for and that cannot be used, after an attempt to install them. */
+async function missingPrograms(needed: ReadonlySet<string>): Promise<Set<string>> {
+  const missing = new Set<string>()
+  for (const program of needed) if (!(await isUsable(program))) missing.add(program)
+  if (missing.size === 0) return missing
+  const packages = [...missing].map((program) => PROGRAMS[program]?.debian ?? program)
+  if (process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) {
+    console.log(`missing: ${[...missing].join(', ')}; on Debian or Ubuntu: apt-get install ${packages.join(' ')}`)
+    return missing
+  }
+  console.log(`installing ${packages.join(' ')}`)
+  const quietly = { show: false, timeoutMs: INSTALL_TIMEOUT_MS, env: { DEBIAN_FRONTEND: 'noninteractive' } }
+  await runCommand(['apt-get', 'update', '-q'], quietly)
+  const installed = await runCommand(
+    ['apt-get', 'install', '-q', '-y', '--no-install-recommends', ...packages],
+    quietly,
+  )
+  if (installed.code !== 0) console.log(installed.output)
+  for (const program of missing) if (await isUsable(program)) missing.delete(program)
+  return missing
+}
+
+function needsOf(file: string): string[] {
+  const line = /^\/\/ needs: (.+)$/m.exec(readFileSync(join(REPOSITORY, file), 'utf8'))
+  return line?.[1]?.trim().split(/[\s,]+/) ?? []
+}
+
+async function runSuite(suite: string, files: readonly string[], reports: string): Promise<Counts> {
+  console.log(`\n== ${suite}`)
+  if (files.length === 0) return { passed: 0, failed: 0, skipped: 0 }
+  const outputFile = join(reports, `${suite}.json`)
+  const result = await runCommand(
+    ['vitest', 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${outputFile}`, ...files],
+    { show: true, timeoutMs: SUITE_TIMEOUT_MS },
+  )
+  if (!existsSync(outputFile)) return { passed: 0, failed: 1, skipped: 0 }
+  const report = JSON.parse(readFileSync(outputFile, 'utf8')) as Report
+  // A file that does not load, or an error outside of any test, fails the run without a failed test.
+  const failedElsewhere = result.code !== 0 && report.numFailedTests === 0 ? 1 : 0
+  return {
+    passed: report.numPassedTests,
+    failed: report.numFailedTests + failedElsewhere,
+    skipped: report.numPendingTests + report.numTodoTests,
+  }
+}
+
+const chosen = process.argv.slice(2)
+const unknown = chosen.find((name) => !(SUITES as readonly string[]).includes(name))
+if (unknown !== undefined) {
+  console.error(`no such suite: ${unknown}; there are ${SUITES.join(', ')}`)
+  process.exit(2)
+}
+
+const filesBySuite = new Map(
+  SUITES.filter((suite) => chosen.length === 0 || chosen.includes(suite)).map((suite) => [
+    suite,
+    globSync(`test/${suite}/**/*.test.ts`, { cwd: REPOSITORY }).sort(),
+  ]),
+)
+const allFiles = [...filesBySuite.values()].flat()
+const missing = await missingPrograms(new Set(allFiles.flatMap(needsOf)))
+const mustHaveAll = process.env['CI'] === 'true'
+const totals: Counts = { passed: 0, failed: 0, skipped: 0 }
+const reports = mkdtempSync(join(tmpdir(), 'tidegate-test-'))
+try {
+  for (const [suite, files] of filesBySuite) {
+    const runnable = files.filter((file) => !needsOf(file).some((program) => missing.has(program)))
+    for (const file of files) {
+      if (!runnable.includes(file))
+        console.log(`${mustHaveAll ? 'FAILED' : 'skipped'}: ${file} needs ${needsOf(file).join(', ')}`)
+    }
+    const counts = await runSuite(suite, runnable, reports)
+    totals.passed += counts.passed
+    totals.failed += counts.failed + (mustHaveAll ? files.length - runnable.length : 0)
+    totals.skipped += counts.skipped + (mustHaveAll ? 0 : files.length - runnable.length)
+  }
+} finally {
+  rmSync(reports, { recursive: true })
+}
+// No test at all is not a success.
+if (allFiles.length === 0) totals.failed += 1
+console.log(`\n${summaryLine(totals)}`)
+process.exitCode = totals.failed === 0 ? 0 : 1
