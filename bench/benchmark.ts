@@ -22,8 +22,8 @@ export interface Measurement {
 export interface BenchmarkContext {
   readonly load: Load
   readonly bare: BareServer
-  /** A fresh gateway on an empty data directory; stopped and removed when the benchmark ends. */
-  gateway(flags?: readonly string[]): Promise<GatewayProcess>
+  /** A gateway, on an empty data directory unless one is named; stopped and removed when the benchmark ends. */
+  gateway(data?: string): Promise<GatewayProcess>
   /** A directory on the disk that the data directories lie on, removed when the benchmark ends. */
   readonly directory: string
   readonly rounds: number

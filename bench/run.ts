@@ -50,10 +50,9 @@ async function runBenchmark(
       seconds: Number(options.seconds),
       objects: Number(options.objects),
       note: (text) => process.stdout.write(`${benchmark.name}: ${text}\n`),
-      async gateway(flags = []) {
-        const data = join(directory, `data-${gateways.length}`)
-        const quiet = ['--log-level', 'warn']
-        const gateway = await startGateway({ data, flags: [...quiet, ...flags], logFile: join(directory, 'log') })
+      async gateway(data = join(directory, `data-${gateways.length}`)) {
+        const logFile = join(directory, 'log')
+        const gateway = await startGateway({ data, flags: ['--log-level', 'warn'], logFile })
         gateways.push(gateway)
         return gateway
       },

@@ -6,13 +6,14 @@
  *     large   flat/0000000 ... a million objects in one directory
  *     narrow  0000000/x ...    a million directories of one child each
  */
+import { join } from 'node:path'
 import { median, type Benchmark, type BenchmarkContext, type Measurement } from '../benchmark.ts'
-import { makeBucket, sendOnce } from '../gateway-probe.ts'
+import { publishObjects } from '../publish-objects.ts'
+import { makeBucket } from '../gateway-probe.ts'
 import type { GatewayProcess } from '../../test/support/gateway-process.ts'
 
 const PAGE = 1000
 const LISTS_A_ROUND = 20
-const LOAD_CONNECTIONS = 64
 
 interface Listing {
   readonly bucket: string
@@ -29,8 +30,7 @@ interface ListCase {
 export const listBenchmark: Benchmark = {
   name: 'list',
   async run(context) {
-    const gateway = await context.gateway()
-    await loadBuckets(context, gateway)
+    const gateway = await loadedGateway(context)
     const measurements: Measurement[] = []
     for (const list of casesFor(context.objects)) measurements.push(await measureList(context, gateway, list))
     return measurements
@@ -76,21 +76,22 @@ function casesFor(objects: number): ListCase[] {
   ]
 }
 
-async function loadBuckets(context: BenchmarkContext, gateway: GatewayProcess): Promise<void> {
-  const fill = async (bucket: string, key: string, keys: number): Promise<void> => {
-    const startMs = performance.now()
-    // How the objects came there does not matter here, so they are written at the level that is quickest to load.
-    const headers = { 'x-tidegate-ack': 'memory' }
-    const request = { method: 'PUT', path: `/${bucket}/${key}`, bodyBytes: 16, headers } as const
-    await sendOnce(context, gateway, request, { keys, connections: LOAD_CONNECTIONS })
-    const seconds = (performance.now() - startMs) / 1000
-    if (keys > PAGE) context.note(`loaded ${keys} objects into ${bucket} in ${seconds.toFixed(0)} s`)
-  }
-  for (const bucket of ['small', 'large', 'narrow']) await makeBucket(context, gateway, bucket)
-  await fill('small', 'flat/#', PAGE)
-  await fill('small', 'narrow/#/x', PAGE)
-  await fill('large', 'flat/#', context.objects)
-  await fill('narrow', '#/x', context.objects)
+async function loadedGateway(context: BenchmarkContext): Promise<GatewayProcess> {
+  const data = join(context.directory, 'data')
+  const empty = await context.gateway(data)
+  for (const bucket of ['small', 'large', 'narrow']) await makeBucket(context, empty, bucket)
+  await empty.stop()
+  const number = (value: number): string => String(value).padStart(7, '0')
+  const startMs = performance.now()
+  await publishObjects(data, [
+    { bucket: 'small', key: (index) => `flat/${number(index)}`, count: PAGE },
+    { bucket: 'small', key: (index) => `narrow/${number(index)}/x`, count: PAGE },
+    { bucket: 'large', key: (index) => `flat/${number(index)}`, count: context.objects },
+    { bucket: 'narrow', key: (index) => `${number(index)}/x`, count: context.objects },
+  ])
+  const seconds = (performance.now() - startMs) / 1000
+  context.note(`published ${2 * (context.objects + PAGE)} objects in ${seconds.toFixed(0)} s`)
+  return context.gateway(data)
 }
 
 async function measureList(context: BenchmarkContext, gateway: GatewayProcess, list: ListCase): Promise<Measurement> {

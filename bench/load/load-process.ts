@@ -21,6 +21,8 @@ process.on('message', (job: LoadJob) => {
   )
 })
 
+process.on('disconnect', () => process.exit(0))
+
 function reply(message: LoadReply): void {
   process.send?.(message)
 }
@@ -59,7 +61,6 @@ async function run(job: LoadJob): Promise<LoadResult> {
   }
 
   let startMs = performance.now()
-  let endMs = 0
   const connections = Array.from({ length: job.connections }, () => driveConnection(job, body, progress, nextHead))
   const finished = Promise.all(connections)
   if ('seconds' in job.end) {
@@ -68,19 +69,19 @@ async function run(job: LoadJob): Promise<LoadResult> {
     progress.latencies.length = 0
     startMs = performance.now()
     await Promise.race([finished, sleep(job.end.seconds * 1000)])
-    endMs = performance.now()
+  } else {
+    await finished
   }
-  const counted = progress.answered
-  const bytes = progress.bytes
+  const endMs = performance.now()
+  const { answered, bytes } = progress
   progress.stopping = true
   await finished
-  const whole = 'requests' in job.end
   const sorted = Float64Array.from(progress.latencies).sort()
   const quantile = (q: number): number => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? 0
   return {
-    requests: whole ? progress.answered : counted,
-    seconds: ((whole ? performance.now() : endMs) - startMs) / 1000,
-    bytes: whole ? progress.bytes : bytes,
+    requests: answered,
+    seconds: (endMs - startMs) / 1000,
+    bytes,
     errors: progress.errors,
     firstError: progress.firstError,
     latencyMs: { median: quantile(0.5), p99: quantile(0.99) },

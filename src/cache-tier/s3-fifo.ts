@@ -61,15 +61,22 @@ export class S3Fifo<K> {
 
   /** Takes out the entry that should go next, or undefined when all are in use. */
   evict(inUse: (key: K) => boolean): K | undefined {
-    // Each entry is looked at no more often than its second chances allow, so this ends.
-    for (let looks = (USES_MAX + 2) * this.#entries.size; looks > 0; looks--) {
-      const fromSmall = this.#small.size > 0 && (this.#smallWeight > this.weight * SMALL_SHARE || this.#main.size === 0)
-      const entry = head(fromSmall ? this.#small : this.#main) ?? head(this.#small)
-      if (!entry) return undefined
+    // Entries in use that were passed over one after another, by queue: a queue of nothing else has nothing to give. Every
+    // other look takes a use from an entry, moves it to main or evicts it, so this ends.
+    const passed = { small: 0, main: 0 }
+    for (;;) {
+      const preferred = this.#smallWeight > this.weight * SMALL_SHARE ? 'small' : 'main'
+      const queue = this.#candidates(preferred, passed)
+      const entry = queue && head(queue === 'small' ? this.#small : this.#main)
+      if (!queue || !entry) return undefined
       this.#dequeue(entry)
       if (inUse(entry.key)) {
+        passed[queue]++
         this.#enqueue(entry)
-      } else if (entry.uses > 0) {
+        continue
+      }
+      passed[queue] = 0
+      if (entry.uses > 0) {
         if (entry.queue === 'main') entry.uses--
         else entry.uses = 0
         entry.queue = 'main'
@@ -80,7 +87,12 @@ export class S3Fifo<K> {
         return entry.key
       }
     }
-    return undefined
+  }
+
+  #candidates(preferred: 'small' | 'main', passed: { small: number; main: number }): 'small' | 'main' | undefined {
+    const left = { small: passed.small < this.#small.size, main: passed.main < this.#main.size }
+    const other = preferred === 'small' ? 'main' : 'small'
+    return left[preferred] ? preferred : left[other] ? other : undefined
   }
 
   #remember(key: K): void {

@@ -13,6 +13,8 @@ export class Slab {
   /** Slots from here on have never been used, so that the process grows only with need. */
   #fresh = 0
   readonly #views: (Buffer | undefined)[] = []
+  /** 1 for a slot that is taken. */
+  readonly #taken: Uint8Array
   readonly #poison: boolean
 
   constructor(options: { bytes: number; slotBytes: number; poison?: boolean }) {
@@ -20,6 +22,7 @@ export class Slab {
     this.slots = Math.floor(options.bytes / options.slotBytes)
     assert(this.slots > 0, `a slab of ${options.bytes} bytes holds a slot`)
     this.buffer = new SharedArrayBuffer(this.slots * this.slotBytes)
+    this.#taken = new Uint8Array(this.slots)
     this.#poison = options.poison ?? false
   }
 
@@ -30,14 +33,18 @@ export class Slab {
   /** Offset of a free slot, or undefined. */
   take(): number | undefined {
     const slot = this.#free.pop() ?? (this.#fresh < this.slots ? this.#fresh++ : undefined)
-    return slot === undefined ? undefined : slot * this.slotBytes
+    if (slot === undefined) return undefined
+    this.#taken[slot] = 1
+    return slot * this.slotBytes
   }
 
   give(slabOffset: number): void {
-    assert(slabOffset % this.slotBytes === 0, `slot offset ${slabOffset}`)
+    const slot = slabOffset / this.slotBytes
+    assert(this.#taken[slot] === 1, `slot at ${slabOffset} is given back once`)
+    this.#taken[slot] = 0
     // Tests scribble over what is given back, so that a late reader is caught.
     if (this.#poison) this.view(slabOffset, this.slotBytes).fill(0xa5)
-    this.#free.push(slabOffset / this.slotBytes)
+    this.#free.push(slot)
   }
 
   /** The bytes at an offset; never across a slot. */

@@ -23,7 +23,8 @@ export class Secret {
     return '[secret]'
   }
 
-  [inspect.custom](): string {
-    return '[secret]'
+  static {
+    // Not written as a method: the name is a symbol, which declaration files cannot carry.
+    Object.defineProperty(Secret.prototype, inspect.custom, { value: () => '[secret]' })
   }
 }

@@ -3,34 +3,37 @@
  *
  *     DATA/            mode 0700, made if absent
  *       FORMAT         {"format": 1, "createdBy": "tidegate"}: written first, synced, never changed by a running gateway
- *       LOCK           Unix socket on which the owner answers
+ *       LOCK-<hex>     Unix socket on which the owner listens
  *       credentials    root credentials made at the first start (credentials.ts)
  *       ...            what persist and meta keep
  *
- * Lock. The owner listens on LOCK for as long as it runs. Whoever finds the socket connects: an answer means that the
- * directory is in use; a refused connection means that its owner died (the kernel closed its end), and the socket is
- * stale. A stale one is taken over: a new socket is bound under a name of its own and renamed over LOCK, then, since two
- * processes may do that at the same time, each connects to LOCK and keeps the directory only if it hears its own token.
- * The loser of the rename hears another token, or nothing, and leaves. Unlike a file with a pid this cannot be fooled by
- * a reused pid or another pid namespace; like any socket it says nothing across machines: the directory is for one host.
+ * Lock. Whoever wants the directory first listens on a socket of its own, under a name that nobody uses twice, and only
+ * then looks at the others. One that takes a connection belongs to a living process: then this one gives way. One that
+ * refuses belongs to a dead one (the kernel closed its end), and is removed, which is safe because the name never comes
+ * back. Of any two, the one that listened later sees the other, so at most one keeps the directory. Of several that
+ * start at the same moment the smallest name stays and waits for the others to give way. A process that is only
+ * stopped still has its backlog and so keeps its lock. Unlike a file with a pid this cannot be fooled by a reused pid or
+ * another pid namespace; like any socket it says nothing across machines: the directory is for one host.
  *
  * A socket's path may have at most 107 bytes (unix(7), sun_path). For longer ones the directory is opened and the socket
- * reached as /proc/self/fd/N/LOCK.
+ * reached as /proc/self/fd/N/LOCK-<hex>.
  *
  * Known gap: on a file system without Unix sockets (some network mounts) the directory cannot be locked and is refused.
  */
 import { randomBytes } from 'node:crypto'
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readdirSync, rmSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { writeFileDurably } from './durable-file.ts'
 import type { Server } from 'node:net'
 
 const FORMAT_VERSION = 1
 const SOCKET_PATH_BYTES_MAX = 107
-const LOCK_ANSWER_MS_MAX = 2_000
-/** Starts that may race for a stale lock before one gives up. */
-const TAKE_OVER_ATTEMPTS_MAX = 5
+const LOCK_PREFIX = 'LOCK-'
+/** How long one waits for others, which may be about to give way, before it takes them for owners. */
+const GIVE_WAY_CHECKS = 20
+const GIVE_WAY_CHECK_MS = 25
 
 /** Another process uses the directory: exit code 3. */
 export class DataDirectoryInUse extends Error {
@@ -80,7 +83,7 @@ async function checkFormat(directory: string): Promise<boolean> {
   const path = join(directory, 'FORMAT')
   if (!existsSync(path)) {
     const others = readdirSync(directory).filter(
-      (name) => !name.startsWith('LOCK') && name !== 'lost+found' && !name.startsWith('FORMAT.'),
+      (name) => !name.startsWith(LOCK_PREFIX) && name !== 'lost+found' && !name.startsWith('FORMAT.'),
     )
     if (others.length > 0) {
       throw new DataDirectoryUnusable(
@@ -114,82 +117,78 @@ interface Lock {
 }
 
 async function acquire(directory: string): Promise<Lock> {
-  const sockets = socketFolder(directory)
-  const token = randomBytes(16).toString('hex')
-  const ownPath = join(sockets.path, `LOCK.${token.slice(0, 8)}`)
-  const lockPath = join(sockets.path, 'LOCK')
+  const name = `${LOCK_PREFIX}${randomBytes(8).toString('hex')}`
+  const folder = socketFolder(directory, name)
   let server: Server | undefined
+  const release = async (): Promise<void> => {
+    rmSync(join(directory, name), { force: true })
+    if (server !== undefined) await stopListening(server)
+    folder.close()
+  }
   try {
-    for (let attempt = 0; attempt < TAKE_OVER_ATTEMPTS_MAX; attempt++) {
-      const owner = await askOwner(lockPath)
-      if (owner === token && server !== undefined) return lockOf(server, lockPath, sockets)
-      if (owner !== undefined) break
-      if (server === undefined) server = await answerOn(ownPath, token)
-      else await stopListening(server).then(async () => (server = await answerOn(ownPath, token)))
-      renameSync(ownPath, lockPath)
+    server = await listenOn(join(folder.path, name))
+    for (let attempt = 0; attempt < GIVE_WAY_CHECKS; attempt++) {
+      const living = await livingOthers(directory, folder.path, name)
+      if (living.length === 0) return { release }
+      if (living.some((other) => other < name)) break
+      await sleep(GIVE_WAY_CHECK_MS)
     }
   } catch (error) {
-    if (server !== undefined) await stopListening(server)
-    sockets.close()
+    await release()
     throw new DataDirectoryUnusable(`--data: cannot lock ${directory}: ${(error as Error).message}`, { cause: error })
   }
-  if (server !== undefined) await stopListening(server)
-  sockets.close()
+  await release()
   throw new DataDirectoryInUse(directory)
 }
 
-function lockOf(server: Server, lockPath: string, sockets: { close(): void }): Lock {
-  return {
-    async release() {
-      rmSync(lockPath, { force: true })
-      await stopListening(server)
-      sockets.close()
-    },
+/** Names of the others' sockets that take connections. Removes the dead ones. */
+async function livingOthers(directory: string, socketPath: string, ownName: string): Promise<string[]> {
+  const living: string[] = []
+  for (const name of readdirSync(directory)) {
+    if (!name.startsWith(LOCK_PREFIX) || name === ownName) continue
+    if (await takesConnections(join(socketPath, name))) living.push(name)
+    else rmSync(join(directory, name), { force: true })
   }
+  return living
 }
 
 /** The directory under a name that is short enough for a socket. */
-function socketFolder(directory: string): { path: string; close(): void } {
-  if (Buffer.byteLength(join(directory, 'LOCK.12345678')) <= SOCKET_PATH_BYTES_MAX)
+function socketFolder(directory: string, name: string): { path: string; close(): void } {
+  if (Buffer.byteLength(join(directory, name)) <= SOCKET_PATH_BYTES_MAX)
     return { path: directory, close: () => undefined }
   const descriptor = openSync(directory, 'r')
   return { path: `/proc/self/fd/${descriptor}`, close: () => closeSync(descriptor) }
 }
 
-/** What the owner answers; undefined when there is none. A silent owner is an owner. */
-function askOwner(path: string): Promise<string | undefined> {
+const GONE: ReadonlySet<string> = new Set(['ECONNREFUSED', 'ECONNRESET', 'ENOENT'])
+
+function takesConnections(path: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const socket = connect(path)
-    let answer = ''
-    socket.setTimeout(LOCK_ANSWER_MS_MAX, () => {
+    socket.on('connect', () => {
       socket.destroy()
-      resolve('')
-    })
-    socket.setEncoding('utf8')
-    socket.on('data', (text) => (answer += String(text)))
-    socket.on('end', () => {
-      socket.destroy()
-      resolve(answer)
+      resolve(true)
     })
     socket.on('error', (error: NodeJS.ErrnoException) => {
-      // EINPROGRESS and the like would be news; these two are what a stale or absent socket gives.
-      if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') resolve(undefined)
-      else if (error.code === 'ENOTSOCK') reject(new Error('LOCK is not a socket'))
-      else if (error.code === 'ECONNRESET' || error.code === 'EAGAIN') resolve(answer)
+      // Refused: nobody listens. Reset: it stopped listening just now, which nobody does who keeps the directory.
+      if (error.code !== undefined && GONE.has(error.code)) resolve(false)
+      // A full backlog: its owner is stopped or very busy.
+      else if (error.code === 'EAGAIN') resolve(true)
       else reject(error)
     })
   })
 }
 
-function answerOn(path: string, token: string): Promise<Server> {
+function listenOn(path: string): Promise<Server> {
   return new Promise((resolve, reject) => {
     const server = createServer((socket) => {
       socket.on('error', () => undefined)
-      socket.end(token)
+      socket.destroy()
     })
     server.once('error', reject)
     server.listen({ path, backlog: 16 }, () => {
       server.off('error', reject)
+      // An accept that fails (out of descriptors) leaves the lock in place: connecting still succeeds.
       server.on('error', () => undefined)
       server.unref()
       resolve(server)

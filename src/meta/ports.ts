@@ -61,7 +61,7 @@ export interface Committed<T> {
 
 export interface ChangedRow {
   readonly key: ByteString
-  /** Undefined when deleted, and for values too large to be logged (see `valueLogged`). */
+  /** Undefined when deleted, and for values too large to be logged. */
   readonly value: Uint8Array | undefined
   readonly deleted: boolean
 }

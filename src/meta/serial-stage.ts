@@ -20,15 +20,11 @@
  *
  * Writes that are not durable are bounded in rows and bytes: above the bound transactions wait (reads do not), and are
  * refused with `SlowDown` after `admissionWaitMsMax`.
- *
- * A process that dies forgets revisions that it handed out and did not make durable. So that none is handed out twice,
- * numbering goes on `REVISION_GAP` above the last durable one after a restart.
  */
-import { assert, AssertionFailed } from '../common/assert.ts'
+import { assert, AssertionFailed, must } from '../common/assert.ts'
 import { isTidegateError, TidegateError } from '../common/errors.ts'
 import type { ByteString, Revision } from '../common/ids.ts'
 import type { Change, Committed, OrderedStoreLimits, ReadView, Transaction } from './ports.ts'
-import { decodeState, STATE_KEY, type StageState } from './stage/change-log.ts'
 import { CommitGroup } from './stage/commit-group.ts'
 import { Fifo } from './stage/fifo.ts'
 import { LogKeeper } from './stage/log-keeper.ts'
@@ -37,9 +33,6 @@ import { stageSettings, type StageOptions, type StageSettings } from './stage/op
 import type { Backend, CommitListener, EmbeddedStore } from './stage/ports.ts'
 import { StageView } from './stage/stage-view.ts'
 import { VisibleRows } from './stage/visible-rows.ts'
-
-/** More than the commits that can be handed out between two durable ones. */
-const REVISION_GAP = 2 ** 20
 
 /** One call of `read` or `transact`. */
 interface Job {
@@ -92,10 +85,14 @@ export class SerialStage implements EmbeddedStore {
   async start(): Promise<void> {
     assert(this.#state === 'new', 'a store is started once')
     this.#metrics = stageMetrics()
-    const state = await this.#openBackend()
-    this.#log.opened(state)
-    this.#revision = state.revision
-    this.#revisionHandedOut = state.revision === 0 ? 0 : state.revision + REVISION_GAP
+    await this.#backend.open()
+    try {
+      this.#revisionHandedOut = await this.#log.open()
+    } catch (error) {
+      await this.#backend.close()
+      throw commitFailure(error)
+    }
+    this.#revision = this.#log.durableRevision
     this.#state = 'serving'
   }
 
@@ -155,16 +152,6 @@ export class SerialStage implements EmbeddedStore {
   onRollback(listener: () => void): () => void {
     this.#rollbackListeners.add(listener)
     return () => void this.#rollbackListeners.delete(listener)
-  }
-
-  async #openBackend(): Promise<StageState> {
-    await this.#backend.open()
-    try {
-      return decodeState(this.#backend.get(STATE_KEY))
-    } catch (error) {
-      await this.#backend.close()
-      throw error
-    }
   }
 
   #submit(fn: Job['fn'], writable: boolean): Promise<unknown> {
@@ -235,15 +222,19 @@ export class SerialStage implements EmbeddedStore {
     const written = view.written
     if (view.refusal !== undefined) return job.reject(view.refusal)
     if (written === undefined) return job.resolve(value)
-    if (written.size > 0) this.#makeVisible(view)
+    if (written.size > 0) {
+      if (this.#revisionHandedOut >= this.#log.reservedThrough) return job.reject(outOfRevisions())
+      this.#makeVisible(view)
+    }
     job.resolve({ value, revision: this.#revision, durable: this.#pendingDurable() } satisfies Committed<unknown>)
   }
 
   #makeVisible(view: StageView): void {
-    const changes = view.written!.rows
+    const written = must(view.written, 'what a transaction wrote')
+    const changes = written.rows
     const revision = ++this.#revisionHandedOut
     this.#revision = revision
-    this.#visible.apply(changes)
+    this.#visible.apply(written)
     this.#open.transactions++
     this.#open.lastRevision = revision
     const watched = this.#log.watched(changes, view.counterKeys)
@@ -370,6 +361,11 @@ function runNow(fn: Job['fn'], view: StageView): Promise<unknown> {
   } catch (error) {
     return Promise.reject(error)
   }
+}
+
+/** Only after very many commits in a row that could not be made durable. */
+function outOfRevisions(): TidegateError {
+  return new TidegateError('Unavailable', 'every reserved revision was handed out and none became durable')
 }
 
 function commitFailure(error: unknown): TidegateError {

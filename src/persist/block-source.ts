@@ -40,13 +40,13 @@ export class BlockSource {
    */
   async read(segment: SegmentId, block: number, slabOffset: number): Promise<number> {
     const unsealed = this.#options.journal().unsealed(segment)
-    if (unsealed) {
-      const file = await this.#options.fileSystem.open(this.#options.files.journalPath(segment), 'read')
+    const file = unsealed && (await this.#openUnsealed(segment))
+    if (unsealed && file) {
       try {
         const { blockBytes, pageBytes } = this.#options.limits
         const firstPage = (block * blockBytes) / pageBytes
         const crcs = Array.from({ length: blockBytes / pageBytes }, (_, page) => unsealed.pageCrc(firstPage + page) ?? -1)
-        return await this.#readChecked(file, { segment, block, slabOffset, length: blockBytes, crcs })
+        return await this.#readChecked(file, { segment, block, slabOffset, length: blockBytes, pageBytes, crcs })
       } finally {
         await file.close()
       }
@@ -58,23 +58,39 @@ export class BlockSource {
       if (length <= 0) throw new TidegateError('DataLost', `segment ${segment} ends before block ${block}`)
       const firstPage = start / footer.pageBytes
       const crcs = [...footer.pageCrcs.subarray(firstPage, firstPage + Math.ceil(length / footer.pageBytes))]
-      return this.#readChecked(file, { segment, block, slabOffset, length, crcs })
+      return this.#readChecked(file, { segment, block, slabOffset, length, pageBytes: footer.pageBytes, crcs })
+    })
+  }
+
+  /** Undefined when it was sealed and adopted in this very moment. */
+  async #openUnsealed(segment: SegmentId): Promise<OpenFile | undefined> {
+    const { fileSystem, files } = this.#options
+    return await fileSystem.open(files.journalPath(segment), 'read').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return undefined
+      throw unreadable(segment, error)
     })
   }
 
   async #readChecked(
     file: OpenFile,
-    want: { segment: SegmentId; block: number; slabOffset: number; length: number; crcs: number[] },
+    want: { segment: SegmentId; block: number; slabOffset: number; length: number; pageBytes: number; crcs: number[] },
   ): Promise<number> {
     const { limits, slabView, verifier, onBadBlock } = this.#options
     for (let attempt = 1; attempt <= READ_ATTEMPTS; attempt++) {
-      const got = await file.read(slabView(want.slabOffset, want.length), want.block * limits.blockBytes)
+      const into = slabView(want.slabOffset, want.length)
+      const got = await file.read(into, want.block * limits.blockBytes).catch((error: Error) => {
+        throw unreadable(want.segment, error)
+      })
       const slice = { slabOffset: want.slabOffset, length: want.length }
-      if (got === want.length && (await verifier.verifyPages(slice, limits.pageBytes, want.crcs))) return want.length
+      if (got === want.length && (await verifier.verifyPages(slice, want.pageBytes, want.crcs))) return want.length
       onBadBlock(want.segment, want.block)
     }
     throw new TidegateError('DataLost', `block ${want.block} of segment ${want.segment} fails its checksum`, {
       details: { segment: want.segment, block: want.block },
     })
   }
+}
+
+function unreadable(segment: SegmentId, cause: Error): TidegateError {
+  return new TidegateError('Unavailable', `cannot read segment ${segment}: ${cause.message}`, { cause })
 }

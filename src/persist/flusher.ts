@@ -3,6 +3,7 @@
  * data where it is and is tried again with growing, jittered pauses; it never holds up other segments.
  */
 import type { Clock } from '../common/clock.ts'
+import { TidegateError } from '../common/errors.ts'
 import type { SegmentId } from '../common/ids.ts'
 import type { IndexedSegment, SegmentIndex } from './ports.ts'
 
@@ -52,11 +53,14 @@ export class Flusher {
 
   /** Resolves once the segment is in the remote store and metadata says so. Rejects when the flusher stops before. */
   async persisted(segment: SegmentId): Promise<void> {
+    if (this.#stopping.signal.aborted) throw notPersisted()
     const waiting = new Promise<void>((resolve, reject) => {
       const waiters = this.#waiters.get(segment) ?? []
       waiters.push({ resolve, reject })
       this.#waiters.set(segment, waiters)
     })
+    // The look-up may throw first; then nobody is left to hear of this one.
+    waiting.catch(() => undefined)
     // Looked up after the waiter is in place, so that a segment persisted in between is not waited for.
     const record = await this.#options.index.segment(segment)
     if (!record || record.state === 'persisted') this.#release(segment)
@@ -111,8 +115,11 @@ export class Flusher {
   async stop(): Promise<void> {
     this.#stopping.abort(new Error('the flusher stops'))
     await Promise.all(this.#running)
-    const error = new Error('the flusher stopped before the segment was persisted')
-    for (const waiters of this.#waiters.values()) for (const waiter of waiters) waiter.reject(error)
+    for (const waiters of this.#waiters.values()) for (const waiter of waiters) waiter.reject(notPersisted())
     this.#waiters.clear()
   }
+}
+
+function notPersisted(): TidegateError {
+  return new TidegateError('Unavailable', 'the gateway stops before the segment is persisted')
 }

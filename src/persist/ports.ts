@@ -13,7 +13,10 @@ import type { StoredRun } from '../common/model.ts'
  */
 export interface FileSystem {
   open(path: string, mode: 'read' | 'create' | 'write'): Promise<OpenFile>
-  /** Atomic; replaces `to`. Durable after `syncDirectory` of both directories. */
+  /**
+   * Atomic; replaces `to`. Durable after `syncDirectory` of both directories; after a power cut before that the file has
+   * either name, or both, but never none.
+   */
   rename(from: string, to: string): Promise<void>
   /** No error when there is no such file. */
   remove(path: string): Promise<void>
@@ -68,6 +71,8 @@ export interface SegmentIndex {
   ): Promise<{ removedMemory: number; lost: { bucket: string; key: string }[] }>
   revision(): Revision
   durableRevision(): Revision
+  /** Resolves when everything visible now is durable; rejects when some of it was undone. */
+  flush(): Promise<void>
 }
 
 export interface IndexCommit<T> {

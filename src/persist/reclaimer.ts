@@ -5,6 +5,7 @@
  */
 import type { SegmentId, Revision } from '../common/ids.ts'
 import type { StoredRun } from '../common/model.ts'
+import { framedBodyBytes } from './journal/format.ts'
 import type { AppendedBody } from './journal/journal.ts'
 import type { IndexedSegment, SegmentBody, SegmentIndex } from './ports.ts'
 
@@ -32,6 +33,8 @@ export class Reclaimer {
   /** Nothing refers to these since the given revision; removed when no reader is older. */
   readonly #emptied = new Map<SegmentId, Revision>()
   #sweptTo: SegmentId | undefined
+  /** Live bytes of segments that were found not worth compacting (small bodies, long names): looked at again when that changes. */
+  readonly #notWorthwhile = new Map<SegmentId, number>()
   removedSegments = 0
   compactedSegments = 0
 
@@ -58,13 +61,18 @@ export class Reclaimer {
     for (const [segment, revision] of this.#emptied) {
       if (revision > index.durableRevision() || revision > horizon()) continue
       if (hasPending(segment) || isUnsealed(segment)) continue
-      this.#emptied.delete(segment)
       const record = await index.segment(segment)
-      if (!record) continue
       // A body that was pending when its neighbours died has been published since: the segment lives on.
-      if (record.liveBytes > 0 || hasPending(segment)) continue
+      if (!record || record.liveBytes > 0 || hasPending(segment)) {
+        this.#emptied.delete(segment)
+        continue
+      }
+      // What was just read is visible; a commit that is undone must not cost the bytes it had dropped (C12).
+      await index.flush()
+      this.#emptied.delete(segment)
       await remove(segment)
       await index.segmentRemoved(segment)
+      this.#notWorthwhile.delete(segment)
       this.removedSegments++
     }
   }
@@ -78,6 +86,7 @@ export class Reclaimer {
       if (record.liveBytes <= 0) {
         if (!this.#emptied.has(record.segment)) this.emptied([record.segment])
       } else if (record.liveBytes < record.bytes * this.#options.compactBelow) {
+        if (this.#notWorthwhile.get(record.segment) === record.liveBytes) continue
         if (await this.#compact(record)) return true
       }
     }
@@ -86,16 +95,16 @@ export class Reclaimer {
 
   /** Copies what is live in a segment to the open one and lets the contents point there. */
   async #compact(record: IndexedSegment): Promise<boolean> {
-    const { index, bodies, copyBody } = this.#options
+    const { index, copyBody, compactBelow } = this.#options
+    const live = await this.#liveBodies(record)
+    const framedBytes = live.reduce((sum, { body }) => sum + framedBodyBytes(body), 0)
+    if (framedBytes >= record.bytes * compactBelow) {
+      // A copy would be as sparse as the original.
+      this.#notWorthwhile.set(record.segment, record.liveBytes)
+      return false
+    }
     let moved = false
-    for (const body of await bodies(record.segment)) {
-      const from: StoredRun = {
-        content: body.content,
-        segment: record.segment,
-        segmentOffset: body.offset,
-        length: body.length,
-      }
-      if (!(await index.contentLiesAt(from))) continue
+    for (const { body, from } of live) {
       const copy = await copyBody(record.segment, body)
       try {
         await copy.sync()
@@ -108,5 +117,15 @@ export class Reclaimer {
     if (after && after.liveBytes <= 0) this.emptied([record.segment])
     if (moved) this.compactedSegments++
     return moved
+  }
+
+  async #liveBodies(record: IndexedSegment): Promise<{ body: SegmentBody; from: StoredRun }[]> {
+    const { segment } = record
+    const live: { body: SegmentBody; from: StoredRun }[] = []
+    for (const body of await this.#options.bodies(segment)) {
+      const from = { content: body.content, segment, segmentOffset: body.offset, length: body.length }
+      if (await this.#options.index.contentLiesAt(from)) live.push({ body, from })
+    }
+    return live
   }
 }

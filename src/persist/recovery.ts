@@ -8,7 +8,9 @@
  * | in the journal, unsealed  | open            | cut at the first torn frame, sealed, marked, queued               |
  * | in the journal, unsealed  | sealed or later | its tail is lost: reported byte range by byte range               |
  * | adopted                   | sealed          | the crash fell between rename and mark: marked persisted          |
+ * | in both places            | any             | the crash fell into adoption: the journal's name is removed       |
  * | any                       | none            | orphan of an unpublished body: removed                            |
+ * | unfinished copy (`.part`) | any             | removed; adoption copies again                                    |
  * | none                      | any, live > 0   | reported as lost (C18: `memory` objects in it are removed, counted) |
  * | none                      | any, live = 0   | forgotten                                                         |
  */
@@ -21,7 +23,7 @@ export interface RecoveryReport {
   segments: number
   /** Unsealed segments that were cut and sealed. */
   resealed: number
-  /** Bytes cut from torn tails; never acknowledged ones. */
+  /** Files of bodies that were never published. */
   orphansRemoved: number
   /** Objects written with ack `memory` whose bytes are gone (C18). */
   removedMemory: number
@@ -49,7 +51,12 @@ const PAGE_OF_SEGMENTS = 1000
 export async function recover(options: RecoveryOptions): Promise<Recovered> {
   const report: RecoveryReport = { segments: 0, resealed: 0, orphansRemoved: 0, removedMemory: 0, lost: [] }
   const files = new Map<SegmentId, FoundSegment>()
-  for (const found of await options.files.find()) files.set(found.segment, found)
+  for (const path of await options.files.findPartial()) await options.fileSystem.remove(path)
+  for (const found of await options.files.find()) {
+    const twin = files.get(found.segment)
+    if (twin) files.set(found.segment, await keepOne(options, twin, found))
+    else files.set(found.segment, found)
+  }
   const toAdopt: SegmentId[] = []
   const empty: SegmentId[] = []
   for await (const record of allSegments(options.index)) {
@@ -69,6 +76,15 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
     report.orphansRemoved++
   }
   return { report, toAdopt, empty }
+}
+
+/** The adopted file was whole before it had its name; still, the other one goes only when this one is valid. */
+async function keepOne(options: RecoveryOptions, journaled: FoundSegment, adopted: FoundSegment): Promise<FoundSegment> {
+  const file = await options.fileSystem.open(adopted.path, 'read')
+  const valid = await readFooter(file, adopted.segment).finally(() => file.close())
+  const [kept, removed] = valid ? [adopted, journaled] : [journaled, adopted]
+  await options.fileSystem.remove(removed.path)
+  return kept
 }
 
 async function* allSegments(index: SegmentIndex): AsyncGenerator<IndexedSegment> {

@@ -21,6 +21,9 @@ export interface FoundSegment {
   readonly path: string
 }
 
+/** After a segment's id: the name of a copy that is not finished. */
+export const PARTIAL_SUFFIX = '.seg.part'
+
 /** Files kept open, with their footers, most recently used last. */
 const OPEN_FILES_MAX = 256
 
@@ -75,6 +78,19 @@ export class SegmentFiles {
       }
     }
     return found
+  }
+
+  /** Copies that a crash left unfinished (adoption across file systems, remote/local-disk.ts). */
+  async findPartial(): Promise<string[]> {
+    const partial: string[] = []
+    for (const shard of await this.#fileSystem.list(`${this.places.store}/segments`)) {
+      if (!/^[0-9a-f]{2}$/.test(shard)) continue
+      const directory = `${this.places.store}/segments/${shard}`
+      for (const name of await this.#fileSystem.list(directory)) {
+        if (isSegmentId(name.slice(0, 32)) && name.slice(32) === PARTIAL_SUFFIX) partial.push(`${directory}/${name}`)
+      }
+    }
+    return partial
   }
 
   /**

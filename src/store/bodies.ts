@@ -155,7 +155,8 @@ export class OpenBodies implements Bodies {
     return {
       length: open.body.length,
       digests,
-      bytes: undefined,
+      // Nothing needs no place in a segment.
+      bytes: open.body.length === 0 && !open.body.streamedSegment ? new Uint8Array(0) : undefined,
       journal: async () => {
         journaled = await open.body.store()
         return journaled

@@ -96,8 +96,9 @@ export class StoreObjects implements Objects {
   async delete(address: ObjectAddress, conditions: Conditions, ack?: AckLevel): Promise<DeleteResult> {
     const { metadata, acknowledgement } = this.#parts
     const bucket = await metadata.bucket(address.bucket)
+    const level = acknowledgement.level(ack, bucket)
     const commit = await metadata.remove({ ...address, conditions, owner: bucket.owner })
-    await acknowledgement.durable(acknowledgement.level(ack, bucket), commit)
+    await acknowledgement.durable(level, commit)
     return { ...commit.value, revision: commit.revision }
   }
 

@@ -28,7 +28,7 @@ export class StreamedBody {
   readonly content: ContentId
   readonly #parts: StreamedBodyParts
   /** Slots that are full and still held (gathering). */
-  readonly #gathered: number[] = []
+  readonly #gathered: { slot: number; hashed: Promise<void> }[] = []
   #slot: number | undefined
   #filled = 0
   #length = 0
@@ -72,10 +72,16 @@ export class StreamedBody {
     const { memory, limits } = this.#parts
     if (!this.#stream && this.#gathered.length * limits.blockBytes >= limits.sharedBodyBytesMax) {
       this.#beginStream()
-      for (const slot of this.#gathered.splice(0)) this.#streamBlock(slot, limits.blockBytes, Promise.resolve())
+      for (const { slot, hashed } of this.#gathered.splice(0)) this.#streamBlock(slot, limits.blockBytes, hashed)
     }
     while (this.#underWay.size >= limits.streamBlocksInFlightMax && this.#stream) await Promise.race(this.#underWay)
-    this.#slot = await memory.acquire('stream')
+    const slot = await memory.acquire('stream')
+    if (this.#failure) {
+      // Discarded while it waited.
+      memory.release(slot)
+      throw this.#failure
+    }
+    this.#slot = slot
     this.#filled = 0
   }
 
@@ -86,7 +92,7 @@ export class StreamedBody {
     if (this.#stream) {
       this.#streamBlock(slot, this.#filled, hashed)
     } else {
-      this.#gathered.push(slot)
+      this.#gathered.push({ slot, hashed })
       this.#track(hashed)
     }
   }
@@ -143,13 +149,13 @@ export class StreamedBody {
       const run = await stream.finish()
       return { run, sync: () => Promise.resolve(), settled: () => journal.streamPublished(stream.segment) }
     }
-    const pieces = this.#gathered.map((slot, index) => {
+    const pieces = this.#gathered.map(({ slot }, index) => {
       const last = index === this.#gathered.length - 1
       return memory.view(slot, last ? this.#length - index * limits.blockBytes : limits.blockBytes)
     })
     const bodyCrc = Buffer.from(digests.checksums.CRC32 ?? '', 'base64').readUInt32BE(0)
     const journaled = await journal.append({ content: this.content, label, pieces, length: this.#length, bodyCrc })
-    for (const slot of this.#gathered.splice(0)) memory.release(slot)
+    for (const { slot } of this.#gathered.splice(0)) memory.release(slot)
     return journaled
   }
 
@@ -159,10 +165,10 @@ export class StreamedBody {
     this.#failure ??= new TidegateError('RequestTimeout', 'the body was discarded')
     if (!this.#digests) hash.abandon()
     await Promise.all(this.#underWay)
-    if (this.#stream) await journal.discardStream(this.#stream)
     if (this.#slot !== undefined) memory.release(this.#slot)
     this.#slot = undefined
-    for (const slot of this.#gathered.splice(0)) memory.release(slot)
+    for (const { slot } of this.#gathered.splice(0)) memory.release(slot)
+    if (this.#stream) await journal.discardStream(this.#stream)
   }
 
   get streamedSegment(): JournalStream | undefined {

@@ -92,6 +92,7 @@ export class StoreUploads implements Uploads {
     this.#checkPartNumber(request.partNumber)
     const { metadata, objects, readers, acknowledgement } = this.#parts
     const { source, sourceConditions, bucket, key, uploadId, partNumber } = request
+    const ack = acknowledgement.level(request.ack, await metadata.bucket(bucket))
     const upload = await metadata.upload(bucket, key, uploadId)
     const opened = await objects.open(source, {})
     try {
@@ -112,7 +113,6 @@ export class StoreUploads implements Uploads {
       const commit = await metadata.copyPart({
         source: pinned, sourceConditions: conditions, range, bucket, key, uploadId, partNumber, etag, checksum,
       })
-      const ack = acknowledgement.level(request.ack, await metadata.bucket(bucket))
       await acknowledgement.durable(ack, commit)
       await acknowledgement.persistedContent(ack, opened.version.body.content)
       return { ...partResult(commit.value.part), sourceVersionId: opened.version.versionId }

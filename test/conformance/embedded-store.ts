@@ -2,15 +2,13 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import { AssertionFailed } from '../../src/common/assert.ts'
 import type { Clock } from '../../src/common/clock.ts'
-import { isTidegateError, TidegateError } from '../../src/common/errors.ts'
+import { TidegateError } from '../../src/common/errors.ts'
 import type { ByteString } from '../../src/common/ids.ts'
 import { SerialStage } from '../../src/meta/serial-stage.ts'
 import type { KeyRange, Row } from '../../src/meta/ports.ts'
 import type { StageOptions } from '../../src/meta/stage/options.ts'
 import type { Backend, EmbeddedStore, RowChanges } from '../../src/meta/stage/ports.ts'
-import { bytes, key, put, rowTexts, text } from './ordered-store.ts'
-
-const ALL = { start: 'Z' as ByteString, end: 'Z\xff' as ByteString }
+import { ALL, bytes, codeOf, key, put, rowTexts, text } from './ordered-store-rows.ts'
 
 /** Passes everything on, holds commits back while closed, and fails them on demand. */
 class GatedBackend implements Backend {
@@ -18,7 +16,7 @@ class GatedBackend implements Backend {
   readonly keyBytesMax: number
   #held: (() => void)[] | undefined
   failure: Error | undefined
-  /** Rows of each commit that was begun. */
+  /** Rows of each commit that was begun since the store started. */
   readonly commits: number[] = []
 
   constructor(inner: Backend) {
@@ -76,15 +74,6 @@ class HandClock implements Clock {
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-async function codeOf(failing: Promise<unknown>): Promise<string> {
-  try {
-    await failing
-    return 'no error'
-  } catch (error) {
-    return isTidegateError(error) ? error.code : String(error)
-  }
-}
-
 export interface BackendHarness {
   create(): Promise<Backend>
   dispose(): Promise<void>
@@ -102,6 +91,7 @@ export function testEmbeddedStore(name: string, harness: BackendHarness): void {
       const backend = new GatedBackend(await harness.create())
       const store = new SerialStage(backend, options)
       await store.start()
+      backend.commits.length = 0
       stores.push(store)
       return { store, backend }
     }
@@ -237,7 +227,9 @@ function testUndoing(setUp: (options?: StageOptions) => Promise<Setup>): void {
     backend.release()
     await turn()
     backend.failure = undefined
-    await (await running).durable
+    await (
+      await running
+    ).durable
     expect(reads).toEqual(['undone', undefined])
     expect(rowTexts(await store.read((view) => view.scan(ALL, 10)))).toEqual(['copy=undefined'])
   })

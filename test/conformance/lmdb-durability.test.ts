@@ -64,7 +64,9 @@ test('after kill -9 every commit that was said to be durable is there, whole', a
       const [word, n, revision] = line.split(' ')
       if (word !== 'durable') continue
       acknowledged.add(Number(n))
-      expect(round > 0 && lines === 0 ? Number(revision) > revisionMax : true, 'revisions grow over restarts').toBe(true)
+      expect(round > 0 && lines === 0 ? Number(revision) > revisionMax : true, 'revisions grow over restarts').toBe(
+        true,
+      )
       revisionMax = Math.max(revisionMax, Number(revision))
       if (++lines === 50 + 37 * round) child.kill('SIGKILL')
     }
@@ -84,7 +86,7 @@ test('after kill -9 every commit that was said to be durable is there, whole', a
 })
 
 describe.skipIf(!mayMount)('a full disk', () => {
-  test('fails the commit, keeps what was durable readable, lets deletes through and serves again', async (context) => {
+  test('C20: fails the commit, keeps what was durable readable, lets deletes through and serves again', async (context) => {
     const directory = await newDirectory()
     const mount = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', directory])
     if (mount.status !== 0) return context.skip('no right to mount')
@@ -107,15 +109,9 @@ async function fillAndEmpty(directory: string): Promise<void> {
     const committed = await store.transact(async (tx) => tx.put(row(n), Buffer.alloc(100_000, n)))
     await committed.durable
   }
-  const length = (n: number): Promise<number | undefined> => store.read(async (view) => (await view.get(row(n)))?.length)
-  let written = 0
-  let failure: unknown
-  while (failure === undefined && written < 1000) {
-    await write(written).then(
-      () => written++,
-      (error: unknown) => (failure = error),
-    )
-  }
+  const length = (n: number): Promise<number | undefined> =>
+    store.read(async (view) => (await view.get(row(n)))?.length)
+  const { written, failure } = await writeUntilFailure(write)
   expect(isTidegateError(failure, 'StorageFull'), String(failure)).toBe(true)
   expect(written).toBeGreaterThan(10)
   expect([await length(written), await length(written - 1), await length(0)]).toEqual([undefined, 100_000, 100_000])
@@ -133,4 +129,15 @@ async function fillAndEmpty(directory: string): Promise<void> {
   expect(found).toBe(100_000)
   expect(await reopened.read((view) => view.get(row(0)))).toBeUndefined()
   await reopened.stop()
+}
+
+async function writeUntilFailure(write: (n: number) => Promise<void>): Promise<{ written: number; failure: unknown }> {
+  for (let written = 0; written < 1000; written++) {
+    try {
+      await write(written)
+    } catch (failure) {
+      return { written, failure }
+    }
+  }
+  return { written: 1000, failure: undefined }
 }

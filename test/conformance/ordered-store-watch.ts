@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { isTidegateError } from '../../src/common/errors.ts'
 import type { ByteString, Revision } from '../../src/common/ids.ts'
 import type { Change, OrderedStore } from '../../src/meta/ports.ts'
-import { bytes, key, put, text, type CreateStore, type OrderedStoreHarness } from './ordered-store.ts'
+import { bytes, key, put, text, type CreateStore, type OrderedStoreHarness } from './ordered-store-rows.ts'
 
 interface Seen {
   readonly revision: Revision

@@ -5,7 +5,8 @@ import type { OrderedStore } from '../../src/meta/ports.ts'
 import { createLmdbStore } from '../../src/meta/lmdb/lmdb-store.ts'
 import { MemoryBackend, MemoryDisk } from '../../src/meta/memory/memory-backend.ts'
 import { createMemoryStore } from '../../src/meta/memory/memory-store.ts'
-import { testOrderedStore, type OrderedStoreHarness } from './ordered-store.ts'
+import { testOrderedStore } from './ordered-store.ts'
+import type { OrderedStoreHarness } from './ordered-store-rows.ts'
 
 /** `make` starts a store over `storage`; `newStorage` and `removeStorage` are its life. */
 function harness<Storage>(kind: {
@@ -15,7 +16,10 @@ function harness<Storage>(kind: {
 }): OrderedStoreHarness {
   const stores = new Map<OrderedStore, { storage: Storage; options: Parameters<OrderedStoreHarness['create']>[0] }>()
   const storages: Storage[] = []
-  const start = async (storage: Storage, options: Parameters<OrderedStoreHarness['create']>[0]): Promise<OrderedStore> => {
+  const start = async (
+    storage: Storage,
+    options: Parameters<OrderedStoreHarness['create']>[0],
+  ): Promise<OrderedStore> => {
     const store = kind.make(storage, options)
     await store.start()
     stores.set(store, { storage, options })

@@ -3,53 +3,13 @@
  * with a harness that makes stores of its kind.
  */
 import { afterEach, describe, expect, test } from 'vitest'
-import fc from 'fast-check'
-import { isTidegateError } from '../../src/common/errors.ts'
-import type { ByteString, Revision } from '../../src/common/ids.ts'
-import type { OrderedStore, ReadView, Row, Transaction } from '../../src/meta/ports.ts'
+import * as fc from 'fast-check'
+import type { ByteString } from '../../src/common/ids.ts'
+import type { OrderedStore } from '../../src/meta/ports.ts'
+import { anyPlan, expectSerial, runPlan } from './ordered-store-history.ts'
+import { ALL, bytes, codeOf, key, put, rowTexts, text } from './ordered-store-rows.ts'
+import type { CreateStore, OrderedStoreHarness } from './ordered-store-rows.ts'
 import { testWatch } from './ordered-store-watch.ts'
-
-export interface OrderedStoreOptions {
-  readonly operationsMax?: number
-  readonly bytesMax?: number
-  readonly forceRetry?: boolean
-  readonly changeLogRevisionsMax?: number
-  readonly loggedValueBytesMax?: number
-}
-
-export interface OrderedStoreHarness {
-  /** A started store over storage of its own that is empty. */
-  create(options: OrderedStoreOptions): Promise<OrderedStore>
-  /** Stops the store and starts another over the same storage. */
-  reopen(store: OrderedStore): Promise<OrderedStore>
-  /** Stops every store and removes what they kept. */
-  dispose(): Promise<void>
-}
-
-export type CreateStore = (options?: OrderedStoreOptions) => Promise<OrderedStore>
-
-const ALL = { start: 'Z' as ByteString, end: 'Z\xff\xff' as ByteString }
-
-export const key = (text: string): ByteString => `Z${text}` as ByteString
-export const bytes = (text: string): Uint8Array => Buffer.from(text, 'latin1')
-export const text = (value: Uint8Array | undefined): string | undefined =>
-  value === undefined ? undefined : Buffer.from(value).toString('latin1')
-export const rowTexts = (rows: readonly Row[]): string[] => rows.map((row) => `${row.key.slice(1)}=${text(row.value)}`)
-
-export async function put(store: OrderedStore, rows: Record<string, string>): Promise<Revision> {
-  const committed = await store.transact(async (tx) => {
-    for (const [name, value] of Object.entries(rows)) tx.put(key(name), bytes(value))
-  })
-  return committed.revision
-}
-
-async function codeOf(failing: Promise<unknown>): Promise<string> {
-  const error: unknown = await failing.then(
-    () => 'no error',
-    (reason: unknown) => reason,
-  )
-  return isTidegateError(error) ? error.code : String(error)
-}
 
 export function testOrderedStore(name: string, harness: OrderedStoreHarness): void {
   afterEach(() => harness.dispose())
@@ -187,10 +147,10 @@ function testScans(create: CreateStore): void {
       await view.scan({ start: behind, end: ALL.end }, 10, true),
       await view.scan({ start: ALL.start, end: behind }, 10, true),
     ])
-    expect(after!.map((row) => row.key)).toEqual([key('z')])
-    expect(before!.map((row) => row.key)).toEqual([key('a'), longest])
-    expect(afterReversed!.map((row) => row.key)).toEqual([key('z')])
-    expect(beforeReversed!.map((row) => row.key)).toEqual([longest, key('a')])
+    expect(after.map((row) => row.key)).toEqual([key('z')])
+    expect(before.map((row) => row.key)).toEqual([key('a'), longest])
+    expect(afterReversed.map((row) => row.key)).toEqual([key('z')])
+    expect(beforeReversed.map((row) => row.key)).toEqual([longest, key('a')])
   })
 
   test('a scan skips many rows that were deleted but are not durably gone', async () => {
@@ -270,7 +230,7 @@ function testSerializability(create: CreateStore): void {
 
   test('C1: random transactions and reads at once are as if they had run in the order of their revisions', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(fc.array(anyOperation, { maxLength: 6 }), { maxLength: 40 }), async (plans) => {
+      fc.asyncProperty(fc.array(anyPlan, { maxLength: 40 }), async (plans) => {
         const store = await create()
         const runs = await Promise.all(plans.map((plan, i) => runPlan(store, plan, i)))
         expectSerial(runs)
@@ -280,112 +240,6 @@ function testSerializability(create: CreateStore): void {
       { numRuns: 40, endOnFailure: true },
     )
   })
-}
-
-type Operation =
-  | { readonly kind: 'get' | 'delete'; readonly name: string }
-  | { readonly kind: 'put'; readonly name: string; readonly value: string }
-  | { readonly kind: 'scan'; readonly from: string; readonly to: string; readonly limit: number; readonly reverse: boolean }
-  | { readonly kind: 'pause' }
-
-const anyName = fc.string({ unit: fc.constantFrom('a', 'b', '\0', '\xff'), minLength: 1, maxLength: 2 })
-const anyOperation: fc.Arbitrary<Operation> = fc.oneof(
-  fc.record({ kind: fc.constantFrom('get' as const, 'delete' as const), name: anyName }),
-  fc.record({ kind: fc.constant('put' as const), name: anyName, value: fc.string({ maxLength: 3 }) }),
-  fc.record({
-    kind: fc.constant('scan' as const),
-    from: anyName,
-    to: anyName,
-    limit: fc.integer({ min: 0, max: 5 }),
-    reverse: fc.boolean(),
-  }),
-  fc.record({ kind: fc.constant('pause' as const) }),
-)
-
-interface Run {
-  readonly plan: readonly Operation[]
-  readonly seen: readonly unknown[]
-  readonly revision: Revision
-  readonly wrote: boolean
-}
-
-/** Pauses come before the transaction, so that plans meet groups of commits at different stages. */
-async function runPlan(store: OrderedStore, plan: readonly Operation[], index: number): Promise<Run> {
-  for (const operation of plan) if (operation.kind === 'pause') await new Promise(setImmediate)
-  const wrote = plan.some((operation) => operation.kind === 'put' || operation.kind === 'delete')
-  if (wrote || index % 2 === 0) {
-    const committed = await store.transact((tx) => perform(tx, plan))
-    return { plan, seen: committed.value, revision: committed.revision, wrote }
-  }
-  return store.read(async (view) => ({ plan, seen: await perform(view, plan), revision: view.revision, wrote }))
-}
-
-async function perform(view: ReadView, plan: readonly Operation[]): Promise<unknown[]> {
-  const seen: unknown[] = []
-  const tx = view as Transaction
-  for (const operation of plan) {
-    switch (operation.kind) {
-      case 'get':
-        seen.push(text(await view.get(key(operation.name))))
-        break
-      case 'put':
-        tx.put(key(operation.name), bytes(operation.value))
-        break
-      case 'delete':
-        tx.delete(key(operation.name))
-        break
-      case 'scan': {
-        const range = { start: key(operation.from), end: key(operation.to) }
-        seen.push(rowTexts(await view.scan(range, operation.limit, operation.reverse)))
-        break
-      }
-      case 'pause':
-        break
-    }
-  }
-  return seen
-}
-
-function expectSerial(runs: readonly Run[]): void {
-  const model = new Map<string, string>()
-  const writers = runs.filter((run) => run.wrote).toSorted((a, b) => a.revision - b.revision)
-  const expectReads = (revision: Revision): void => {
-    for (const run of runs) {
-      if (!run.wrote && run.revision === revision) expect(run.seen).toEqual(replay(new Map(model), run.plan))
-    }
-  }
-  expectReads(0)
-  for (const [i, run] of writers.entries()) {
-    expect(run.revision).toBeGreaterThan(i === 0 ? 0 : writers[i - 1]!.revision)
-    expect(run.seen).toEqual(replay(model, run.plan))
-    expectReads(run.revision)
-  }
-}
-
-function replay(model: Map<string, string>, plan: readonly Operation[]): unknown[] {
-  const seen: unknown[] = []
-  for (const operation of plan) {
-    switch (operation.kind) {
-      case 'get':
-        seen.push(model.get(operation.name))
-        break
-      case 'put':
-        model.set(operation.name, Buffer.from(operation.value, 'latin1').toString('latin1'))
-        break
-      case 'delete':
-        model.delete(operation.name)
-        break
-      case 'scan': {
-        const names = [...model.keys()].filter((name) => name >= operation.from && name < operation.to).sort()
-        if (operation.reverse) names.reverse()
-        seen.push(names.slice(0, operation.limit).map((name) => `${name}=${model.get(name)}`))
-        break
-      }
-      case 'pause':
-        break
-    }
-  }
-  return seen
 }
 
 function testLimits(create: CreateStore): void {

@@ -9,9 +9,10 @@ import { createServer } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import { assert } from '../../common/assert.ts'
 import { REFUSALS, refusalOfParserError, sendRawRefusal } from './refusal.ts'
-import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'node:http'
+import type { Server, ServerOptions, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Logger } from '../../common/logging.ts'
+import type { Refusal } from './refusal.ts'
 import type { Secret } from '../../common/secret.ts'
 
 export interface ListenerOptions {
@@ -93,11 +94,7 @@ export function createHttpServer(options: ListenerOptions, events: ListenerEvent
   return server
 }
 
-function refuse(
-  socket: Socket,
-  events: ListenerEvents,
-  refusal: (typeof REFUSALS)[keyof typeof REFUSALS] | ReturnType<typeof refusalOfParserError>,
-): void {
+function refuse(socket: Socket, events: ListenerEvents, refusal: Refusal): void {
   const requestId = events.refused(refusal.status, refusal.code)
   if (events.responseBegun(socket) || !socket.writable) return void socket.destroy()
   sendRawRefusal(socket, refusal, requestId)
@@ -194,6 +191,3 @@ export class InFlight {
     return cutOff
   }
 }
-
-/** The pair that Node hands to a request listener. */
-export type RequestListener = (request: IncomingMessage, response: ServerResponse) => void

@@ -12,7 +12,7 @@ export interface Refusal {
   readonly message: string
 }
 
-export const REFUSALS = {
+export const REFUSALS: Readonly<Record<'badRequest' | 'headersTooLarge' | 'timeout' | 'internal', Refusal>> = {
   badRequest: { status: 400, code: 'BadRequest', message: 'An error occurred when parsing the HTTP request.' },
   headersTooLarge: {
     status: 400,
@@ -25,7 +25,7 @@ export const REFUSALS = {
     message: 'Your socket connection to the server was not read from or written to within the timeout period.',
   },
   internal: { status: 500, code: 'InternalError', message: 'We encountered an internal error. Please try again.' },
-} as const satisfies Record<string, Refusal>
+}
 
 /** What Node's HTTP parser reports. Anything else it can say is a bad request. */
 const REFUSAL_BY_PARSER_CODE: Readonly<Record<string, Refusal>> = {

@@ -3,15 +3,14 @@
  */
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
 import { ACK_LEVELS, type AckLevel } from '../../common/model.ts'
-import type { Clock } from '../../common/clock.ts'
 import type { Limits } from '../../common/limits.ts'
 import type { AccessContext, AccessControl, AccessResource } from '../../store/access.ts'
 import type { Store } from '../../store/doors.ts'
 import type { ObjectAddress } from '../../store/types.ts'
+import { requestFacts } from '../http/auth/request-facts.ts'
 import type { Authenticated, Exchange } from '../http/types.ts'
 import { invalidArgument, S3Error } from './errors.ts'
-import type { Target } from './target.ts'
-import { parseCopySource, type CopySource } from './target.ts'
+import { parseCopySource, type CopySource, type Target } from './target.ts'
 
 export interface Owner {
   readonly id: string
@@ -27,7 +26,6 @@ export interface S3Log {
 export interface Door {
   readonly store: Store
   readonly access: AccessControl
-  readonly clock: Clock
   readonly region: string
   readonly limits: Limits
   readonly owner: (id: string) => Owner
@@ -131,14 +129,11 @@ export class Call {
   }
 
   #baseContext(): AccessContext {
-    return (this.#context ??= {
-      'aws:sourceip': this.authenticated.origin.address,
-      'aws:securetransport': this.authenticated.origin.secure ? 'true' : 'false',
-      'aws:useragent': this.header('user-agent'),
-      'aws:referer': this.header('referer'),
-      'aws:username': this.authenticated.principal.displayName,
-      's3:versionid': this.target.query.get('versionId'),
-    })
+    return (this.#context ??= requestFacts({
+      authenticated: this.authenticated,
+      headers: this.headers,
+      query: (name) => this.target.query.get(name),
+    }))
   }
 
   /** The durability asked for in x-tidegate-ack; undefined leaves it to the bucket. */

@@ -52,6 +52,7 @@ export interface S3DoorOptions {
   readonly access: AccessControl
   /** @throws AuthError */
   readonly authenticate: (request: RawRequest) => Authenticated
+  /** What every door is given; this one reads no time, since all the times it shows come from the store. */
   readonly clock: Clock
   readonly region: string
   /** Names under which `bucket.NAME` addresses a bucket, lower case. */
@@ -67,11 +68,10 @@ export interface S3DoorOptions {
 const BODY_IDLE_MS_MAX = 30_000
 
 export function createS3Door(options: S3DoorOptions): HttpHandler {
-  const { store, access, clock, region, limits, owner, log } = options
+  const { store, access, region, limits, owner, log } = options
   const door: Door = {
     store,
     access,
-    clock,
     region,
     limits,
     owner,

@@ -84,7 +84,7 @@ function errorDocument(shown: ShownError, request: IncomingMessage, exchange: Ex
   const mark = target.indexOf('?')
   return (
     `${XML_DECLARATION}<Error>${element('Code', shown.code)}${element('Message', shown.message)}${details}` +
-    `${element('Resource', mark < 0 ? target : target.slice(0, mark))}` +
+    element('Resource', mark < 0 ? target : target.slice(0, mark)) +
     `${element('RequestId', exchange.requestId)}${element('HostId', HOST_ID)}</Error>`
   )
 }

@@ -7,8 +7,7 @@
  *
  * A code missing from a table does not compile.
  */
-import type { ErrorCode } from '../../common/errors.ts'
-import { TidegateError } from '../../common/errors.ts'
+import type { ErrorCode, TidegateError } from '../../common/errors.ts'
 
 export interface S3ErrorRow {
   readonly status: number

@@ -3,7 +3,6 @@
  * without making an object of it.
  */
 import type { ContentHeaders, ObjectVersion } from '../../common/model.ts'
-import { pushChecksum } from './checksums.ts'
 import type { Call } from './call.ts'
 import { invalidArgument, S3Error } from './errors.ts'
 import { httpDate } from './times.ts'
@@ -35,7 +34,9 @@ export function responseOverrides(call: Call): ContentHeaders {
         'Request specific response headers cannot be used for anonymous GET requests.',
       )
     }
-    if (hasControls(value)) throw invalidArgument(parameter, value)
+    if (!isLatin1(value)) {
+      throw invalidArgument(parameter, value, 'Header value cannot be represented using ISO-8859-1.')
+    }
     overrides = { ...overrides, [field]: value }
   }
   return overrides ?? NO_OVERRIDES
@@ -83,33 +84,33 @@ export function wantsChecksum(call: Call): boolean {
   return call.header('x-amz-checksum-mode')?.toUpperCase() === 'ENABLED'
 }
 
-export { pushChecksum }
-
 function isEmpty(record: object): boolean {
   for (const _name in record) return false
   return true
 }
 
-function hasControls(text: string): boolean {
+/** Whether it can stand in a header, where AWS takes text for ISO-8859-1. No line break gets through. */
+function isLatin1(text: string): boolean {
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i)
-    if ((code < 32 && code !== 9) || code === 127) return true
+    if ((code < 32 && code !== 9) || code === 127 || code > 255) return false
   }
-  return false
+  return true
 }
 
 /** A value that came by header goes back as it was; other characters become their UTF-8 bytes, controls a space. */
 function headerText(text: string): string {
-  let plain = true
-  for (let i = 0; i < text.length && plain; i++) {
+  let wide = false
+  let controls = false
+  for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i)
-    plain = code <= 255 && (code >= 32 || code === 9) && code !== 127
+    wide ||= code > 255
+    controls ||= (code < 32 && code !== 9) || code === 127
   }
-  if (plain) return text
-  // oxlint-disable-next-line no-control-regex -- controls are what must go
-  return Buffer.from(text, 'utf8')
-    .latin1Slice()
-    .replace(/[\u0000-\u0008\u000a-\u001f\u007f]/g, ' ')
+  if (!wide && !controls) return text
+  const bytes = Buffer.from(text, wide ? 'utf8' : 'latin1')
+  for (let i = 0; i < bytes.length; i++) if ((bytes[i] ?? 0) < 32 || bytes[i] === 127) bytes[i] = 32
+  return bytes.toString('latin1')
 }
 
 /** RFC 2047, as AWS sends metadata that no header can hold. */

@@ -4,7 +4,7 @@
  * not be sent a listing.
  */
 import { S3Error } from './errors.ts'
-import type { Method, Operation } from './operation.ts'
+import type { Operation } from './operation.ts'
 import { OPERATIONS } from './operations.ts'
 import type { Level, Target } from './target.ts'
 
@@ -73,8 +73,6 @@ const VALUELESS: ReadonlySet<string> = new Set([
   'bucket-region',
 ])
 
-const METHODS: ReadonlySet<string> = new Set<Method>(['GET', 'HEAD', 'PUT', 'POST', 'DELETE'])
-
 type RouteKey = `${string} ${Level} ${string}`
 
 const PLAIN = ''
@@ -89,12 +87,16 @@ const ROUTES: ReadonlyMap<string, Operation> = new Map(
 )
 
 /** The plain rows again, found without building a key: they are most of all requests. */
-const PLAIN_ROUTES = Object.fromEntries(
-  (['service', 'bucket', 'object'] as const).map((level) => [
-    level,
-    new Map([...METHODS].map((method) => [method, ROUTES.get(`${method} ${level} ${PLAIN}`)])),
-  ]),
-) as Record<Level, ReadonlyMap<string, Operation | undefined>>
+const PLAIN_ROUTES: Record<Level, ReadonlyMap<string, Operation>> = {
+  service: plainRoutes('service'),
+  bucket: plainRoutes('bucket'),
+  object: plainRoutes('object'),
+}
+
+function plainRoutes(level: Level): ReadonlyMap<string, Operation> {
+  const rows = [...ROUTES.values()].filter((row) => row.level === level && routeKey(row).endsWith(' '))
+  return new Map(rows.map((row) => [row.method, row]))
+}
 
 /** @throws S3Error NotImplemented, MethodNotAllowed, InvalidArgument */
 export function route(method: string, target: Target, copySource: string | undefined): Operation {

@@ -3,9 +3,9 @@
  *
  * **Durable.** A batch is one native LMDB transaction, run on a thread of libuv's pool. Without `overlappingSync` its
  * promise resolves after LMDB has written the pages, synced them with fdatasync, and written the meta page through a
- * descriptor opened with O_DSYNC; a test traces the system calls. (With `overlappingSync`, the package's default, the
- * promise resolves before the sync, and a commit whose sync fails can still be read.) The directory entry of a new file is
- * synced when it is opened.
+ * descriptor opened with O_DSYNC; a test traces the system calls. (With `overlappingSync`, the package's default, a commit
+ * can be read before its sync, and still can when the sync then fails.) The directory entry of a new file is synced when it
+ * is opened.
  *
  * **Atomic.** LMDB copies the pages it changes and then swaps the root, so after a crash, and after a failed commit, the
  * file holds the last committed state. The package starts a batch before its callback has ended once it is large, and
@@ -15,8 +15,8 @@
  * environment as broken for good, and the package would then wait forever for the next batch; so after every failed commit
  * the environment is probed, and opened anew if the probe fails.
  *
- * **Snapshots.** The package reads from one snapshot until the end of the event-loop turn. It is let go after each commit,
- * so that what was committed can be read at once.
+ * **Snapshots.** The package reads from one snapshot until the end of the event-loop turn or the next commit. The stage
+ * relies on reading what was committed at once, so the snapshot is let go here after each commit, too.
  *
  * **Values** are copied out of the map: `getBinary` and ranges over binary values copy, `getBinaryFast` does not.
  */

@@ -50,19 +50,19 @@ export class RecordWriter {
     const bytes = Buffer.byteLength(value)
     this.integer(bytes)
     this.#reserve(bytes)
-    this.#at += this.#buffer.utf8Write(value, this.#at)
+    this.#at += this.#buffer.write(value, this.#at, 'utf8')
   }
 
   /** A ByteString, kept byte by byte. */
   byteString(value: string): void {
     this.integer(value.length)
     this.#reserve(value.length)
-    this.#at += this.#buffer.latin1Write(value, this.#at)
+    this.#at += this.#buffer.write(value, this.#at, 'latin1')
   }
 
   hex(digits: string): void {
     this.#reserve(digits.length / 2)
-    const written = this.#buffer.hexWrite(digits, this.#at)
+    const written = this.#buffer.write(digits, this.#at, 'hex')
     assert(written * 2 === digits.length, 'hex digits')
     this.#at += written
   }
@@ -130,17 +130,17 @@ export class RecordReader {
   text(): string {
     const length = this.integer()
     const start = this.#advance(length)
-    return length === 0 ? '' : this.#buffer.utf8Slice(start, this.#at)
+    return length === 0 ? '' : this.#buffer.toString('utf8', start, this.#at)
   }
 
   byteString(): string {
     const start = this.#advance(this.integer())
-    return this.#buffer.latin1Slice(start, this.#at)
+    return this.#buffer.toString('latin1', start, this.#at)
   }
 
   hex(bytes: number): string {
     const start = this.#advance(bytes)
-    return this.#buffer.hexSlice(start, this.#at)
+    return this.#buffer.toString('hex', start, this.#at)
   }
 
   /** A view, not a copy: records are never changed. */

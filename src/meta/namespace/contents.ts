@@ -33,6 +33,15 @@ interface Wanted {
   readonly base: number
 }
 
+/** A range of one leaf, and where it lies in what was asked for. */
+export interface LeafRange {
+  readonly content: ContentId
+  readonly leaf: LeafContent
+  readonly contentOffset: number
+  readonly length: number
+  readonly offset: number
+}
+
 export function extents(
   context: NamespaceContext,
   content: ContentId,
@@ -40,20 +49,25 @@ export function extents(
   length: number,
 ): Promise<Extent[]> {
   const wanted = { from: offset, to: offset + length, base: 0 }
-  const hot = context.cache.get(contentKey(content))
-  if (hot?.kind === 'leaf') return Promise.resolve(leafExtents(hot, wanted))
+  const key = contentKey(content)
+  const hot = context.cache.get(key) as LeafContent | undefined
+  if (hot) return Promise.resolve(extentsOf(leafRange(content, hot, wanted)))
   return context.store.read(async (view) => {
     const fill = context.cache.beginFill()
-    const record = must(await knownContent(view, content), 'content')
-    if (record.kind === 'leaf') {
-      const row = await view.get(contentKey(content))
-      if (row) context.cache.put(contentKey(content), record, { recordBytes: row.length, fill })
-      return leafExtents(record, wanted)
-    }
-    const found: Extent[] = []
-    await collectExtents(view, { content, record, wanted }, found)
-    return found
+    const record = await knownContent(view, content)
+    const row = record.kind === 'leaf' ? await view.get(key) : undefined
+    if (row) context.cache.put(key, record, { recordBytes: row.length, fill })
+    return extentsOf(await leafRanges(view, { content, record, wanted }, Infinity))
   })
+}
+
+function extentsOf(ranges: readonly LeafRange[]): Extent[] {
+  return ranges.map(({ leaf, contentOffset, length, offset }) => ({
+    offset,
+    length,
+    segment: leaf.segment,
+    segmentOffset: leaf.segmentOffset + contentOffset,
+  }))
 }
 
 async function knownContent(view: ReadView, content: ContentId): Promise<Content> {
@@ -62,53 +76,40 @@ async function knownContent(view: ReadView, content: ContentId): Promise<Content
   return record
 }
 
-function leafExtents(leaf: LeafContent, wanted: Wanted): Extent[] {
+function leafRange(content: ContentId, leaf: LeafContent, wanted: Wanted): LeafRange[] {
   const to = Math.min(wanted.to, leaf.length)
   if (to <= wanted.from) return []
-  return [
-    {
-      offset: wanted.base + wanted.from,
-      length: to - wanted.from,
-      segment: leaf.segment,
-      segmentOffset: leaf.segmentOffset + wanted.from,
-    },
-  ]
+  const { from, base } = wanted
+  return [{ content, leaf, contentOffset: from, length: to - from, offset: base + from }]
 }
 
-async function collectExtents(
+/** The leaves that cover a range of a content, in order; at least `limit` of them, if there are so many, and few more. */
+export async function leafRanges(
   view: ReadView,
   source: { content: ContentId; record: Content; wanted: Wanted },
-  found: Extent[],
-): Promise<void> {
+  limit: number,
+): Promise<LeafRange[]> {
   const { record, wanted } = source
-  if (record.kind === 'leaf') {
-    found.push(...leafExtents(record, wanted))
-    return
-  }
+  if (record.kind === 'leaf') return leafRange(source.content, record, wanted)
+  const found: LeafRange[] = []
   for await (const row of pieceRows(view, source.content, wanted.from)) {
-    if (row.firstOffset >= wanted.to) return
+    if (row.firstOffset >= wanted.to || found.length >= limit) break
     const pieces = overlapping(row, wanted)
     const records = await view.getMany(pieces.map(({ piece }) => contentKey(must(piece.content, 'content of a piece'))))
     for (const [index, { piece, start }] of pieces.entries()) {
+      if (found.length >= limit) break
       const content = must(piece.content, 'content of a piece')
       const bytes = records[index]
-      const from = Math.max(wanted.from - start, 0)
-      const to = Math.min(wanted.to - start, piece.length)
-      await collectExtents(
-        view,
-        {
-          content,
-          record: bytes ? decodeContent(bytes) : await knownContent(view, content),
-          wanted: {
-            from: piece.contentOffset + from,
-            to: piece.contentOffset + to,
-            base: wanted.base + start - piece.contentOffset,
-          },
-        },
-        found,
-      )
+      const inPiece = {
+        from: piece.contentOffset + Math.max(wanted.from - start, 0),
+        to: piece.contentOffset + Math.min(wanted.to - start, piece.length),
+        base: wanted.base + start - piece.contentOffset,
+      }
+      const below = { content, record: bytes ? decodeContent(bytes) : await knownContent(view, content), wanted: inPiece }
+      found.push(...(await leafRanges(view, below, limit - found.length)))
     }
   }
+  return found
 }
 
 function overlapping(row: PieceRow, wanted: Wanted): { piece: Piece; start: number }[] {

@@ -242,9 +242,9 @@ export function sequenceKey(name: string): ByteString {
 }
 
 export function hexBytes(hex: string): string {
-  return Buffer.from(hex, 'hex').latin1Slice()
+  return Buffer.from(hex, 'hex').toString('latin1')
 }
 
 export function bytesHex(bytes: string): string {
-  return Buffer.from(bytes, 'latin1').hexSlice()
+  return Buffer.from(bytes, 'latin1').toString('hex')
 }

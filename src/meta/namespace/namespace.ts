@@ -8,19 +8,152 @@
  * Where to look: keys.ts for the layout, tree.ts for directories, versions.ts for what becomes of older versions, publish.ts for
  * the hot path, walk.ts for listings, complete-upload.ts and reclaim.ts for work in steps.
  */
-import type { Clock } from '../../common/clock.ts'
 import { randomFillSync } from 'node:crypto'
+import type { Clock } from '../../common/clock.ts'
+import type { ContentId, Revision } from '../../common/ids.ts'
 import type { Limits } from '../../common/limits.ts'
+import type { UploadRecord } from '../../common/model.ts'
 import type { OrderedStore } from '../ports.ts'
 import { createBucket, deleteBucket, listBuckets, setVersioning } from './buckets.ts'
+import { bytesLost } from './bytes-lost.ts'
+import { UploadCompleter } from './complete-upload.ts'
 import { contentLiesAt, contentMoved, contentParts, contentSegments, extents, partRange } from './contents.ts'
 import type { NamespaceContext } from './context.ts'
+import { copyPart } from './copy-part.ts'
 import { copy, setTags } from './copy.ts'
 import { DecodedCache, type CommitEvents } from './decoded-cache.ts'
 import { IdSequence } from './id-sequence.ts'
 import { list } from './listing.ts'
 import { bucketRecord, lookup } from './lookup.ts'
 import { publish } from './publish.ts'
+import { Reclaimer } from './reclaim.ts'
 import { remove } from './remove.ts'
+import { rename } from './rename.ts'
 import { listSegments, segmentChanged, segmentOpened, segmentRecord, segmentRemoved } from './segments.ts'
+import { listUploads } from './upload-listing.ts'
+import { abortUpload, createUpload, listParts, putPart, readUpload } from './uploads.ts'
 import { listVersions } from './versions-listing.ts'
+
+const CACHE_BYTES_MAX = 64 * 1024 * 1024
+
+export interface NamespaceOptions {
+  /** With the commit events of an embedded store, hot rows are kept decoded. */
+  readonly store: OrderedStore & Partial<CommitEvents>
+  readonly clock: Clock
+  readonly limits: Limits
+  /** Names this process among those that share the store. */
+  readonly node?: string | undefined
+  readonly cacheBytesMax?: number | undefined
+  readonly fillRandom?: ((bytes: Uint8Array) => void) | undefined
+}
+
+/** An operation of its own file, with the context passed in. */
+type Bound<Operation> = Operation extends (context: NamespaceContext, ...rest: infer Rest) => infer Result
+  ? (...rest: Rest) => Result
+  : never
+
+export interface Namespace {
+  readonly createBucket: Bound<typeof createBucket>
+  readonly bucket: Bound<typeof bucketRecord>
+  readonly listBuckets: Bound<typeof listBuckets>
+  readonly deleteBucket: Bound<typeof deleteBucket>
+  readonly setVersioning: Bound<typeof setVersioning>
+
+  readonly publish: Bound<typeof publish>
+  readonly copy: Bound<typeof copy>
+  readonly lookup: Bound<typeof lookup>
+  readonly remove: Bound<typeof remove>
+  readonly setTags: Bound<typeof setTags>
+  readonly rename: Bound<typeof rename>
+  readonly list: Bound<typeof list>
+  readonly listVersions: Bound<typeof listVersions>
+
+  allocateContentId(): Promise<ContentId>
+  readonly extents: Bound<typeof extents>
+  readonly contentParts: Bound<typeof contentParts>
+  readonly partRange: Bound<typeof partRange>
+  readonly contentSegments: Bound<typeof contentSegments>
+
+  readonly createUpload: Bound<typeof createUpload>
+  upload(bucket: string, key: string, uploadId: string): Promise<UploadRecord>
+  readonly putPart: Bound<typeof putPart>
+  readonly copyPart: Bound<typeof copyPart>
+  readonly listParts: Bound<typeof listParts>
+  readonly listUploads: Bound<typeof listUploads>
+  readonly completeUpload: UploadCompleter['complete']
+  readonly abortUpload: Bound<typeof abortUpload>
+
+  readonly segmentOpened: Bound<typeof segmentOpened>
+  readonly segmentChanged: Bound<typeof segmentChanged>
+  readonly segments: Bound<typeof listSegments>
+  readonly segment: Bound<typeof segmentRecord>
+  readonly segmentRemoved: Bound<typeof segmentRemoved>
+  readonly dismantle: Reclaimer['dismantle']
+  readonly contentLiesAt: Bound<typeof contentLiesAt>
+  readonly contentMoved: Bound<typeof contentMoved>
+  readonly bytesLost: Bound<typeof bytesLost>
+
+  revision(): Revision
+  durableRevision(): Revision
+  flush(): Promise<void>
+}
+
+export function createNamespace(options: NamespaceOptions): Namespace {
+  const { store, clock, limits } = options
+  const context: NamespaceContext = {
+    store,
+    clock,
+    limits,
+    node: options.node ?? 'local',
+    inodes: new IdSequence(store, 'inode'),
+    contents: new IdSequence(store, 'content'),
+    cache: new DecodedCache(store, options.cacheBytesMax ?? CACHE_BYTES_MAX),
+    building: new Set(),
+    fillRandom: options.fillRandom ?? randomFillSync,
+  }
+  const completer = new UploadCompleter(context)
+  const reclaimer = new Reclaimer(context)
+  const bind = <Rest extends unknown[], Result>(
+    operation: (context: NamespaceContext, ...rest: Rest) => Result,
+  ): ((...rest: Rest) => Result) => operation.bind(undefined, context)
+  return {
+    createBucket: bind(createBucket),
+    bucket: bind(bucketRecord),
+    listBuckets: bind(listBuckets),
+    deleteBucket: bind(deleteBucket),
+    setVersioning: bind(setVersioning),
+    publish: bind(publish),
+    copy: bind(copy),
+    lookup: bind(lookup),
+    remove: bind(remove),
+    setTags: bind(setTags),
+    rename: bind(rename),
+    list: bind(list),
+    listVersions: bind(listVersions),
+    allocateContentId: () => context.contents.take(1),
+    extents: bind(extents),
+    contentParts: bind(contentParts),
+    partRange: bind(partRange),
+    contentSegments: bind(contentSegments),
+    createUpload: bind(createUpload),
+    upload: (bucket, key, uploadId) => readUpload(context, { bucket, key, uploadId }),
+    putPart: bind(putPart),
+    copyPart: bind(copyPart),
+    listParts: bind(listParts),
+    listUploads: bind(listUploads),
+    completeUpload: (request) => completer.complete(request),
+    abortUpload: bind(abortUpload),
+    segmentOpened: bind(segmentOpened),
+    segmentChanged: bind(segmentChanged),
+    segments: bind(listSegments),
+    segment: bind(segmentRecord),
+    segmentRemoved: bind(segmentRemoved),
+    dismantle: (horizon) => reclaimer.dismantle(horizon),
+    contentLiesAt: bind(contentLiesAt),
+    contentMoved: bind(contentMoved),
+    bytesLost: bind(bytesLost),
+    revision: () => store.revision(),
+    durableRevision: () => store.durableRevision(),
+    flush: () => store.flush(),
+  }
+}

@@ -4,6 +4,7 @@
  * goes for good, and the newest that is left becomes current.
  */
 import type { Conditions } from '../../common/model.ts'
+import type { InodeId } from '../../common/ids.ts'
 import { checkConditions, hasConditions } from './conditions.ts'
 import { beginStep, endStep, leaseInodes, type Commit, type NamespaceContext, type Step } from './context.ts'
 import { entryKey } from './keys.ts'
@@ -12,7 +13,17 @@ import { inodesForKey } from './publish.ts'
 import type { MarkerEntry } from './records-objects.ts'
 import { currentEntry, findPlace, keepsVersions, makePlace, revive, settle, type Place } from './tree.ts'
 import { NULL_VERSION_ID, formatVersionId, parseVersionId } from './version-ids.ts'
-import { discardInode, findVersion, makeWay, newestInV, promote, putVersion, removeFromV } from './versions.ts'
+import {
+  discardInode,
+  findVersion,
+  makeWay,
+  newestInV,
+  promote,
+  putVersion,
+  removeFromV,
+  versionsInV,
+  type FoundVersion,
+} from './versions.ts'
 
 export interface RemoveRequest {
   readonly bucket: string
@@ -90,18 +101,38 @@ async function removeVersion(
   const found = place && (await findVersion(step.tx, place, versionId))
   checkConditions('delete', request.conditions, found?.entry.kind === 'object' ? found.entry : undefined)
   if (!place || !found) return { versionId, deleteMarker: false, existed: false }
+  await removeFound(step, place, found)
+  return { versionId, deleteMarker: found.entry.kind === 'marker', existed: true }
+}
+
+/** Takes one version away for good. */
+async function removeFound(step: Step, place: Place, found: FoundVersion): Promise<void> {
   if (found.isCurrent && found.entry.kind === 'object') {
     step.tx.delete(entryKey(place.parent, place.name))
     await discardInode(step, found.entry)
-    await afterNewestWent(step, place)
-  } else {
-    const wasNewest = (await newestInV(step.tx, place))?.version === found.entry.version
-    const covered = wasNewest && (await currentEntry(step.tx, place)) !== undefined
-    await removeFromV(step, place, found.entry)
-    if (wasNewest && !covered) await afterNewestWent(step, place)
-    else await settle(step, place)
+    return afterNewestWent(step, place)
   }
-  return { versionId, deleteMarker: found.entry.kind === 'marker', existed: true }
+  const covered = (await currentEntry(step.tx, place)) !== undefined
+  const wasNewest = !covered && (await newestInV(step.tx, place))?.version === found.entry.version
+  await removeFromV(step, place, found.entry)
+  await (wasNewest ? afterNewestWent(step, place) : settle(step, place))
+}
+
+/** Takes the version with this inode away for good, whichever it is. False when the key has none. */
+export async function removeInode(step: Step, keyBytes: string, inode: InodeId): Promise<boolean> {
+  const place = await findPlace(step.tx, step.bucket, keyBytes)
+  if (!place) return false
+  const current = await currentEntry(step.tx, place)
+  if (current?.inode === inode) {
+    await removeFound(step, place, { entry: current, isCurrent: true })
+    return true
+  }
+  for await (const entry of versionsInV(step.tx, place)) {
+    if (entry.inode !== inode) continue
+    await removeFound(step, place, { entry, isCurrent: false })
+    return true
+  }
+  return false
 }
 
 async function afterNewestWent(step: Step, place: Place): Promise<void> {

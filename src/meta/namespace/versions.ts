@@ -5,7 +5,7 @@
  * The null version is whichever has `isNull`; there is at most one. While it lies in V, a pointer row names it.
  */
 import { assert, must } from '../../common/assert.ts'
-import type { InodeId } from '../../common/ids.ts'
+import type { ByteString, InodeId } from '../../common/ids.ts'
 import type { ReadView } from '../ports.ts'
 import { dropReference } from './references.ts'
 import type { Step } from './context.ts'
@@ -29,6 +29,8 @@ import {
 import { currentEntry, keepsVersions, type Place } from './tree.ts'
 import { NULL_VERSION_ID, nextVersion, parseVersionId } from './version-ids.ts'
 
+const VERSIONS_PER_SCAN = 100
+
 export interface FoundVersion {
   readonly entry: VersionEntry
   /** Whether it is the one in D. */
@@ -48,6 +50,19 @@ export async function newestInV(view: ReadView, place: Place): Promise<VersionEn
   if (!row) return undefined
   assert(parseVersionKey(row.key).slot === 'version', 'a null pointer points to a version')
   return decodeVersion(row.value)
+}
+
+/** Every version that lies in V, newest first. */
+export async function* versionsInV(view: ReadView, place: Place): AsyncGenerator<VersionEntry> {
+  const range = prefixRange(versionsOfNamePrefix(place.parent, place.name))
+  let { start } = range
+  for (;;) {
+    const rows = await view.scan({ start, end: range.end }, VERSIONS_PER_SCAN)
+    for (const row of rows) if (parseVersionKey(row.key).slot === 'version') yield decodeVersion(row.value)
+    const last = rows.at(-1)
+    if (!last || rows.length < VERSIONS_PER_SCAN) return
+    start = `${last.key}\0` as ByteString
+  }
 }
 
 async function nullInV(view: ReadView, place: Place): Promise<VersionEntry | undefined> {

@@ -1,5 +1,5 @@
 /**
- * The change log that feeds `watch` (C7), and the row that says where the revisions stand.
+ * The format of the change log that feeds `watch` (C7).
  *
  * The log has one row for a group of commits, written in the batch that makes the group durable, so that it costs little:
  *
@@ -11,60 +11,20 @@
  * Integers of fixed width are big-endian; varints have 7 bits a byte, lowest first, the high bit set on all but the last.
  * Because the key ends a group, a scan that starts at revision r begins with the row that holds r, if one does. A revision
  * that changed nothing watched is not in the log, and a group of only such revisions has no row.
- *
- * The state row, key 'M' 0x01 'revision', is written in every batch: format (1 byte), last revision, the revision up to
- * which the log has been trimmed, revisions now in the log (8 bytes each).
  */
 import { assert } from '../../common/assert.ts'
-import { TidegateError } from '../../common/errors.ts'
 import type { ByteString, Revision } from '../../common/ids.ts'
 import type { Change, ChangedRow, KeyRange } from '../ports.ts'
 import type { RowChanges } from './ports.ts'
 
 const LOG_PREFIX = 'J\x01' as ByteString
-export const STATE_KEY = 'M\x01revision' as ByteString
-const STATE_FORMAT = 1
-const STATE_BYTES = 25
 
 const TAG_DELETED = 0
 const TAG_NOT_KEPT = 1
 const TAG_VALUE = 2
 
-/** Rows that the stage writes itself and no transaction may. */
-export function isStageKey(key: ByteString): boolean {
-  return key.startsWith(LOG_PREFIX) || key === STATE_KEY
-}
-
-export interface StageState {
-  readonly revision: Revision
-  readonly trimmedThrough: Revision
-  readonly loggedRevisions: number
-}
-
-export function encodeState(state: StageState): Uint8Array {
-  const bytes = Buffer.allocUnsafeSlow(STATE_BYTES)
-  bytes[0] = STATE_FORMAT
-  writeUint64(bytes, state.revision, 1)
-  writeUint64(bytes, state.trimmedThrough, 9)
-  writeUint64(bytes, state.loggedRevisions, 17)
-  return bytes
-}
-
-/** @throws Unavailable for a format this program does not know. */
-export function decodeState(row: Uint8Array | undefined): StageState {
-  if (row === undefined) return { revision: 0, trimmedThrough: 0, loggedRevisions: 0 }
-  const bytes = Buffer.from(row.buffer, row.byteOffset, row.length)
-  if (bytes[0] !== STATE_FORMAT || bytes.length !== STATE_BYTES) {
-    throw new TidegateError(
-      'Unavailable',
-      `metadata format ${bytes[0]} is not the ${STATE_FORMAT} that this program reads`,
-    )
-  }
-  return {
-    revision: readUint64(bytes, 1),
-    trimmedThrough: readUint64(bytes, 9),
-    loggedRevisions: readUint64(bytes, 17),
-  }
+export function isLogKey(key: ByteString): boolean {
+  return key.startsWith(LOG_PREFIX)
 }
 
 /** The rows of the log whose last revision is in [from, through]. */
@@ -187,12 +147,12 @@ function writeVarint(bytes: Buffer, value: number, at: number): number {
   return at + 1
 }
 
-function writeUint64(bytes: Buffer, value: number, at: number): number {
+export function writeUint64(bytes: Buffer, value: number, at: number): number {
   bytes.writeUInt32BE(Math.floor(value / 2 ** 32), at)
   return bytes.writeUInt32BE(value % 2 ** 32, at + 4)
 }
 
-function readUint64(bytes: Buffer, at: number): number {
+export function readUint64(bytes: Buffer, at: number): number {
   return bytes.readUInt32BE(at) * 2 ** 32 + bytes.readUInt32BE(at + 4)
 }
 

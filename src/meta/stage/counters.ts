@@ -4,7 +4,7 @@
  */
 import { assert } from '../../common/assert.ts'
 
-export const COUNTER_BYTES = 8
+const COUNTER_BYTES = 8
 
 const HIGH_UNIT = 2 ** 32
 

@@ -5,19 +5,10 @@
 import { TidegateError } from '../../common/errors.ts'
 import type { ByteString, Revision } from '../../common/ids.ts'
 import type { Change } from '../ports.ts'
-import {
-  decodeLog,
-  encodeLog,
-  encodeState,
-  logKey,
-  logRange,
-  parseLogKey,
-  STATE_KEY,
-  type LoggedCommit,
-  type StageState,
-} from './change-log.ts'
+import { decodeLog, encodeLog, logKey, logRange, parseLogKey, type LoggedCommit } from './change-log.ts'
 import type { StageSettings } from './options.ts'
 import type { Backend, RowChanges } from './ports.ts'
+import { decodeState, encodeState, reservedAfter, STATE_KEY, type StageState } from './stage-state.ts'
 
 /** Rows of the log that one group deletes at most. */
 const TRIMMED_ROWS_MAX = 64
@@ -26,7 +17,7 @@ export class LogKeeper {
   readonly #backend: Backend
   readonly #settings: StageSettings
   /** Of what is durable. */
-  #state: StageState = { revision: 0, trimmedThrough: 0, loggedRevisions: 0 }
+  #state: StageState = decodeState(undefined)
   #wakers = new Set<() => void>()
   #stopped = false
 
@@ -39,8 +30,18 @@ export class LogKeeper {
     return this.#state.revision
   }
 
-  opened(state: StageState): void {
+  /** Numbers above it may not be handed out. */
+  get reservedThrough(): Revision {
+    return this.#state.reservedThrough
+  }
+
+  /** Reads where the store stands and reserves revisions. Returns the last one that may have been handed out before. */
+  async open(): Promise<Revision> {
+    const found = decodeState(this.#backend.get(STATE_KEY))
+    const state = { ...found, reservedThrough: reservedAfter(found.reservedThrough) }
+    await this.#backend.commit([new Map([[STATE_KEY, encodeState(state)]])])
     this.#state = state
+    return found.reservedThrough
   }
 
   /** The part of a commit that watchers may be told of; undefined when there is none. */
@@ -75,7 +76,7 @@ export class LogKeeper {
         trimmedThrough = lastRevision
       }
     }
-    const state = { revision, trimmedThrough, loggedRevisions }
+    const state = { revision, reservedThrough: reservedAfter(revision), trimmedThrough, loggedRevisions }
     rows.set(STATE_KEY, encodeState(state))
     return { rows, state }
   }

@@ -40,7 +40,7 @@ export interface StageOptions {
 
 export type StageSettings = Required<StageOptions>
 
-export const DEFAULT_STAGE_SETTINGS: StageSettings = {
+const DEFAULT_STAGE_SETTINGS: StageSettings = {
   clock: systemClock,
   beforeCommit: () => Promise.resolve(),
   operationsMax: 8192,

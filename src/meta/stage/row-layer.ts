@@ -24,7 +24,7 @@ export class RowLayer {
     return this.#rows.size
   }
 
-  /** Bytes of keys and values. */
+  /** Bytes of keys and values; at least those, after `setAll`. */
   get bytes(): number {
     return this.#bytes
   }
@@ -46,8 +46,14 @@ export class RowLayer {
     this.#rows.set(key, value)
   }
 
-  setAll(changes: RowChanges): void {
-    for (const [key, value] of changes) this.set(key, value)
+  /** Sets every row of `other`. `bytes` then counts rows that were set twice as often, which saves looking for them. */
+  setAll(other: RowLayer): void {
+    for (const [key, value] of other.#rows) {
+      const size = this.#rows.size
+      this.#rows.set(key, value)
+      if (this.#rows.size !== size) this.#unsorted.push(key)
+    }
+    this.#bytes += other.#bytes
   }
 
   /** Every key, ascending. Valid until the next `set`. */

@@ -3,10 +3,13 @@ import { assert } from '../../common/assert.ts'
 import { TidegateError } from '../../common/errors.ts'
 import type { ByteString, Revision } from '../../common/ids.ts'
 import type { KeyRange, OrderedStoreLimits, Row, Transaction } from '../ports.ts'
-import { isStageKey } from './change-log.ts'
+import { isLogKey } from './change-log.ts'
 import { addCounters, decodeCounters } from './counters.ts'
 import { RowLayer } from './row-layer.ts'
+import { STATE_KEY } from './stage-state.ts'
 import type { VisibleRows } from './visible-rows.ts'
+
+const NO_KEYS: ReadonlySet<ByteString> = new Set()
 
 export class StageView implements Transaction {
   readonly revision: Revision
@@ -14,7 +17,7 @@ export class StageView implements Transaction {
   readonly #limits: OrderedStoreLimits
   /** Undefined for a read. */
   readonly #written: RowLayer | undefined
-  readonly #counterKeys = new Set<ByteString>()
+  #counterKeys: Set<ByteString> | undefined
   #refusal: TidegateError | undefined
   #live = true
 
@@ -32,7 +35,7 @@ export class StageView implements Transaction {
 
   /** Keys written by `add`, which no watcher is told of. */
   get counterKeys(): ReadonlySet<ByteString> {
-    return this.#counterKeys
+    return this.#counterKeys ?? NO_KEYS
   }
 
   /** Set once a write was refused: then nothing may be committed, even if the function caught the error. */
@@ -70,16 +73,17 @@ export class StageView implements Transaction {
   }
 
   put(key: ByteString, value: Uint8Array): void {
-    this.#counterKeys.delete(key)
+    this.#counterKeys?.delete(key)
     this.#write(key, value)
   }
 
   delete(key: ByteString): void {
-    this.#counterKeys.delete(key)
+    this.#counterKeys?.delete(key)
     this.#write(key, null)
   }
 
   add(key: ByteString, deltas: readonly number[]): void {
+    this.#counterKeys ??= new Set()
     this.#counterKeys.add(key)
     this.#write(key, addCounters(this.#get(key), deltas))
   }
@@ -94,7 +98,7 @@ export class StageView implements Transaction {
     this.#checkLive()
     const written = this.#written
     assert(written !== undefined, 'a read writes nothing')
-    assert(key.length > 0 && !isStageKey(key), 'a row that is not the store’s own')
+    assert(key.length > 0 && !isLogKey(key) && key !== STATE_KEY, 'a row that is not the store’s own')
     const { keyBytesMax, operationsMax, bytesMax } = this.#limits
     if (key.length > keyBytesMax) {
       throw this.#refuse(new TidegateError('KeyTooLong', `a row's key of ${key.length} bytes, over ${keyBytesMax}`))

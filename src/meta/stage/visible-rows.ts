@@ -44,8 +44,8 @@ export class VisibleRows {
     return mergedScan(layers, this.#committed, scan)
   }
 
-  apply(changes: RowChanges): void {
-    this.#open.setAll(changes)
+  apply(written: RowLayer): void {
+    this.#open.setAll(written)
   }
 
   /** Closes the open group and returns its rows, which do not change any more. */

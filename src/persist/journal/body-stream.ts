@@ -31,7 +31,7 @@ export class BodyStream {
   readonly #label: string
   readonly #parts: BodyStreamParts
   readonly #pageCrcs: number[] = []
-  /** Metadata knows the segment. */
+  /** Metadata may know the segment. */
   recorded = false
   #length = 0
   #unsyncedBytes = 0
@@ -97,8 +97,8 @@ export class BodyStream {
     ])
     this.#collect(results)
     this.#throwIfFailed()
-    await this.#parts.record(segment, dataBytes)
     this.recorded = true
+    await this.#parts.record(segment, dataBytes)
     return { content: this.#content, segment, segmentOffset: 0, length: dataBytes }
   }
 

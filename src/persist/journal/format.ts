@@ -73,6 +73,11 @@ export interface Footer {
   readonly bodies: readonly SegmentBody[]
 }
 
+/** Bytes that a body takes in a shared segment, with its frame and label. */
+export function framedBodyBytes(body: SegmentBody): number {
+  return FRAME_BYTES + Buffer.byteLength(body.label) + body.length
+}
+
 /** Where the next frame may begin. */
 export function alignFrame(offset: number): number {
   return Math.ceil(offset / FRAME_ALIGNMENT_BYTES) * FRAME_ALIGNMENT_BYTES

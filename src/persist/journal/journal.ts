@@ -5,7 +5,6 @@
  * What is durable when: a run of `append` once its `sync()` resolved; a run of a stream once `finish()` resolved; all that
  * was given to `nameUnsynced` once `barrier()` resolved (C15: awaited before every metadata sync).
  */
-import { TidegateError } from '../../common/errors.ts'
 import { newSegmentId, type ContentId, type SegmentId } from '../../common/ids.ts'
 import type { Clock } from '../../common/clock.ts'
 import type { Limits } from '../../common/limits.ts'
@@ -14,6 +13,7 @@ import type { BlockMemory, SegmentIndex } from '../ports.ts'
 import type { SegmentFiles } from '../segment-files.ts'
 import { BodyStream } from './body-stream.ts'
 import type { JournalDevice } from './device.ts'
+import { deviceError } from './device-error.ts'
 import { SharedSegment, type AppendRequest } from './shared-segment.ts'
 
 export interface JournalOptions {
@@ -48,6 +48,8 @@ export class Journal {
   /** Bodies appended and neither published nor given up, by segment; sealed segments may have some for a moment. */
   readonly #pending = new Map<SegmentId, number>()
   readonly #unsyncedNamed = new Set<SharedSegment>()
+  /** Cut by the mender while bodies in them were pending: what they named after the cut must never become durable. */
+  readonly #cutWithPending = new Map<SegmentId, SharedSegment>()
   readonly #sealing = new Set<Promise<void>>()
   #appending: Promise<unknown> = Promise.resolve()
 
@@ -82,20 +84,31 @@ export class Journal {
   async #open(): Promise<SharedSegment> {
     if (this.#current?.failed || this.#current?.sealing) this.#rotate()
     if (this.#current) return this.#current
-    const { clock, index, sharedDevice, files, fillRandom } = this.#options
+    const { clock, sharedDevice, fillRandom, memory, limits, slabView } = this.#options
     const id = newSegmentId(clock.nowMs(), fillRandom)
-    const [created] = await sharedDevice.submit([
-      { kind: 'create', segment: id, path: files.journalPath(id), directory: files.places.journal },
-    ])
-    if (created?.error) {
-      const full = created.error.code === 'ENOSPC'
-      throw new TidegateError(full ? 'StorageFull' : 'Unavailable', `cannot begin a segment: ${created.error.message}`)
-    }
-    await index.segmentOpened(id)
-    const { memory, limits, slabView } = this.#options
+    await this.#create(id)
     this.#current = new SharedSegment({ device: sharedDevice, memory, limits, slabView }, id, clock.nowMs())
     this.#unsealed.set(id, this.#current)
     return this.#current
+  }
+
+  /**
+   * The file and its record. The record is durable before a body goes in: were it undone with the group that it happened to
+   * be in, later commits would name a segment that recovery takes for an orphan.
+   */
+  async #create(segment: SegmentId): Promise<void> {
+    const { index, sharedDevice, files } = this.#options
+    const [created] = await sharedDevice.submit([
+      { kind: 'create', segment, path: files.journalPath(segment), directory: files.places.journal },
+    ])
+    if (created?.error) throw deviceError(segment, created.error)
+    try {
+      await (await index.segmentOpened(segment)).durable
+    } catch (error) {
+      await sharedDevice.submit([{ kind: 'close', segment }])
+      await files.remove(segment).catch(() => undefined)
+      throw error
+    }
   }
 
   /** Begins sealing the open segment; the next append opens another. */
@@ -144,7 +157,8 @@ export class Journal {
     this.#pending.set(id, 1)
     const record = async (segment: SegmentId, dataBytes: number): Promise<void> => {
       await this.#options.index.segmentOpened(segment)
-      await this.#options.index.segmentChanged(segment, 'sealed', dataBytes)
+      // Durable before the publish, for the reason given at `#create`.
+      await (await this.#options.index.segmentChanged(segment, 'sealed', dataBytes)).durable
     }
     const path = files.journalPath(id)
     const parts = { device: streamDevice, limits, slabView, path, directory: files.places.journal, record }
@@ -160,21 +174,28 @@ export class Journal {
   #settled(segment: SegmentId): void {
     const left = (this.#pending.get(segment) ?? 0) - 1
     if (left > 0) this.#pending.set(segment, left)
-    else this.#pending.delete(segment)
+    else {
+      this.#pending.delete(segment)
+      this.#cutWithPending.delete(segment)
+    }
   }
 
   /** The stream's body was given up: its file goes. */
   async discardStream(stream: BodyStream): Promise<void> {
-    await stream.abandon()
-    await this.#options.files.remove(stream.segment)
-    this.#options.memory.forget(stream.segment)
-    if (stream.recorded) await this.#options.index.segmentRemoved(stream.segment)
-    this.#settled(stream.segment)
+    const { files, memory, index } = this.#options
+    try {
+      await stream.abandon()
+      await files.remove(stream.segment)
+      if (stream.recorded) await index.segmentRemoved(stream.segment)
+    } finally {
+      memory.forget(stream.segment)
+      this.#settled(stream.segment)
+    }
   }
 
   /** A commit that does not wait for these bytes is about to name them (ack `memory`). */
   nameUnsynced(run: StoredRun): void {
-    const segment = this.#unsealed.get(run.segment)
+    const segment = this.#unsealed.get(run.segment) ?? this.#cutWithPending.get(run.segment)
     if (segment && !segment.durable) this.#unsyncedNamed.add(segment)
   }
 
@@ -183,7 +204,16 @@ export class Journal {
     if (this.#unsyncedNamed.size === 0) return
     const segments = [...this.#unsyncedNamed]
     this.#unsyncedNamed.clear()
-    await Promise.all(segments.map((segment) => segment.sync()))
+    const outcomes = await Promise.allSettled(segments.map((segment) => segment.sync()))
+    let failure: unknown
+    outcomes.forEach((outcome, index) => {
+      if (outcome.status === 'fulfilled') return
+      failure ??= outcome.reason
+      // A body that was named before and is published only after this barrier must be stopped by the next one.
+      const segment = segments[index] as SharedSegment
+      if (this.#pending.has(segment.segment)) this.#unsyncedNamed.add(segment)
+    })
+    if (failure !== undefined) throw failure
   }
 
   /** Whether bodies in it are neither published nor given up yet: then it must not be reclaimed. */
@@ -201,7 +231,9 @@ export class Journal {
 
   /** The mender sealed a broken segment on disk. */
   mended(segment: SegmentId): void {
-    this.#unsealed.get(segment)?.settleAll()
+    const cut = this.#unsealed.get(segment)
+    cut?.settleAll()
+    if (cut && this.#pending.has(segment)) this.#cutWithPending.set(segment, cut)
     this.#unsealed.delete(segment)
     this.#options.memory.forget(segment)
   }

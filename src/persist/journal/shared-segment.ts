@@ -168,6 +168,10 @@ export class SharedSegment {
   async sync(): Promise<void> {
     const tail = this.#tail
     if (this.#durableTail >= tail) return
+    // Sealing syncs too, and then closes the file: a sync that comes after it must not be sent behind the close.
+    if (this.#sealing) await this.#sealing.catch(() => undefined)
+    if (this.#durableTail >= tail) return
+    if (this.#failure) throw deviceError(this.segment, this.#failure)
     const results = await this.#parts.device.submit([{ kind: 'sync', segment: this.segment }])
     await this.#writing
     this.#collect(results)

@@ -3,6 +3,7 @@
  * Adopted means: renamed, and both directories synced. Across file systems it copies instead, syncs the copy under a
  * temporary name, and only then gives it its own.
  */
+import { dirname } from 'node:path'
 import { TidegateError } from '../../common/errors.ts'
 import type { SegmentId } from '../../common/ids.ts'
 import type { FileSystem } from '../ports.ts'
@@ -25,6 +26,8 @@ export class LocalDiskStore {
     await this.#fileSystem.makeDirectory(journal)
     await this.#fileSystem.makeDirectory(`${store}/segments`)
     await this.#fileSystem.syncDirectory(store)
+    // The directories' own names: without them a power cut takes all that lies in them.
+    for (const parent of new Set([dirname(journal), dirname(store)])) await this.#fileSystem.syncDirectory(parent)
   }
 
   /** Durable when it resolves; safe to repeat after a crash anywhere inside. @throws StorageFull, Unavailable */

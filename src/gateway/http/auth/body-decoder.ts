@@ -92,7 +92,6 @@ const LF = 10
 const CR = 13
 
 class ChunkedBody implements BodyDecoder {
-  readonly #payload: ChunkedPayload
   readonly #contentLength: number | undefined
   readonly #signatures: ChunkSignatures | undefined
   readonly #trailer: TrailerReader
@@ -107,7 +106,6 @@ class ChunkedBody implements BodyDecoder {
   #failure: AuthError | undefined
 
   constructor(payload: ChunkedPayload, declaredTrailers: readonly string[], contentLength: number | undefined) {
-    this.#payload = payload
     this.#contentLength = contentLength
     this.#bodyLeft = payload.decodedLength
     const signatures = payload.kind === 'chunked-signed' ? new ChunkSignatures(payload.seed) : undefined

@@ -105,20 +105,27 @@ export function malformedIn(kind: 'header' | 'presigned'): Malformed {
     : (what) => malformedQuery(`Error parsing the X-Amz-Credential parameter; ${what}`)
 }
 
+const SIGNATURE_FIELD = 'Signature='
+
 function readHeaderForm(rest: string, headers: HeaderView): HeaderClaims {
-  const fields = readAuthorizationFields(rest)
+  const at = rest.lastIndexOf(SIGNATURE_FIELD)
+  if (at === -1) throw malformedHeader('a non-empty Signature must be provided.')
+  const comma = rest.indexOf(',', at)
+  const signature = rest.slice(at + SIGNATURE_FIELD.length, comma === -1 ? undefined : comma)
+  // All but the signature is the same in every request of a client, and is remembered.
+  const others = comma === -1 ? rest.slice(0, at) : rest.slice(0, at) + rest.slice(comma + 1)
+  const { credential, signedHeaders } = readAuthorizationFields(others, malformedHeader)
   const payload = headers.get('x-amz-content-sha256')
   if (payload === undefined) {
     throw new AuthError('InvalidRequest', 'Missing required header for this request: x-amz-content-sha256')
   }
-  const { accessKey, scope } = readCredential(fields.Credential, malformedHeader)
   const { amzDate, requestMs } = readHeaderDate(headers)
   return {
     kind: 'header',
-    accessKey,
-    scope,
-    signedHeaders: readSignedHeaders(fields.SignedHeaders, malformedHeader),
-    signature: fields.Signature,
+    accessKey: credential.accessKey,
+    scope: credential.scope,
+    signedHeaders,
+    signature,
     amzDate,
     requestMs,
     payload: readPayloadClaim(payload),
@@ -126,28 +133,33 @@ function readHeaderForm(rest: string, headers: HeaderView): HeaderClaims {
 }
 
 interface AuthorizationFields {
-  Credential: string
-  SignedHeaders: string
-  Signature: string
+  readonly credential: Credential
+  readonly signedHeaders: readonly string[]
 }
 
-function readAuthorizationFields(rest: string): AuthorizationFields {
-  const fields: AuthorizationFields = { Credential: '', SignedHeaders: '', Signature: '' }
-  for (const part of rest.split(',')) {
-    const text = part.trim()
-    const equals = text.indexOf('=')
-    const name = text.slice(0, Math.max(0, equals))
-    if (name !== 'Credential' && name !== 'SignedHeaders' && name !== 'Signature') {
-      throw malformedHeader('it must hold Credential, SignedHeaders and Signature, separated by commas.')
+/** `Credential=..., SignedHeaders=...,` in either order. */
+const readAuthorizationFields = remembering((text: string, malformed: Malformed): AuthorizationFields => {
+  const fields = new Map<string, string>()
+  for (const part of text.split(',')) {
+    const field = part.trim()
+    if (field === '') continue
+    const equals = field.indexOf('=')
+    const name = field.slice(0, Math.max(0, equals))
+    if ((name !== 'Credential' && name !== 'SignedHeaders') || fields.has(name)) {
+      throw malformed('it must hold Credential, SignedHeaders and Signature, each once, separated by commas.')
     }
-    if (fields[name] !== '') throw malformedHeader(`${name} is given twice.`)
-    fields[name] = text.slice(equals + 1)
+    fields.set(name, field.slice(equals + 1))
   }
-  if (fields.Credential === '' || fields.SignedHeaders === '' || fields.Signature === '') {
-    throw malformedHeader('a non-empty Credential, SignedHeaders and Signature must be provided.')
+  const credential = fields.get('Credential') ?? ''
+  const signedHeaders = fields.get('SignedHeaders') ?? ''
+  if (credential === '' || signedHeaders === '') {
+    throw malformed('a non-empty Credential and SignedHeaders must be provided.')
   }
-  return fields
-}
+  return {
+    credential: readCredential(credential, malformed),
+    signedHeaders: readSignedHeaders(signedHeaders, malformed),
+  }
+})
 
 /** x-amz-date, or for clients that cannot set it (old s3cmd, some browsers) the Date header. */
 function readHeaderDate(headers: HeaderView): { amzDate: string; requestMs: number } {
@@ -191,7 +203,7 @@ const readSignedHeaders = remembering((text: string, malformed: Malformed): read
 })
 
 const REMEMBERED_MAX = 1024
-const REMEMBERED_TEXT_MAX = 256
+const REMEMBERED_TEXT_MAX = 512
 
 /**
  * A client sends the same credential and the same list of signed headers with every request, so what they parse to is

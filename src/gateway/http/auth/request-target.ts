@@ -85,7 +85,10 @@ const QUERY_LITERAL = /[A-Za-z0-9\-._~+]/
 const UNRESERVED = /[A-Za-z0-9\-._~]/
 const ESCAPE_OR_CHARACTER = /%[0-9A-Fa-f]{2}|[^]/g
 
+const SPELLED_ALREADY = /^[A-Za-z0-9\-._~+]*$/
+
 function respell(text: string, literal: RegExp): string {
+  if (SPELLED_ALREADY.test(text)) return text
   return text.replace(ESCAPE_OR_CHARACTER, (unit) => {
     if (unit.length === 3) {
       const character = String.fromCharCode(Number.parseInt(unit.slice(1), 16))

@@ -24,20 +24,28 @@ export const copyObject = {
   },
   run: async (call) => {
     const source = call.copySource
-    const attributes = replacedAttributes(call)
     const tags = replacedTags(call)
-    checkChecksumAlgorithm(call)
+    const replaced = replacesMetadata(call) ? objectAttributes(call) : undefined
+    const change = replaced === undefined ? labelChange(call) : undefined
+    const algorithm = parseAlgorithm(call.header('x-amz-checksum-algorithm'))
     const itself = source.bucket === call.bucket && source.key === call.key && source.versionId === undefined
-    if (itself && attributes === undefined && tags === undefined) {
+    if (itself && replaced === undefined && change === undefined && tags === undefined) {
       throw new S3Error(
         'InvalidRequest',
         "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
       )
     }
     try {
+      const asked = copySourceConditions(call)
+      const seen =
+        change === undefined && algorithm === undefined ? undefined : await call.store.objects.head(source, asked)
+      if (algorithm !== undefined && seen?.checksum?.algorithm !== algorithm) throw otherChecksum(algorithm)
+      const attributes =
+        replaced ?? (change === undefined || seen === undefined ? undefined : { ...seen.attributes, ...change })
       const result = await call.store.objects.copy({
         source,
-        sourceConditions: copySourceConditions(call),
+        // What was derived from the source must still be so when it is copied.
+        sourceConditions: seen === undefined ? asked : { ...asked, ifMatch: [seen.etag] },
         bucket: call.bucket,
         key: call.key,
         attributes,
@@ -78,12 +86,28 @@ export function copyError(call: Call, error: unknown): unknown {
   return hideMissingKey(call, error, call.copySource)
 }
 
-/** x-amz-metadata-directive. Storage class and redirect are never copied on AWS: a copy that names them replaces them. */
-function replacedAttributes(call: Call): ObjectAttributes | undefined {
+/** x-amz-metadata-directive. */
+function replacesMetadata(call: Call): boolean {
   const directive = call.header('x-amz-metadata-directive') ?? 'COPY'
-  if (directive === 'REPLACE') return objectAttributes(call)
-  if (directive !== 'COPY') throw invalidArgument('x-amz-metadata-directive', directive, 'Unknown metadata directive.')
-  return undefined
+  if (directive !== 'COPY' && directive !== 'REPLACE') {
+    throw invalidArgument('x-amz-metadata-directive', directive, 'Unknown metadata directive.')
+  }
+  return directive === 'REPLACE'
+}
+
+/** Storage class and redirect follow their headers even when metadata is copied; rclone changes classes this way. */
+function labelChange(call: Call): Partial<ObjectAttributes> | undefined {
+  if (
+    call.headers['x-amz-storage-class'] === undefined &&
+    call.headers['x-amz-website-redirect-location'] === undefined
+  ) {
+    return undefined
+  }
+  const { storageClass, websiteRedirect } = objectAttributes(call)
+  return {
+    ...(call.headers['x-amz-storage-class'] === undefined ? {} : { storageClass }),
+    ...(websiteRedirect === undefined ? {} : { websiteRedirect }),
+  }
 }
 
 function replacedTags(call: Call): Tags | undefined {
@@ -94,9 +118,11 @@ function replacedTags(call: Call): Tags | undefined {
 }
 
 /**
- * A copy moves no byte, so it keeps the checksum that its source has. Asking for another algorithm would need the bytes to be
- * read; it is accepted only as far as it names a known one, and the answer says which checksum the copy has.
+ * A copy moves no byte, so it keeps the checksum of its source. One by another algorithm would need the bytes to be read;
+ * it is refused rather than forgotten (C36).
  */
-function checkChecksumAlgorithm(call: Call): void {
-  parseAlgorithm(call.header('x-amz-checksum-algorithm'))
+function otherChecksum(algorithm: string): S3Error {
+  return new S3Error('NotImplemented', `A copy keeps the checksum of its source, which is not ${algorithm}.`, {
+    Header: 'x-amz-checksum-algorithm',
+  })
 }

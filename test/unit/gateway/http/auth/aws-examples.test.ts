@@ -62,13 +62,13 @@ describe('published header examples', () => {
       ...example.headers,
       authorization: authorization(example.signedHeaders, example.signature),
     }
-    const passed = authenticate(rawRequest({ ...example, headers: headers as Record<string, string> }))
+    const passed = authenticate(rawRequest({ ...example, headers }))
     expect(passed.principal.kind).toBe('root')
     expect(passed.form).toBe('header')
     expect(passed.payload).toEqual({ kind: 'signed', sha256: example.headers['x-amz-content-sha256'] })
 
     refusal('SignatureDoesNotMatch', () =>
-      authenticate(rawRequest({ ...example, target: `${example.target}x`, headers: headers as Record<string, string> })),
+      authenticate(rawRequest({ ...example, target: `${example.target}x`, headers })),
     )
   })
 })
@@ -89,7 +89,11 @@ describe('published presigned example', () => {
   })
 
   it('is what our signer makes', () => {
-    const signed = presign(EXAMPLE, { method: 'GET', target: '/test.txt', headers: { host: HOST } }, { expiresSeconds: 86_400 })
+    const signed = presign(
+      EXAMPLE,
+      { method: 'GET', target: '/test.txt', headers: { host: HOST } },
+      { expiresSeconds: 86_400 },
+    )
     expect(signed.target).toBe(target)
   })
 })

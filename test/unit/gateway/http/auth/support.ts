@@ -5,7 +5,8 @@ import { createUserDirectory } from '../../../../../src/store/users.ts'
 import type { Authenticator, RawRequest } from '../../../../../src/gateway/http/auth/authenticator.ts'
 import type { AuthError, AuthErrorCode } from '../../../../../src/gateway/http/auth/errors.ts'
 import type { Authenticated } from '../../../../../src/gateway/http/types.ts'
-import type { Signer } from '../../../../support/sigv4-signer.ts'
+import { presign, signWithHeader } from '../../../../support/sigv4-signer.ts'
+import type { SignedRequest, Signer } from '../../../../support/sigv4-signer.ts'
 
 /** The credentials and the moment of the examples in S3's documentation. */
 export const EXAMPLE_MS = Date.UTC(2013, 4, 24)
@@ -57,7 +58,9 @@ export function rawRequest(
 }
 
 /** As Node would show headers some of which are repeated. */
-export function repeatedHeaders(pairs: readonly (readonly [string, string])[]): Pick<RawRequest, 'headers' | 'rawHeaders'> {
+export function repeatedHeaders(
+  pairs: readonly (readonly [string, string])[],
+): Pick<RawRequest, 'headers' | 'rawHeaders'> {
   const headers: Record<string, string> = {}
   for (const [name, value] of pairs) {
     const key = name.toLowerCase()
@@ -80,4 +83,29 @@ export function refusal(code: AuthErrorCode, act: () => unknown): AuthError {
 
 export function authenticate(request: RawRequest, options: GateOptions = {}): Authenticated {
   return createGate(options).authenticate(request)
+}
+
+export function signed(
+  target: string,
+  headers: Record<string, string> = {},
+  options: { signer?: Signer; method?: string; payload?: string; unsigned?: string[] } = {},
+): SignedRequest {
+  return signWithHeader(
+    options.signer ?? EXAMPLE,
+    { method: options.method ?? 'GET', target, headers: { host: HOST, ...headers } },
+    { payload: options.payload ?? Buffer.alloc(0), ...(options.unsigned && { unsigned: options.unsigned }) },
+  )
+}
+
+export function presigned(
+  target = '/b/k',
+  options: Partial<Parameters<typeof presign>[2]> = {},
+  headers: Record<string, string> = {},
+): SignedRequest {
+  const request = { method: 'GET', target, headers: { host: HOST, ...headers } }
+  return presign(EXAMPLE, request, { expiresSeconds: 60, ...options })
+}
+
+export function withHeaders(request: SignedRequest, headers: Record<string, string>): RawRequest {
+  return rawRequest({ ...request, headers: { ...request.headers, ...headers } })
 }

@@ -1,0 +1,64 @@
+/** What /metrics shows of an engine. Read when somebody collects; nothing on a hot path. */
+import { metrics, type ObservableResult } from '@opentelemetry/api'
+import type { Engine } from './engine.ts'
+import type { BatchingObserver } from './persist/journal/batching.ts'
+
+/** Sums kept by the journal's devices. */
+export interface JournalStats {
+  syncs: number
+  batches: number
+  submissions: number
+  busyMs: number
+}
+
+export function createJournalStats(): { stats: JournalStats; observer: BatchingObserver } {
+  const stats: JournalStats = { syncs: 0, batches: 0, submissions: 0, busyMs: 0 }
+  const observer: BatchingObserver = {
+    onBatch: ({ submissions, syncs, durationMs }) => {
+      stats.syncs += syncs
+      stats.batches++
+      stats.submissions += submissions
+      stats.busyMs += durationMs
+    },
+  }
+  return { stats, observer }
+}
+
+type Reading = readonly [name: string, description: string, read: () => number]
+
+export function observeEngine(engine: Engine, journal: JournalStats): void {
+  const { memory, flusher, reclaimer, disk, store, orderedStore } = engine
+  const counters: Reading[] = [
+    ['tidegate_cache_hits', 'Blocks found in memory', () => memory.stats.hits],
+    ['tidegate_cache_misses', 'Blocks fetched from below the memory level', () => memory.stats.misses],
+    ['tidegate_cache_evictions', 'Blocks evicted from memory', () => memory.stats.evictions],
+    ['tidegate_cache_waits', 'Times that somebody waited for a slot of memory', () => memory.stats.waits],
+    ['tidegate_journal_syncs', 'Syncs of segment files and their directories', () => journal.syncs],
+    ['tidegate_journal_batches', 'Batches executed by the journal', () => journal.batches],
+    ['tidegate_journal_submissions', 'Writes and syncs submitted to the journal', () => journal.submissions],
+    ['tidegate_journal_busy_seconds', 'Time the journal was writing or syncing', () => journal.busyMs / 1000],
+    ['tidegate_reclaimed_segments', 'Segments removed because nothing referred to them', () => reclaimer.removedSegments],
+    ['tidegate_compacted_segments', 'Segments compacted', () => reclaimer.compactedSegments],
+  ]
+  const gauges: Reading[] = [
+    ['tidegate_cache_held_bytes', 'Memory held by cached blocks', () => memory.bytesHeld],
+    ['tidegate_cache_leases', 'Slices of memory that are being sent', () => memory.leases],
+    ['tidegate_backlog_segments', 'Sealed segments that are not in the remote store yet', () => flusher.backlog],
+    ['tidegate_disk_free_bytes', 'Free bytes where the journal lies, less what was accepted since they were counted', () => disk.freeBytes],
+    ['tidegate_bodies_open', 'Bodies on their way in', () => store.activity().bodies],
+    ['tidegate_readers_open', 'Objects open for reading', () => store.activity().readers],
+    ['tidegate_revision', 'Last committed revision', () => orderedStore.revision()],
+    ['tidegate_durable_revision', 'Last revision that survives power loss', () => orderedStore.durableRevision()],
+  ]
+  const meter = metrics.getMeter('tidegate')
+  const observe = (read: () => number) => (result: ObservableResult) => {
+    const value = read()
+    if (Number.isFinite(value)) result.observe(value)
+  }
+  for (const [name, description, read] of counters) {
+    meter.createObservableCounter(name, { description }).addCallback(observe(read))
+  }
+  for (const [name, description, read] of gauges) {
+    meter.createObservableGauge(name, { description }).addCallback(observe(read))
+  }
+}

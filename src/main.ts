@@ -1,0 +1,21 @@
+/**
+ * The entry point: refuses a Node that is too old before anything newer is loaded, then hands over to the command line.
+ * The composition root is this file, serve.ts (doors over an engine) and engine.ts (the engine over its parts).
+ */
+import { nodeTooOld } from './cli/node-version.ts'
+
+const tooOld = nodeTooOld(process.versions.node)
+if (tooOld !== undefined) {
+  process.stderr.write(`${tooOld}\n`)
+  process.exit(2)
+}
+
+const { runCli } = await import('./cli/run.ts')
+const { serve } = await import('./serve.ts')
+process.exitCode = await runCli({
+  argv: process.argv.slice(2),
+  env: process.env,
+  stdout: process.stdout,
+  stderr: process.stderr,
+  serve,
+})

@@ -1,0 +1,156 @@
+/**
+ * Recovery (C18): what refers to bytes that are gone. There is no index from a segment to its contents, because only recovery
+ * would read it and every write would pay for it; so this goes through the tables, in bounded scans: contents in the lost
+ * range, composites over those, then objects and parts. An object that was written with ack `memory` is removed; anything else is reported.
+ */
+import { assert, must } from '../../common/assert.ts'
+import type { ByteString, ContentId, InodeId, SegmentId } from '../../common/ids.ts'
+import { utf8Text } from '../../common/ids.ts'
+import type { OrderedStore, ReadView, Row } from '../ports.ts'
+import { beginStep, endStep, type NamespaceContext } from './context.ts'
+import {
+  CONTENTS,
+  INODES,
+  PARTS,
+  PIECES,
+  UPLOADS,
+  UPLOAD_KEY_AT,
+  bytesHex,
+  inodeKey,
+  integerAt,
+  orderedAt,
+  prefixEnd,
+} from './keys.ts'
+import { decodeContent, decodePiece, decodePieceRow } from './records-contents.ts'
+import { decodeInode, type ObjectInode } from './records-objects.ts'
+import { removeInode } from './remove.ts'
+
+const SCAN_ROWS = 1000
+const REPORTED_MAX = 10_000
+const UPLOAD_ID_BYTES = 16
+
+export interface LostBytes {
+  readonly removedMemory: number
+  /** The first ten thousand. */
+  readonly lost: { bucket: string; key: string }[]
+}
+
+export async function bytesLost(
+  context: NamespaceContext,
+  segment: SegmentId,
+  from: number,
+  to: number,
+): Promise<LostBytes> {
+  const contents = await lostContents(context.store, { segment, from, to })
+  if (contents.size === 0) return { removedMemory: 0, lost: [] }
+  const lost: { bucket: string; key: string }[] = []
+  const doomed: InodeId[] = []
+  for await (const row of tableRows(context.store, INODES)) {
+    const inode = decodeInode(row.value)
+    if (inode.kind !== 'object' || inode.body.kind !== 'content' || !contents.has(inode.body.content)) continue
+    if (inode.ack === 'memory') doomed.push(integerAt(row.key, INODES.length))
+    else if (lost.length < REPORTED_MAX) lost.push(await addressOf(context.store, inode))
+  }
+  let removedMemory = 0
+  for (const inode of doomed) if (await removeObject(context, inode)) removedMemory++
+  if (lost.length < REPORTED_MAX) lost.push(...(await lostParts(context.store, contents)))
+  return { removedMemory, lost }
+}
+
+/** Leaves with bytes in the range, and the composites over them; a part's composite lies below an object's. */
+async function lostContents(
+  store: OrderedStore,
+  range: { segment: SegmentId; from: number; to: number },
+): Promise<Set<ContentId>> {
+  const contents = new Set<ContentId>()
+  for await (const row of tableRows(store, CONTENTS)) {
+    const record = decodeContent(row.value)
+    if (record.kind !== 'leaf' || record.segment !== range.segment) continue
+    const overlaps = record.segmentOffset < range.to && record.segmentOffset + record.length > range.from
+    if (overlaps) contents.add(integerAt(row.key, CONTENTS.length))
+  }
+  for (let found = contents.size > 0; found; ) {
+    found = false
+    for await (const row of tableRows(store, PIECES)) {
+      const composite = integerAt(row.key, PIECES.length)
+      if (contents.has(composite)) continue
+      const { pieces } = decodePieceRow(row.value)
+      if (!pieces.some((piece) => piece.content !== undefined && contents.has(piece.content))) continue
+      contents.add(composite)
+      found = true
+    }
+  }
+  return contents
+}
+
+async function lostParts(
+  store: OrderedStore,
+  contents: ReadonlySet<ContentId>,
+): Promise<{ bucket: string; key: string }[]> {
+  const uploads = new Set<string>()
+  for await (const row of tableRows(store, PARTS)) {
+    const { content } = decodePiece(row.value)
+    if (content !== undefined && contents.has(content)) {
+      uploads.add(bytesHex(row.key.slice(PARTS.length, PARTS.length + UPLOAD_ID_BYTES)))
+    }
+  }
+  const lost: { bucket: string; key: string }[] = []
+  if (uploads.size === 0) return lost
+  for await (const row of tableRows(store, UPLOADS)) {
+    const { raw, next } = orderedAt(row.key, UPLOAD_KEY_AT)
+    if (!uploads.has(bytesHex(row.key.slice(next)))) continue
+    const root = await store.read((view) => view.get(inodeKey(integerAt(row.key, UPLOADS.length))))
+    const record = root && decodeInode(root)
+    if (record?.kind === 'directory') lost.push({ bucket: record.name, key: utf8Text(raw) })
+  }
+  return lost
+}
+
+async function* tableRows(store: OrderedStore, table: string): AsyncGenerator<Row> {
+  const end = prefixEnd(table)
+  let start = table as ByteString
+  for (;;) {
+    const from = start
+    const rows = await store.read((view) => view.scan({ start: from, end }, SCAN_ROWS))
+    yield* rows
+    const last = rows.at(-1)
+    if (!last || rows.length < SCAN_ROWS) return
+    start = `${last.key}\0` as ByteString
+  }
+}
+
+function addressOf(store: OrderedStore, inode: ObjectInode): Promise<{ bucket: string; key: string }> {
+  return store.read(async (view) => {
+    const { bucket, key } = await pathOf(view, inode)
+    return { bucket, key: utf8Text(key) }
+  })
+}
+
+/** Bucket and key (in bytes) of an inode, through its parents (C10). */
+export async function pathOf(
+  view: ReadView,
+  inode: { readonly parent: InodeId; readonly name: string },
+): Promise<{ bucket: string; key: string }> {
+  let key = inode.name
+  for (let { parent } = inode; ; ) {
+    const record = decodeInode(must(await view.get(inodeKey(parent)), `inode ${parent}`))
+    assert(record.kind === 'directory', 'a parent is a directory')
+    if (record.parent === 0) return { bucket: record.name, key }
+    key = record.name + key
+    parent = record.parent
+  }
+}
+
+async function removeObject(context: NamespaceContext, id: InodeId): Promise<boolean> {
+  const { value } = await context.store.transact(async (tx) => {
+    const row = await tx.get(inodeKey(id))
+    const inode = row && decodeInode(row)
+    if (inode?.kind !== 'object') return false
+    const { bucket, key } = await pathOf(tx, inode)
+    const step = await beginStep(context, tx, bucket)
+    const removed = await removeInode(step, key, id)
+    endStep(step)
+    return removed
+  })
+  return value
+}

@@ -1,0 +1,274 @@
+/** `tidegate serve`: the doors over an engine, from a configuration, until a signal ends it. */
+import { createHash, randomFillSync, randomUUID, timingSafeEqual } from 'node:crypto'
+import { join } from 'node:path'
+import { AssertionFailed } from './common/assert.ts'
+import { packageVersion } from './cli/version.ts'
+import { systemClock } from './common/clock.ts'
+import { isTidegateError } from './common/errors.ts'
+import { checkLimits, DEFAULT_LIMITS, type Limits } from './common/limits.ts'
+import { createLogger, type Logger } from './common/logging.ts'
+import { startTelemetry, type Telemetry } from './common/telemetry.ts'
+import { rootUser, type RootUser } from './config/credentials.ts'
+import { openDataDirectory } from './config/data-directory.ts'
+import type { Config } from './config/parse.ts'
+import { startEngine, type Engine, type EngineEvent } from './engine.ts'
+import { createJournalStats, observeEngine } from './engine-metrics.ts'
+import { createHttpPort, type HttpPort } from './gateway/admin/port.ts'
+import { createAuthenticator } from './gateway/http/auth/authenticator.ts'
+import { RequestMetrics } from './gateway/http/request-metrics.ts'
+import type { ListenerOptions } from './gateway/http/listener.ts'
+import { createDoorServer, type DoorServer } from './gateway/http/server.ts'
+import { createS3Door } from './gateway/s3/door.ts'
+import { createLmdbStore } from './meta/lmdb/lmdb-store.ts'
+import { createHashWorkers } from './persist/hashing/hash-workers.ts'
+import { createThreadDevice } from './persist/journal/device-threads.ts'
+import { nodeFileSystem } from './persist/node-file-system.ts'
+import { createAccessControl } from './store/policy.ts'
+import type { UserDirectory } from './store/access.ts'
+import { createUserDirectory, userPrincipal, type UserConfig } from './store/users.ts'
+
+/** Resolves when the gateway was stopped by a signal. Rejects when it could not start, or had to end. */
+export async function serve(config: Config): Promise<void> {
+  const logger = createLogger({ level: config.logLevel, pretty: process.stderr.isTTY })
+  const directory = await openDataDirectory(config.data)
+  try {
+    const root = await rootUser(config.root, directory.path)
+    await new Gateway(config, { logger, dataPath: directory.path, root, firstStart: directory.fresh }).run()
+  } finally {
+    await directory.close()
+  }
+}
+
+interface Surroundings {
+  readonly logger: Logger
+  readonly dataPath: string
+  readonly root: RootUser
+  readonly firstStart: boolean
+}
+
+class Gateway {
+  readonly #config: Config
+  readonly #surroundings: Surroundings
+  readonly #metrics = new RequestMetrics()
+  readonly #journal = createJournalStats()
+  readonly #users: readonly UserConfig[]
+  readonly #directory: UserDirectory
+  readonly #ended: Promise<void>
+  #end: () => void = () => undefined
+  #fail: (error: unknown) => void = () => undefined
+  #ready = false
+
+  constructor(config: Config, surroundings: Surroundings) {
+    this.#config = config
+    this.#surroundings = surroundings
+    this.#users = config.users.map((user) => ({
+      ...user,
+      secretKey: user.secretKey.reveal(),
+      policies: user.policies as UserConfig['policies'],
+    }))
+    const { accessKey, secretKey } = surroundings.root
+    this.#directory = createUserDirectory({ root: { accessKey, secretKey: secretKey.reveal() }, users: this.#users })
+    this.#ended = new Promise((resolve, reject) => {
+      this.#end = resolve
+      this.#fail = reject
+    })
+    this.#ended.catch(() => undefined)
+  }
+
+  async run(): Promise<void> {
+    const { logger } = this.#surroundings
+    const { otlpEndpoint } = this.#config
+    const telemetry = await startTelemetry({ version: packageVersion(), otlpEndpoint, producers: [this.#metrics], logger })
+    const engine = await startEngine(this.#engineParts())
+    observeEngine(engine, this.#journal.stats)
+    const s3 = this.#s3Door(engine, telemetry)
+    const http = this.#httpPort(telemetry)
+    const forgetSignals = this.#listenToSignals()
+    try {
+      await makeBuckets(engine, this.#config)
+      await http.start()
+      await s3.start()
+      this.#ready = true
+      this.#announce(s3.url, http.url)
+      await this.#ended
+    } finally {
+      this.#ready = false
+      await s3.drain()
+      await engine.drain().catch((error: unknown) => logger.error({ error }, 'draining the engine failed'))
+      await http.drain()
+      await s3.stop()
+      await http.stop()
+      await engine.stop()
+      await telemetry.stop()
+      forgetSignals()
+      logger.info({}, 'the gateway has stopped')
+    }
+  }
+
+  #engineParts(): Parameters<typeof startEngine>[0] {
+    const { dataPath } = this.#surroundings
+    const config = this.#config
+    const limits = limitsOf(config)
+    return {
+      clock: systemClock,
+      limits,
+      fileSystem: nodeFileSystem,
+      places: { journal: join(dataPath, 'journal'), store: config.remote?.directory ?? join(dataPath, 'store') },
+      slabBytes: config.cacheMemory,
+      defaultAck: config.ack,
+      diskReserveBytes: config.diskReserve,
+      createDevice: ({ buffer, blockBytes, pageBytes }) => 
+        createThreadDevice({ slab: buffer, blockBytes, pageBytes }, this.#journal.observer),
+      createHashing: (slab) => createHashWorkers({ slab, workers: config.hashWorkers, queueSlicesMax: 64 }),
+      createOrderedStore: (beforeCommit) =>
+        createLmdbStore({
+          directory: join(dataPath, 'meta'),
+          beforeCommit,
+          changeLogRevisionsMax: config.changeLogRevisions,
+          admissionWaitMsMax: limits.admissionWaitMsMax,
+        }),
+      fillRandom: randomFillSync,
+      random: Math.random,
+      onEvent: (event) => logEvent(this.#surroundings.logger, event),
+    }
+  }
+
+  #httpPort(telemetry: Telemetry): HttpPort {
+    const { http } = this.#config
+    return createHttpPort({
+      ...this.#listener('http'),
+      host: http.host,
+      port: http.port,
+      collect: () => telemetry.collect(),
+      ready: () => this.#ready,
+      verifyBasic: (accessKey, secret) => sameSecret(this.#directory.findByAccessKey(accessKey)?.secretKey, secret),
+    })
+  }
+
+  #listener(name: string): Omit<ListenerOptions, 'host' | 'port'> {
+    const { tls, connectionsMax, idleTimeout, drainTimeout } = this.#config
+    const { logger } = this.#surroundings
+    return { name, tls, logger, connectionsMax, idleTimeoutMs: idleTimeout, drainTimeoutMs: drainTimeout }
+  }
+
+  #s3Door(engine: Engine, telemetry: Telemetry): DoorServer {
+    const config = this.#config
+    const { logger } = this.#surroundings
+    const users = this.#users
+    const authenticator = createAuthenticator({
+      users: this.#directory,
+      clock: systemClock,
+      region: config.region,
+      services: ['s3'],
+      externalUrl: config.externalUrl,
+      trustedProxies: config.trustedProxy,
+    })
+    const names = new Map(users.map((user) => [userPrincipal(user).id, userPrincipal(user).displayName]))
+    const handler = createS3Door({
+      store: engine.store,
+      access: createAccessControl(users),
+      authenticate: (request) => authenticator.authenticate(request),
+      clock: systemClock,
+      region: config.region,
+      domains: config.domain,
+      limits: limitsOf(config),
+      owner: (id) => ({ id, displayName: names.get(id) ?? id }),
+      log: logger,
+    })
+    return createDoorServer({
+      ...this.#listener('s3'),
+      host: config.s3.host,
+      port: config.s3.port,
+      handler,
+      metrics: this.#metrics,
+      ready: () => this.#ready,
+      accessLog: config.accessLog,
+      onBug: (error) => this.#fail(error),
+      tracing: telemetry.tracing,
+    })
+  }
+
+  #announce(s3Url: string, httpUrl: string): void {
+    const { logger, root, dataPath, firstStart } = this.#surroundings
+    process.stdout.write(`ready s3=${s3Url} http=${httpUrl}\n`)
+    logger.info({ s3: s3Url, http: httpUrl, data: dataPath }, 'the gateway serves')
+    if (firstStart && process.stderr.isTTY) process.stderr.write(firstWords(root, s3Url, this.#config.region))
+  }
+
+  /** The first SIGTERM or SIGINT drains; a second one stops at once, which loses nothing acknowledged. */
+  #listenToSignals(): () => void {
+    const { logger } = this.#surroundings
+    let signals = 0
+    const onSignal = (signal: NodeJS.Signals): void => {
+      if (++signals > 1) process.exit(0)
+      logger.info({ signal }, 'draining: no new connections, requests in flight finish')
+      this.#end()
+    }
+    const onBug = (error: unknown): void => {
+      logger.fatal({ error }, error instanceof AssertionFailed ? 'a broken invariant' : 'an uncaught exception')
+      process.exitCode = 1
+      this.#fail(error)
+    }
+    process.on('SIGTERM', onSignal).on('SIGINT', onSignal)
+    process.on('uncaughtException', onBug).on('unhandledRejection', onBug)
+    return () => {
+      process.off('SIGTERM', onSignal).off('SIGINT', onSignal)
+      process.off('uncaughtException', onBug).off('unhandledRejection', onBug)
+    }
+  }
+}
+
+/** Compared in constant time, at the same cost for an unknown key (SECURITY-LESSONS 5.1.10). */
+function sameSecret(known: string | undefined, given: string): boolean {
+  const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
+  return timingSafeEqual(digest(known ?? randomUUID()), digest(given)) && known !== undefined
+}
+
+function limitsOf(config: Config): Limits {
+  return checkLimits({
+    ...DEFAULT_LIMITS,
+    segmentBytesMax: config.segmentSize,
+    segmentAgeMsMax: config.segmentAge,
+    admissionWaitMsMax: config.admissionWait,
+  })
+}
+
+async function makeBuckets(engine: Engine, config: Config): Promise<void> {
+  for (const name of config.buckets) {
+    await engine.store.buckets.create({ name, owner: 'root', region: config.region }).catch((error: unknown) => {
+      if (!isTidegateError(error, 'BucketAlreadyOwnedByYou') && !isTidegateError(error, 'BucketAlreadyExists')) throw error
+    })
+  }
+}
+
+/** What a person at a terminal wants to know at the first start; never logged. */
+function firstWords(root: RootUser, url: string, region: string): string {
+  const secret = root.made ? root.secretKey.reveal() : '...'
+  return `
+Try it:
+  AWS_ACCESS_KEY_ID=${root.accessKey} AWS_SECRET_ACCESS_KEY=${secret} AWS_DEFAULT_REGION=${region} \\
+    aws --endpoint-url ${url} s3 mb s3://first
+${root.made ? '\nThese root credentials were made just now and are kept in the data directory (file "credentials").\n' : ''}
+`
+}
+
+function logEvent(logger: Logger, event: EngineEvent): void {
+  switch (event.kind) {
+    case 'recovered': {
+      const { lost, ...counts } = event.report
+      if (lost.length > 0) logger.error({ ...counts, lost }, 'acknowledged bytes are missing: the disk lost them')
+      else logger.info({ ...counts }, 'recovered')
+      return
+    }
+    case 'segment-broken':
+      return logger.error({ segment: event.segment, error: event.cause }, 'a segment could not be written; it will be mended')
+    case 'persist-failed': {
+      const { segment, action, attempt, cause: error } = event
+      return logger.error({ segment, action, attempt, error }, 'a segment could not be carried to the remote store yet')
+    }
+    case 'bad-block':
+      return logger.error({ segment: event.segment, block: event.block }, 'a block failed its checksum')
+    case 'job-failed':
+      return logger.error({ job: event.job, error: event.cause }, 'a background job failed; it will be tried again')
+  }
+}
