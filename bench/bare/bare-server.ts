@@ -13,7 +13,7 @@ const server = createServer((request, response) => {
     request.on('end', () => response.writeHead(200, { 'content-length': 0 }).end())
     return
   }
-  const length = Number((request.url ?? '').split('/').at(-1))
+  const length = Number(/\/(\d+)$/.exec(request.url ?? '')?.[1] ?? 0)
   let body = bodies.get(length)
   if (body === undefined) bodies.set(length, (body = Buffer.alloc(length, 0x61)))
   response.writeHead(200, { 'content-length': body.length, 'content-type': 'application/octet-stream' }).end(body)

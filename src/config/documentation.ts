@@ -14,7 +14,7 @@ export function optionsHelp(): string {
 
 function flagHelp(name: OptionName, spec: OptionSpec): string {
   const indent = ' '.repeat(6)
-  const words = `${spec.help}${defaultText(spec, ' (default: ', ')')}${spec.repeat ? ' (repeatable)' : ''}`.split(' ')
+  const words = `${spec.help}${notes(spec)}${spec.repeat ? ' (repeatable)' : ''}`.split(' ')
   const lines: string[] = ['']
   for (const word of words) {
     if (`${lines.at(-1)} ${word}`.length > HELP_WIDTH - indent.length) lines.push(word)
@@ -23,9 +23,17 @@ function flagHelp(name: OptionName, spec: OptionSpec): string {
   return `  ${optionFlag(name)} ${spec.metavar}\n${lines.map((line) => `${indent}${line}\n`).join('')}`
 }
 
-function defaultText(spec: OptionSpec, before: string, after: string): string {
-  const text = spec.default ?? spec.derived
-  return text === undefined ? '' : `${before}${text}${after}`
+/** ` (default: 64MiB; 8MiB to 2GiB)` */
+function notes(spec: OptionSpec): string {
+  const value = spec.default ?? spec.derived
+  const list = [...(value === undefined ? [] : [`default: ${value}`]), ...bounds(spec)]
+  return list.length === 0 ? '' : ` (${list.join('; ')})`
+}
+
+function bounds({ min, max }: OptionSpec): string[] {
+  if (min !== undefined && max !== undefined) return [`${min} to ${max}`]
+  if (min !== undefined) return [`at least ${min}`]
+  return max === undefined ? [] : [`at most ${max}`]
 }
 
 function groups(
@@ -53,7 +61,7 @@ function tableRow(name: OptionName, spec: OptionSpec): string {
     allowedFrom(spec, 'environment') ? variables.join(', ') : '',
     cell(allowedFrom(spec, 'file'), optionKey(name)),
     value,
-    `${spec.help}${spec.repeat ? '; a list' : ''}`,
+    [spec.help, ...bounds(spec), ...(spec.repeat ? ['a list'] : [])].join('; '),
   ].join(' | ')} |`
 }
 

@@ -22,6 +22,9 @@ export interface OptionSpec {
   readonly default?: string
   /** How the default is worked out where it depends on the machine. */
   readonly derived?: string
+  /** Bounds of a size, a time or a number, as a user would write them. */
+  readonly min?: string
+  readonly max?: string
   readonly repeat?: true
   /** Secrets and what bootstraps the file are not read from everywhere. All three when absent. */
   readonly from?: readonly Exclude<Source, 'default'>[]
@@ -106,6 +109,8 @@ export const OPTIONS = {
     group: 'Data',
     metavar: 'BYTES',
     default: '64MiB',
+    min: '8MiB',
+    max: '2GiB',
     help: 'a shared segment is sealed once it holds this much',
   },
   segmentAge: {
@@ -113,6 +118,8 @@ export const OPTIONS = {
     group: 'Data',
     metavar: 'TIME',
     default: '10s',
+    min: '100ms',
+    max: '1d',
     help: 'a shared segment that holds anything is sealed at this age',
   },
   changeLogRevisions: {
@@ -120,6 +127,7 @@ export const OPTIONS = {
     group: 'Data',
     metavar: 'N',
     default: '100000',
+    min: '1000',
     help: 'revisions that the change log keeps for those who watch',
   },
 
@@ -137,6 +145,7 @@ export const OPTIONS = {
     group: 'Limits',
     metavar: 'BYTES',
     derived: 'a quarter of the memory that the cgroup allows',
+    min: '32MiB',
     help: 'memory for cached blocks and for bodies on their way',
   },
   diskReserve: {
@@ -151,6 +160,7 @@ export const OPTIONS = {
     group: 'Limits',
     metavar: 'TIME',
     default: '30s',
+    max: '1h',
     help: 'how long a write waits for room before it is told SlowDown',
   },
   hashWorkers: {
@@ -158,6 +168,7 @@ export const OPTIONS = {
     group: 'Limits',
     metavar: 'N',
     derived: 'one for each CPU, at most 8',
+    max: '64',
     help: 'threads that hash large bodies',
   },
   connectionsMax: {
@@ -165,6 +176,7 @@ export const OPTIONS = {
     group: 'Limits',
     metavar: 'N',
     default: '10000',
+    max: '1000000',
     help: 'connections held at once, for each port; more are closed at once',
   },
   idleTimeout: {
@@ -172,6 +184,8 @@ export const OPTIONS = {
     group: 'Limits',
     metavar: 'TIME',
     default: '2m',
+    min: '1s',
+    max: '1d',
     help: 'a connection on which nothing moves in the middle of a request is closed after this',
   },
   drainTimeout: {
@@ -179,6 +193,7 @@ export const OPTIONS = {
     group: 'Limits',
     metavar: 'TIME',
     default: '30s',
+    max: '1d',
     help: 'how long requests in flight may take to finish after SIGTERM',
   },
 

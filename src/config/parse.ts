@@ -9,10 +9,10 @@ import { Secret } from '../common/secret.ts'
 import { ConfigError } from './config-error.ts'
 import { refuseKnownSecret } from './known-secrets.ts'
 import { didYouMean } from './nearest.ts'
-import { OPTION_ENTRIES, allowedFrom, optionFlag, optionKey, optionVariable } from './option-table.ts'
+import { OPTIONS, OPTION_ENTRIES, allowedFrom, optionFlag, optionKey, optionVariable } from './option-table.ts'
 import { parseUsers } from './users.ts'
 import { PARSERS, ValueError } from './values.ts'
-import type { OPTIONS, OptionName, OptionSpec } from './option-table.ts'
+import type { OptionName, OptionSpec } from './option-table.ts'
 import type { UserConfig } from './users.ts'
 import type { ValueByType, ValueType } from './values.ts'
 
@@ -67,6 +67,7 @@ type GivenBySource = Partial<Record<OptionName, Given>>
 /** Variables beside the option table that begin with TIDEGATE_ and are not ours to refuse: they tell commands where the gateway is. */
 const CLIENT_VARIABLES: readonly string[] = ['TIDEGATE_GATEWAY']
 const HASH_WORKERS_MAX = 8
+const CACHE_MEMORY_BYTES_MIN = PARSERS.bytes(OPTIONS.cacheMemory.min)
 
 /** @throws ConfigError */
 export function parseConfig(input: ParseInput): Config {
@@ -87,7 +88,7 @@ export function parseConfig(input: ParseInput): Config {
   if (clash !== undefined) throw new ConfigError(`users: ${clash.name} has the access key of the root user`)
   return Object.freeze({
     ...options,
-    cacheMemory: options.cacheMemory ?? Math.floor(input.machine.memoryBytes / 4),
+    cacheMemory: options.cacheMemory ?? Math.max(CACHE_MEMORY_BYTES_MIN, Math.floor(input.machine.memoryBytes / 4)),
     hashWorkers: options.hashWorkers ?? Math.min(HASH_WORKERS_MAX, Math.max(1, input.machine.cpuCount)),
     tls: readTls(options.tlsCert, options.tlsKey, input.readFile),
     root,
@@ -205,7 +206,7 @@ function pick(
   const given = sources.find((source) => source[name] !== undefined)?.[name] ?? { texts: fallback, where: 'by default' }
   return given.texts.map((text) => {
     try {
-      return PARSERS[spec.type](text)
+      return withinBounds(spec, PARSERS[spec.type](text))
     } catch (error) {
       if (!(error instanceof ValueError)) throw error
       const shown = spec.type === 'secret' ? 'the value' : JSON.stringify(text)
@@ -214,6 +215,14 @@ function pick(
       })
     }
   })
+}
+
+/** @throws ValueError */
+function withinBounds<T>(spec: OptionSpec, value: T): T {
+  const { min, max } = spec
+  if (min !== undefined && Number(value) < Number(PARSERS[spec.type](min))) throw new ValueError(`at least ${min}`)
+  if (max !== undefined && Number(value) > Number(PARSERS[spec.type](max))) throw new ValueError(`at most ${max}`)
+  return value
 }
 
 function optionLabel(name: OptionName, spec: OptionSpec): string {

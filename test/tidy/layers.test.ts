@@ -8,7 +8,6 @@ import { textOf, trackedFiles } from './tracked-files.ts'
 
 /** Layer by path, the most specific first. */
 const LAYERS: readonly (readonly [prefix: string, layer: string])[] = [
-  ['src/main.ts', 'main'],
   ['src/cli/', 'cli'],
   ['src/common/', 'common'],
   ['src/config/', 'config'],
@@ -30,7 +29,10 @@ const LAYERS: readonly (readonly [prefix: string, layer: string])[] = [
   ['bench/', 'bench'],
 ]
 
-/** Beside itself, a layer may import these. `main`, `cli`, `test` and `bench` may import anything but tests. */
+/** The composition root: main.ts and what it is made of, the files that lie beside it. */
+const ROOT_FILE = /^src\/[^/]+\.ts$/
+
+/** Beside itself, a layer may import these. The root, `cli`, `test` and `bench` may import anything but tests. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   common: [],
   config: ['common'],
@@ -46,10 +48,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'gateway/admin': ['common', 'store seam', 'gateway/http'],
   'gateway/fuse': ['common', 'store seam'],
 }
-const ANYTHING: ReadonlySet<string> = new Set(['main', 'cli', 'test', 'bench'])
+const ANYTHING: ReadonlySet<string> = new Set(['root', 'cli', 'test', 'bench'])
 const IMPORTED = /\b(?:from|import)\s*\(?\s*['"](\.[^'"]+)['"]|new URL\(\s*['"](\.[^'"]+\.ts)['"]/g
 
 function layerOf(path: string): string | undefined {
+  if (ROOT_FILE.test(path)) return 'root'
   return LAYERS.find(([prefix]) => path.startsWith(prefix))?.[1]
 }
 
@@ -57,7 +60,7 @@ function layerOf(path: string): string | undefined {
 function objection(from: string, to: string): string | undefined {
   const [importer, imported] = [layerOf(from), layerOf(to)]
   if (importer === undefined || imported === undefined) return `${from} -> ${to}: a folder without a layer`
-  if (importer === imported && importer !== 'main') return undefined
+  if (importer === imported) return undefined
   if (imported === 'test' && importer !== 'bench') return `${from} -> ${to}: nothing imports tests`
   if (ANYTHING.has(importer) || MAY_IMPORT[importer]?.includes(imported)) return undefined
   return `${from} -> ${to}: ${importer} may not import ${imported}`

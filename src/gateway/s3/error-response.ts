@@ -52,7 +52,8 @@ export function sendError(answering: Answering, error: unknown): void {
   const shown = shownError(error)
   if (shown === undefined) throw error
   exchange.errorCode = shown.code
-  if (shown.status >= 500) log.error({ err: error, requestId: exchange.requestId }, 'request failed')
+  // Refusals such as SlowDown and NotImplemented are in the access log; only what we cannot explain needs more.
+  if (shown.status === 500) log.error({ err: error, requestId: exchange.requestId }, 'request failed')
   // A request whose connection is gone has nobody to answer; an answer under way can only be cut short.
   if (response.headersSent || response.destroyed) {
     response.destroy()

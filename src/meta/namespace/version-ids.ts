@@ -48,7 +48,7 @@ export function parseVersionId(text: string): VersionNumber | typeof NULL_VERSIO
 
 /** C9: versions of a name grow even when the clock goes back. Microseconds, so that many fit a millisecond. */
 export function nextVersion(previous: number, nowMs: number): number {
-  return Math.max(previous, Math.floor(nowMs) * MICROSECONDS_PER_MS)
+  return Math.max(previous + 1, Math.floor(nowMs) * MICROSECONDS_PER_MS)
 }
 
 function sixteenDigits(value: number): string {

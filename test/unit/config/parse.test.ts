@@ -8,7 +8,7 @@ import { parseConfig } from '../../../src/config/parse.ts'
 import { makeCertificate } from '../../support/certificate.ts'
 import type { Config, ParseInput } from '../../../src/config/parse.ts'
 
-const MACHINE = { memoryBytes: 8_000, cpuCount: 4 }
+const MACHINE = { memoryBytes: 8 * 2 ** 30, cpuCount: 4 }
 
 function parse(argv: string[] = [], env: ParseInput['env'] = {}, files: Record<string, string> = {}): Config {
   const readFile = (path: string): string => {
@@ -33,7 +33,7 @@ describe('where values come from', () => {
       ack: 'journal',
       admissionWait: 30_000,
       segmentSize: 64 * 2 ** 20,
-      cacheMemory: 2_000,
+      cacheMemory: 2 * 2 ** 30,
       hashWorkers: 4,
       remote: undefined,
       root: undefined,
@@ -78,10 +78,10 @@ describe('where values come from', () => {
 
 describe('values', () => {
   it.each([
-    ['--cache-memory', '1KiB', { cacheMemory: 1024 }],
+    ['--disk-reserve', '1KiB', { diskReserve: 1024 }],
     ['--cache-memory', '1.5 gib', { cacheMemory: 1.5 * 2 ** 30 }],
-    ['--cache-memory', '2MB', { cacheMemory: 2e6 }],
-    ['--cache-memory', '4096', { cacheMemory: 4096 }],
+    ['--disk-reserve', '2MB', { diskReserve: 2e6 }],
+    ['--disk-reserve', '4096', { diskReserve: 4096 }],
     ['--admission-wait', '500ms', { admissionWait: 500 }],
     ['--segment-age', '1.5m', { segmentAge: 90_000 }],
     ['--s3', '[::1]:0', { s3: { host: '::1', port: 0 } }],
@@ -101,6 +101,10 @@ describe('values', () => {
     ['--cache-memory', '12 parsecs', 'a number of bytes'],
     ['--cache-memory', '-1', 'a number of bytes'],
     ['--cache-memory', '1constructor', 'a number of bytes'],
+    ['--cache-memory', '1MiB', 'at least 32MiB'],
+    ['--segment-size', '1MiB', 'at least 8MiB'],
+    ['--segment-size', '3GiB', 'at most 2GiB'],
+    ['--segment-age', '1ms', 'at least 100ms'],
     ['--admission-wait', '30', 'a time with its unit'],
     ['--hash-workers', '0', 'a whole number from 1'],
     ['--ack', 'replicated', 'replicated needs more than one node'],

@@ -2,11 +2,12 @@ import { hash, randomBytes } from 'node:crypto'
 import { unreachable } from '../../../common/assert.ts'
 import { ANONYMOUS } from '../../../store/access.ts'
 import { formatErrorTime } from './amz-date.ts'
-import { invalidToken, malformedIn, readClaims } from './claims.ts'
-import { AuthError } from './errors.ts'
+import { invalidToken, malformedIn, readClaims, unsupportedMechanism } from './claims.ts'
+import { AuthError, signatureMismatch } from './errors.ts'
 import { collapseBlanks, viewHeaders } from './header-view.ts'
 import { createOriginReader } from './origin.ts'
 import { anonymousPayloadClaim, declaredTrailers, payloadForm } from './payload-form.ts'
+import { checkPresignedV2Time, verifyPresignedV2 } from './presigned-v2.ts'
 import { canonicalPath, canonicalQuery, decodeComponent, parseTarget } from './request-target.ts'
 import { deriveSigningKey, isSignature, scopeText, SigningKey, SigningKeyCache } from './signing-key.ts'
 import type { IncomingHttpHeaders } from 'node:http'
@@ -16,6 +17,7 @@ import type { Authenticated } from '../types.ts'
 import type { HeaderClaims, PresignedClaims } from './claims.ts'
 import type { HeaderView } from './header-view.ts'
 import type { PayloadClaim } from './payload-form.ts'
+import type { PresignedV2Claims } from './presigned-v2.ts'
 import type { RequestTarget, Spelling } from './request-target.ts'
 
 /**
@@ -48,6 +50,8 @@ export interface AuthenticatorOptions {
   readonly trustedProxies: readonly string[]
   /** False: a request whose body no signature covers is refused, presigned uploads included. Default true, as AWS. */
   readonly allowUnsignedPayload?: boolean | undefined
+  /** False: presigned URLs of signature version 2 are refused. Default true; see presigned-v2.ts for why. */
+  readonly allowPresignedV2?: boolean | undefined
 }
 
 export interface RawRequest {
@@ -105,6 +109,10 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
         case 'presigned':
           if (!allowUnsignedPayload) refuseUnsignedPayload(request.method, claims.payload)
           return verifier.pass(passage, claims)
+        case 'presigned-v2':
+          if (options.allowPresignedV2 === false) throw unsupportedMechanism()
+          if (!allowUnsignedPayload) refuseUnsignedPayload(request.method, claims.payload)
+          return passPresignedV2(passage, claims, options)
         default:
           return unreachable(claims, 'authentication form')
       }
@@ -128,6 +136,25 @@ function passAnonymous(passage: Passage): Authenticated {
     principal: ANONYMOUS,
     origin: { host: passage.hosts[0] ?? '', address: passage.address, secure: passage.secure },
     form: 'anonymous',
+    payload,
+    trailers: declaredTrailers(headers, payload),
+  }
+}
+
+function passPresignedV2(passage: Passage, claims: PresignedV2Claims, options: AuthenticatorOptions): Authenticated {
+  const { headers } = passage
+  checkPresignedV2Time(claims, options.clock.nowMs())
+  if (headers.get('x-amz-security-token') !== undefined) throw invalidToken()
+  const user = options.users.findByAccessKey(claims.accessKey)
+  const matches = verifyPresignedV2(passage, claims, user?.secretKey)
+  if (user === undefined) throw unknownAccessKey(claims.accessKey)
+  if (!matches) throw signatureMismatch({ AWSAccessKeyId: claims.accessKey })
+  const payload = payloadForm(claims.payload, headers, undefined)
+  return {
+    principal: user.principal,
+    // No signature covers the host, so no bucket may be read from it.
+    origin: { host: '', address: passage.address, secure: passage.secure },
+    form: 'presigned',
     payload,
     trailers: declaredTrailers(headers, payload),
   }
@@ -159,22 +186,19 @@ function createVerifier(options: AuthenticatorOptions): Verifier {
       const user = users.findByAccessKey(claims.accessKey)
       const key = user === undefined ? nobodysKey : signingKeys.get(claims.accessKey, user.secretKey, claims.scope)
       const match = verify(passage, claims, key)
-      if (user === undefined) {
-        throw new AuthError('InvalidAccessKeyId', 'The AWS Access Key Id you provided does not exist in our records.', {
-          AWSAccessKeyId: claims.accessKey,
-        })
-      }
+      if (user === undefined) throw unknownAccessKey(claims.accessKey)
       if (match.host === undefined) {
-        throw new AuthError(
-          'SignatureDoesNotMatch',
-          'The request signature we calculated does not match the signature you provided. ' +
-            'Check your key and signing method.',
-          { AWSAccessKeyId: claims.accessKey, StringToSign: match.stringToSign },
-        )
+        throw signatureMismatch({ AWSAccessKeyId: claims.accessKey, StringToSign: match.stringToSign })
       }
       return admit(passage, claims, { principal: user.principal, host: match.host, signingKey: key.bytes })
     },
   }
+}
+
+function unknownAccessKey(accessKey: string): AuthError {
+  return new AuthError('InvalidAccessKeyId', 'The AWS Access Key Id you provided does not exist in our records.', {
+    AWSAccessKeyId: accessKey,
+  })
 }
 
 function admit(

@@ -1,7 +1,7 @@
 import { createHash, hash } from 'node:crypto'
 import { unreachable } from '../../../common/assert.ts'
 import { createTrailerReader } from './chunk-trailer.ts'
-import { AuthError } from './errors.ts'
+import { AuthError, signatureMismatch } from './errors.ts'
 import { isSignature, SigningKey } from './signing-key.ts'
 import type { Hash } from 'node:crypto'
 import type { Authenticated, ChunkSeed, PayloadForm } from '../types.ts'
@@ -249,11 +249,7 @@ class ChunkSignatures {
     const { amzDate, scope } = this.#seed
     const expected = this.#key.sign(`${algorithm}\n${amzDate}\n${scope}\n${this.#previous}\n${digests}`)
     if (!isSignature(expected, claimed)) {
-      throw new AuthError(
-        'SignatureDoesNotMatch',
-        'The request signature we calculated does not match the signature you provided. ' +
-          'Check your key and signing method.',
-      )
+      throw signatureMismatch()
     }
     this.#previous = expected
   }

@@ -1,9 +1,11 @@
 import { AuthError } from './errors.ts'
 import { formatErrorTime, parseAmzDate } from './amz-date.ts'
+import { readPresignedV2 } from './presigned-v2.ts'
 import { decodeComponent, SIGNATURE_PARAMETER } from './request-target.ts'
 import { readPayloadClaim } from './payload-form.ts'
 import type { HeaderView } from './header-view.ts'
 import type { PayloadClaim } from './payload-form.ts'
+import type { PresignedV2Claims } from './presigned-v2.ts'
 import type { QueryParameter, RequestTarget } from './request-target.ts'
 import type { CredentialScope } from './signing-key.ts'
 
@@ -12,7 +14,7 @@ import type { CredentialScope } from './signing-key.ts'
  * authentication form a request has; the gate then switches over `kind` exhaustively, and takes identity and proof from
  * this one value (SECURITY-LESSONS 5.2.1 and 5.2.2). A further form (HTTP Basic, Bearer) is a further member here.
  */
-export type Claims = { readonly kind: 'anonymous' } | HeaderClaims | PresignedClaims
+export type Claims = { readonly kind: 'anonymous' } | HeaderClaims | PresignedClaims | PresignedV2Claims
 
 interface SignedClaims {
   readonly accessKey: string
@@ -55,7 +57,7 @@ export function readClaims(headers: HeaderView, target: RequestTarget): Claims {
     case 'none':
       return { kind: 'anonymous' }
     case 'v2':
-      throw unsupportedMechanism()
+      return readPresignedV2(target.parameters, headers)
     case 'v4':
       return readPresigned(query.parameters, headers)
   }
@@ -85,7 +87,7 @@ function readAuthorization(authorization: string, headers: HeaderView): HeaderCl
   }
 }
 
-function unsupportedMechanism(): AuthError {
+export function unsupportedMechanism(): AuthError {
   return new AuthError(
     'InvalidRequest',
     `The authorization mechanism you have provided is not supported. Please use ${ALGORITHM}.`,

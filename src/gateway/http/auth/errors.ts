@@ -48,3 +48,11 @@ export class AuthError extends Error {
 export function isAuthError(error: unknown, code?: AuthErrorCode): error is AuthError {
   return error instanceof AuthError && (code === undefined || error.code === code)
 }
+
+export function signatureMismatch(details: ErrorDetails = {}): AuthError {
+  return new AuthError(
+    'SignatureDoesNotMatch',
+    'The request signature we calculated does not match the signature you provided. Check your key and signing method.',
+    details,
+  )
+}

@@ -424,17 +424,6 @@ describe('forms of authentication (lesson 5.2.1)', () => {
     expect(refusal(code, () => authenticate(rawRequest({ target: '/b/k', headers }))).status).toBe(status)
   })
 
-  it('refuses V2 query signatures', () => {
-    refusal('InvalidRequest', () =>
-      authenticate(
-        rawRequest({
-          target: '/b/k?AWSAccessKeyId=AKIAIOSFODNN7EXAMPLE&Expires=1&Signature=a',
-          headers: { host: HOST },
-        }),
-      ),
-    )
-  })
-
   it('takes a request without credentials for anonymous, whatever else it says', () => {
     const passed = authenticate(
       rawRequest({

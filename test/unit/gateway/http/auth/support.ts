@@ -24,6 +24,7 @@ export interface GateOptions {
   readonly externalUrl?: string
   readonly trustedProxies?: readonly string[]
   readonly allowUnsignedPayload?: boolean
+  readonly allowPresignedV2?: boolean
 }
 
 export function createGate(options: GateOptions = {}): Authenticator {
@@ -39,6 +40,7 @@ export function createGate(options: GateOptions = {}): Authenticator {
     trustedProxies: options.trustedProxies ?? [],
     externalUrl: options.externalUrl,
     allowUnsignedPayload: options.allowUnsignedPayload,
+    allowPresignedV2: options.allowPresignedV2,
   })
 }
 
