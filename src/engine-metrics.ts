@@ -37,14 +37,22 @@ export function observeEngine(engine: Engine, journal: JournalStats): void {
     ['tidegate_journal_batches', 'Batches executed by the journal', () => journal.batches],
     ['tidegate_journal_submissions', 'Writes and syncs submitted to the journal', () => journal.submissions],
     ['tidegate_journal_busy_seconds', 'Time the journal was writing or syncing', () => journal.busyMs / 1000],
-    ['tidegate_reclaimed_segments', 'Segments removed because nothing referred to them', () => reclaimer.removedSegments],
+    [
+      'tidegate_reclaimed_segments',
+      'Segments removed because nothing referred to them',
+      () => reclaimer.removedSegments,
+    ],
     ['tidegate_compacted_segments', 'Segments compacted', () => reclaimer.compactedSegments],
   ]
   const gauges: Reading[] = [
     ['tidegate_cache_held_bytes', 'Memory held by cached blocks', () => memory.bytesHeld],
     ['tidegate_cache_leases', 'Slices of memory that are being sent', () => memory.leases],
     ['tidegate_backlog_segments', 'Sealed segments that are not in the remote store yet', () => flusher.backlog],
-    ['tidegate_disk_free_bytes', 'Free bytes where the journal lies, less what was accepted since they were counted', () => disk.freeBytes],
+    [
+      'tidegate_disk_free_bytes',
+      'Free bytes where the journal lies, less what was accepted since they were counted',
+      () => disk.freeBytes,
+    ],
     ['tidegate_bodies_open', 'Bodies on their way in', () => store.activity().bodies],
     ['tidegate_readers_open', 'Objects open for reading', () => store.activity().readers],
     ['tidegate_revision', 'Last committed revision', () => orderedStore.revision()],

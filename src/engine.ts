@@ -26,6 +26,7 @@ import { Reclaimer } from './persist/reclaimer.ts'
 import { recover, type RecoveryReport } from './persist/recovery.ts'
 import { LocalDiskStore } from './persist/remote/local-disk.ts'
 import { SegmentFiles, type SegmentPlaces } from './persist/segment-files.ts'
+import type { Memory as StoreMemory } from './store/byte-ports.ts'
 import { createStore, type RunningStore } from './store/store.ts'
 
 export interface EngineParts {
@@ -53,7 +54,13 @@ export interface EngineParts {
 export type EngineEvent =
   | { readonly kind: 'recovered'; readonly report: RecoveryReport }
   | { readonly kind: 'segment-broken'; readonly segment: SegmentId; readonly cause: unknown }
-  | { readonly kind: 'persist-failed'; readonly segment: SegmentId; readonly action: string; readonly attempt: number; readonly cause: unknown }
+  | {
+      readonly kind: 'persist-failed'
+      readonly segment: SegmentId
+      readonly action: string
+      readonly attempt: number
+      readonly cause: unknown
+    }
   | { readonly kind: 'bad-block'; readonly segment: SegmentId; readonly block: number }
   | { readonly kind: 'job-failed'; readonly job: string; readonly cause: unknown }
 
@@ -99,76 +106,23 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
   return engine
 }
 
-function buildEngine(parts: EngineParts): {
-  engine: Engine
-  files: SegmentFiles
-  localDisk: LocalDiskStore
-  runners: BackgroundRunner[]
-} {
+interface BuiltEngine {
+  readonly engine: Engine
+  readonly files: SegmentFiles
+  readonly localDisk: LocalDiskStore
+  readonly runners: readonly BackgroundRunner[]
+}
+
+function buildEngine(parts: EngineParts): BuiltEngine {
   const { clock, limits, fileSystem } = parts
-  const slab = new Slab({ bytes: parts.slabBytes, slotBytes: limits.blockBytes, poison: parts.poison ?? false })
-  assert(slab.slots >= SLOTS_MIN, `${slab.slots} slots of memory are at least ${SLOTS_MIN}`)
-  const memory = new MemoryLevel({ slab, limits, clock })
-  const slabView = (offset: number, length: number): Buffer => slab.view(offset, length)
-  const deviceMemory = {
-    buffer: slab.buffer,
-    slab: slabView,
-    blockBytes: limits.blockBytes,
-    pageBytes: limits.pageBytes,
-  }
-  const sharedDevice = parts.createDevice(deviceMemory)
-  const streamDevice = parts.createDevice(deviceMemory)
-  const hashing = parts.createHashing(slab.buffer)
-  const files = new SegmentFiles(fileSystem, parts.places)
+  const bytes = buildBytes(parts)
+  const { memory, files, hashing } = bytes
   const localDisk = new LocalDiskStore(fileSystem, files)
   const disk = new DiskSpace({ fileSystem, path: parts.places.journal, clock, reserveBytes: parts.diskReserveBytes })
   const orderedStore = parts.createOrderedStore(() => journal.barrier())
   const namespace = createNamespace({ store: orderedStore, clock, limits, fillRandom: parts.fillRandom })
-  const flusher = new Flusher({
-    index: namespace,
-    clock,
-    random: parts.random,
-    adopt: (segment) => localDisk.adopt(segment),
-    mend: (segment) => mend(segment),
-    onFailure: (failure) => parts.onEvent({ kind: 'persist-failed', ...failure }),
-  })
-  const journal: Journal = new Journal({
-    files,
-    index: namespace,
-    memory,
-    sharedDevice,
-    streamDevice,
-    limits,
-    clock,
-    slabView,
-    fillRandom: parts.fillRandom,
-    onSealed: (segment) => flusher.add(segment, 'adopt'),
-    onBroken: (segment, cause) => {
-      parts.onEvent({ kind: 'segment-broken', segment, cause })
-      flusher.add(segment, 'mend')
-    },
-  })
-  const mend = async (segment: SegmentId): Promise<number> => {
-    const unsealed = journal.unsealed(segment)
-    await sharedDevice.submit([{ kind: 'close', segment }])
-    const target = { segment, path: files.journalPath(segment), directory: parts.places.journal }
-    const cut = unsealed ? { cutAt: unsealed.durableBytes } : {}
-    const { dataBytes } = await sealScanned(fileSystem, target, { pageBytes: limits.pageBytes, ...cut })
-    await (await namespace.segmentChanged(segment, 'sealed', dataBytes)).durable
-    journal.mended(segment)
-    return dataBytes
-  }
-  const source = new BlockSource({
-    fileSystem,
-    files,
-    journal: () => journal,
-    verifier: hashing,
-    limits,
-    slabView,
-    onBadBlock: (segment, block) => parts.onEvent({ kind: 'bad-block', segment, block }),
-  })
-  const fetch = (segment: SegmentId, block: number, slabOffset: number): Promise<number> =>
-    source.read(segment, block, slabOffset)
+  const { journal, flusher } = buildJournal(parts, bytes, { namespace, localDisk })
+  const fetch = buildFetch(parts, bytes, journal)
   const store = createStore({
     metadata: namespace,
     journal,
@@ -176,39 +130,17 @@ function buildEngine(parts: EngineParts): {
     limits,
     clock,
     defaultAck: parts.defaultAck,
-    persisting: { persisted: (segment) => flusher.persisted(segment), accept: (bytes) => disk.accept(bytes) },
-    memory: {
-      acquire: (purpose) => memory.acquire(purpose),
-      release: (slabOffset) => memory.release(slabOffset),
-      publish: (segment, block, slabOffset, length) => memory.publish(segment, block, slabOffset, length),
-      settle: (segment, block) => memory.settle(segment, block),
-      lend: (segment, block, needed) => memory.lend(segment, block, needed, fetch),
-      prefetch: (segment, block) => memory.prefetch(segment, block, fetch),
-      giveBack: (lease) => memory.giveBack(lease),
-      view: slabView,
-      bodySlotsMax: Math.floor(slab.slots * BODY_SLOTS_SHARE),
-    },
+    persisting: { persisted: (segment) => flusher.persisted(segment), accept: (length) => disk.accept(length) },
+    memory: storeMemory(bytes, fetch),
   })
-  const reclaimer = new Reclaimer({
-    index: namespace,
-    horizon: () => store.horizon(),
-    hasPending: (segment) => journal.hasPending(segment),
-    isUnsealed: (segment) => journal.isUnsealed(segment),
-    compactBelow: COMPACT_BELOW_LIVE_SHARE,
-    remove: async (segment) => {
-      await files.remove(segment)
-      memory.forget(segment)
-    },
-    bodies: (segment) => files.use(segment, ({ footer }) => Promise.resolve(footer.bodies)),
-    copyBody: (segment, body) => copyBody({ memory, journal, fetch, slabView, blockBytes: limits.blockBytes }, segment, body),
-  })
-  const jobs: BackgroundJob[] = [
-    { name: 'seal', pauseMs: 1000, round: async () => (journal.sealAged(), await Promise.resolve(false)) },
-    { name: 'reclaim', pauseMs: 200, round: () => reclaimer.step() },
-    { name: 'compact', pauseMs: 30_000, round: () => reclaimer.compactSome() },
-  ]
-  const onFailure = (job: string, cause: unknown): void => parts.onEvent({ kind: 'job-failed', job, cause })
-  const runners = jobs.map((job) => new BackgroundRunner(job, { clock, onFailure }))
+  const reclaimer = buildReclaimer(parts, bytes, { namespace, journal, store, fetch })
+  const runners = backgroundJobs({ journal, reclaimer }).map(
+    (job) =>
+      new BackgroundRunner(job, {
+        clock,
+        onFailure: (name, cause) => parts.onEvent({ kind: 'job-failed', job: name, cause }),
+      }),
+  )
   const engine: Engine = {
     store,
     namespace,
@@ -231,8 +163,8 @@ function buildEngine(parts: EngineParts): {
       await flusher.stop()
       await orderedStore.drain()
       await orderedStore.stop()
-      await sharedDevice.stop()
-      await streamDevice.stop()
+      await bytes.sharedDevice.stop()
+      await bytes.streamDevice.stop()
       await hashing.stop()
       files.close()
     },
@@ -240,12 +172,156 @@ function buildEngine(parts: EngineParts): {
   return { engine, files, localDisk, runners }
 }
 
+/** What holds and moves bytes and knows nothing of names. */
+interface Bytes {
+  readonly slab: Slab
+  readonly slabView: (offset: number, length: number) => Buffer
+  readonly memory: MemoryLevel
+  readonly sharedDevice: JournalDevice
+  readonly streamDevice: JournalDevice
+  readonly hashing: Hashing
+  readonly files: SegmentFiles
+}
+
+type Fetch = (segment: SegmentId, block: number, slabOffset: number) => Promise<number>
+
+function buildBytes(parts: EngineParts): Bytes {
+  const { clock, limits } = parts
+  const { blockBytes, pageBytes } = limits
+  const slab = new Slab({ bytes: parts.slabBytes, slotBytes: blockBytes, poison: parts.poison ?? false })
+  assert(slab.slots >= SLOTS_MIN, `${slab.slots} slots of memory are at least ${SLOTS_MIN}`)
+  const slabView = (offset: number, length: number): Buffer => slab.view(offset, length)
+  const deviceMemory = { buffer: slab.buffer, slab: slabView, blockBytes, pageBytes }
+  return {
+    slab,
+    slabView,
+    memory: new MemoryLevel({ slab, limits, clock }),
+    sharedDevice: parts.createDevice(deviceMemory),
+    streamDevice: parts.createDevice(deviceMemory),
+    hashing: parts.createHashing(slab.buffer),
+    files: new SegmentFiles(parts.fileSystem, parts.places),
+  }
+}
+
+function buildJournal(
+  parts: EngineParts,
+  bytes: Bytes,
+  { namespace, localDisk }: { namespace: Namespace; localDisk: LocalDiskStore },
+): { journal: Journal; flusher: Flusher } {
+  const { clock, limits, fileSystem, fillRandom } = parts
+  const { files, memory, sharedDevice, streamDevice, slabView } = bytes
+  /** Cuts a segment whose write failed at its last good sync and seals it there. */
+  const mend = async (segment: SegmentId): Promise<number> => {
+    const unsealed = journal.unsealed(segment)
+    await sharedDevice.submit([{ kind: 'close', segment }])
+    const target = { segment, path: files.journalPath(segment), directory: parts.places.journal }
+    const cut = unsealed ? { cutAt: unsealed.durableBytes } : {}
+    const { dataBytes } = await sealScanned(fileSystem, target, { pageBytes: limits.pageBytes, ...cut })
+    await (
+      await namespace.segmentChanged(segment, 'sealed', dataBytes)
+    ).durable
+    journal.mended(segment)
+    return dataBytes
+  }
+  const flusher = new Flusher({
+    index: namespace,
+    clock,
+    random: parts.random,
+    adopt: (segment) => localDisk.adopt(segment),
+    mend,
+    onFailure: (failure) => parts.onEvent({ kind: 'persist-failed', ...failure }),
+  })
+  const journal: Journal = new Journal({
+    files,
+    index: namespace,
+    memory,
+    sharedDevice,
+    streamDevice,
+    limits,
+    clock,
+    slabView,
+    fillRandom,
+    onSealed: (segment) => flusher.add(segment, 'adopt'),
+    onBroken: (segment, cause) => {
+      parts.onEvent({ kind: 'segment-broken', segment, cause })
+      flusher.add(segment, 'mend')
+    },
+  })
+  return { journal, flusher }
+}
+
+/** Where the memory level gets what it does not hold. */
+function buildFetch(parts: EngineParts, bytes: Bytes, journal: Journal): Fetch {
+  const source = new BlockSource({
+    fileSystem: parts.fileSystem,
+    files: bytes.files,
+    journal: () => journal,
+    verifier: bytes.hashing,
+    limits: parts.limits,
+    slabView: bytes.slabView,
+    onBadBlock: (segment, block) => parts.onEvent({ kind: 'bad-block', segment, block }),
+  })
+  return (segment, block, slabOffset) => source.read(segment, block, slabOffset)
+}
+
+/** The memory level as the store sees it. */
+function storeMemory({ memory, slab, slabView }: Bytes, fetch: Fetch): StoreMemory {
+  return {
+    acquire: (purpose) => memory.acquire(purpose),
+    release: (slabOffset) => memory.release(slabOffset),
+    publish: (segment, block, slabOffset, length) => memory.publish(segment, block, slabOffset, length),
+    settle: (segment, block) => memory.settle(segment, block),
+    lend: (segment, block, needed) => memory.lend(segment, block, needed, fetch),
+    prefetch: (segment, block) => memory.prefetch(segment, block, fetch),
+    giveBack: (lease) => memory.giveBack(lease),
+    view: slabView,
+    bodySlotsMax: Math.floor(slab.slots * BODY_SLOTS_SHARE),
+  }
+}
+
+function buildReclaimer(
+  parts: EngineParts,
+  { files, memory, slabView }: Bytes,
+  engine: { namespace: Namespace; journal: Journal; store: RunningStore; fetch: Fetch },
+): Reclaimer {
+  const { namespace, journal, store, fetch } = engine
+  const { blockBytes } = parts.limits
+  return new Reclaimer({
+    index: namespace,
+    horizon: () => store.horizon(),
+    hasPending: (segment) => journal.hasPending(segment),
+    isUnsealed: (segment) => journal.isUnsealed(segment),
+    compactBelow: COMPACT_BELOW_LIVE_SHARE,
+    remove: async (segment) => {
+      await files.remove(segment)
+      memory.forget(segment)
+    },
+    bodies: (segment) => files.use(segment, ({ footer }) => Promise.resolve(footer.bodies)),
+    copyBody: (segment, body) => copyBody({ memory, journal, fetch, slabView, blockBytes }, segment, body),
+  })
+}
+
+function backgroundJobs({ journal, reclaimer }: { journal: Journal; reclaimer: Reclaimer }): BackgroundJob[] {
+  return [
+    {
+      name: 'seal',
+      pauseMs: 1000,
+      round: () => {
+        journal.sealAged()
+        return Promise.resolve(false)
+      },
+    },
+    { name: 'reclaim', pauseMs: 200, round: () => reclaimer.step() },
+    { name: 'compact', pauseMs: 30_000, round: () => reclaimer.compactSome() },
+  ]
+}
+
 /** Appends a copy of one body to the open segment, read through the cache and so checked (C14). */
 async function copyBody(
   parts: {
     memory: MemoryLevel
     journal: Journal
-    fetch: (segment: SegmentId, block: number, slabOffset: number) => Promise<number>
+    fetch: Fetch
     slabView: (offset: number, length: number) => Uint8Array
     blockBytes: number
   },
@@ -253,7 +329,7 @@ async function copyBody(
   body: SegmentBody,
 ): Promise<AppendedBody> {
   const bytes = Buffer.alloc(body.length)
-  for (let done = 0; done < body.length; ) {
+  for (let done = 0; done < body.length;) {
     const at = body.offset + done
     const block = Math.floor(at / parts.blockBytes)
     const within = at - block * parts.blockBytes

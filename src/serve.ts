@@ -78,7 +78,12 @@ class Gateway {
   async run(): Promise<void> {
     const { logger } = this.#surroundings
     const { otlpEndpoint } = this.#config
-    const telemetry = await startTelemetry({ version: packageVersion(), otlpEndpoint, producers: [this.#metrics], logger })
+    const telemetry = await startTelemetry({
+      version: packageVersion(),
+      otlpEndpoint,
+      producers: [this.#metrics],
+      logger,
+    })
     const engine = await startEngine(this.#engineParts())
     observeEngine(engine, this.#journal.stats)
     const s3 = this.#s3Door(engine, telemetry)
@@ -117,7 +122,7 @@ class Gateway {
       slabBytes: config.cacheMemory,
       defaultAck: config.ack,
       diskReserveBytes: config.diskReserve,
-      createDevice: ({ buffer, blockBytes, pageBytes }) => 
+      createDevice: ({ buffer, blockBytes, pageBytes }) =>
         createThreadDevice({ slab: buffer, blockBytes, pageBytes }, this.#journal.observer),
       createHashing: (slab) => createHashWorkers({ slab, workers: config.hashWorkers, queueSlicesMax: 64 }),
       createOrderedStore: (beforeCommit) =>
@@ -236,7 +241,8 @@ function limitsOf(config: Config): Limits {
 async function makeBuckets(engine: Engine, config: Config): Promise<void> {
   for (const name of config.buckets) {
     await engine.store.buckets.create({ name, owner: 'root', region: config.region }).catch((error: unknown) => {
-      if (!isTidegateError(error, 'BucketAlreadyOwnedByYou') && !isTidegateError(error, 'BucketAlreadyExists')) throw error
+      if (!isTidegateError(error, 'BucketAlreadyOwnedByYou') && !isTidegateError(error, 'BucketAlreadyExists'))
+        throw error
     })
   }
 }
@@ -261,7 +267,10 @@ function logEvent(logger: Logger, event: EngineEvent): void {
       return
     }
     case 'segment-broken':
-      return logger.error({ segment: event.segment, error: event.cause }, 'a segment could not be written; it will be mended')
+      return logger.error(
+        { segment: event.segment, error: event.cause },
+        'a segment could not be written; it will be mended',
+      )
     case 'persist-failed': {
       const { segment, action, attempt, cause: error } = event
       return logger.error({ segment, action, attempt, error }, 'a segment could not be carried to the remote store yet')

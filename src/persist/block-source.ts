@@ -47,6 +47,10 @@ export class BlockSource {
         const firstPage = (block * blockBytes) / pageBytes
         const crcs = Array.from({ length: blockBytes / pageBytes }, (_, page) => unsealed.pageCrc(firstPage + page) ?? -1)
         return await this.#readChecked(file, { segment, block, slabOffset, length: blockBytes, pageBytes, crcs })
+      } catch (error) {
+        // The mender may be cutting its tail right now; what is durable of it is there again in a moment.
+        if (unsealed.failed) throw new TidegateError('Unavailable', `segment ${segment} is being mended`, { cause: error })
+        throw error
       } finally {
         await file.close()
       }

@@ -6,6 +6,7 @@
  * |---------------------------|-----------------|-------------------------------------------------------------------|
  * | in the journal, sealed    | open or sealed  | marked sealed, queued for adoption                                |
  * | in the journal, unsealed  | open            | cut at the first torn frame, sealed, marked, queued               |
+ * | in the journal, its footer there but not its pages | open | the same: the power failed while the footer was synced |
  * | in the journal, unsealed  | sealed or later | its tail is lost: reported byte range by byte range               |
  * | adopted                   | sealed          | the crash fell between rename and mark: marked persisted          |
  * | in both places            | any             | the crash fell into adoption: the journal's name is removed       |
@@ -16,7 +17,7 @@
  */
 import type { SegmentId } from '../common/ids.ts'
 import { readFooter, type FoundSegment, type SegmentFiles } from './segment-files.ts'
-import { sealScanned } from './journal/scan.ts'
+import { pagesMatch, sealScanned } from './journal/scan.ts'
 import type { FileSystem, IndexedSegment, SegmentIndex } from './ports.ts'
 
 export interface RecoveryReport {
@@ -118,7 +119,10 @@ async function sealJournaled(
   let dataBytes: number
   try {
     const footer = await readFooter(file, segment)
-    dataBytes = footer?.dataBytes ?? -1
+    // "open" says that the sync of the footer may not have ended: then it may have reached the disk before the bytes that
+    // it vouches for.
+    const trusted = footer && (record.state !== 'open' || (await pagesMatch(file, footer)))
+    dataBytes = trusted ? footer.dataBytes : -1
   } finally {
     await file.close()
   }

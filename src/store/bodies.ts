@@ -56,17 +56,25 @@ export class OpenBodies implements Bodies {
     const { limits, memory, journal, hashing, persisting, contents, reservations } = this.#parts
     const { expectedLength, sha256 } = request
     if (expectedLength !== undefined && expectedLength > limits.putBytesMax) {
-      throw new TidegateError('EntityTooLarge', `a body of ${expectedLength} bytes is larger than ${limits.putBytesMax}`)
+      throw new TidegateError(
+        'EntityTooLarge',
+        `a body of ${expectedLength} bytes is larger than ${limits.putBytesMax}`,
+      )
     }
     await persisting.accept(expectedLength ?? 0)
     const blocks = Math.ceil((expectedLength ?? Infinity) / limits.blockBytes)
     const release = await reservations.reserve(
-      Math.min(Math.max(1, blocks), Math.max(limits.sharedBodyBytesMax / limits.blockBytes, limits.streamBlocksInFlightMax) + 1),
+      Math.min(
+        Math.max(1, blocks),
+        Math.max(limits.sharedBodyBytesMax / limits.blockBytes, limits.streamBlocksInFlightMax) + 1,
+      ),
     )
     try {
       const content = await contents.allocateContentId()
       // The frame in the journal carries the body's CRC-32, whatever the client asked for.
-      const algorithms = request.algorithms.includes('CRC32') ? request.algorithms : [...request.algorithms, 'CRC32' as const]
+      const algorithms = request.algorithms.includes('CRC32')
+        ? request.algorithms
+        : [...request.algorithms, 'CRC32' as const]
       const hash = hashing.open({ md5: true, sha256, algorithms })
       const label = encodeLabel(request.label)
       const body = new StreamedBody({ memory, journal, limits, hash, content, label, expectedLength })

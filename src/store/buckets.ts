@@ -32,10 +32,14 @@ export class StoreBuckets implements Buckets {
   }
 
   async delete(name: string): Promise<void> {
-    await (await this.#metadata.deleteBucket(name)).durable
+    await (
+      await this.#metadata.deleteBucket(name)
+    ).durable
   }
 
   async setVersioning(name: string, versioning: Exclude<Versioning, 'off'>): Promise<void> {
-    await (await this.#metadata.setVersioning(name, versioning)).durable
+    await (
+      await this.#metadata.setVersioning(name, versioning)
+    ).durable
   }
 }

@@ -13,7 +13,11 @@ export interface Memory {
   publish(segment: SegmentId, block: number, slabOffset: number, length: number): void
   settle(segment: SegmentId, block: number): void
   /** Lends a block of which at least the first `needed` bytes are there. @throws DataLost, SlowDown, Unavailable */
-  lend(segment: SegmentId, block: number, needed: number): Promise<{ slabOffset: number; length: number; lease: number }>
+  lend(
+    segment: SegmentId,
+    block: number,
+    needed: number,
+  ): Promise<{ slabOffset: number; length: number; lease: number }>
   prefetch(segment: SegmentId, block: number): void
   giveBack(lease: number): void
   view(slabOffset: number, length: number): Uint8Array

@@ -48,8 +48,7 @@ function checkOrder(parts: readonly CompletedPart[], limits: Limits): void {
 function matchingPart(part: CompletedPart, stored: ReadonlyMap<number, UploadPart>): UploadPart {
   const found = stored.get(part.partNumber)
   const { checksum: claimed } = part
-  const differs =
-    claimed && found?.checksum?.algorithm === claimed.algorithm && found.checksum.value !== claimed.value
+  const differs = claimed && found?.checksum?.algorithm === claimed.algorithm && found.checksum.value !== claimed.value
   if (!found || found.etag !== part.etag || differs) {
     const reason = !found ? 'was not uploaded' : differs ? 'has another checksum' : 'has another ETag'
     throw new TidegateError('InvalidPart', `part ${part.partNumber} ${reason}`, {
@@ -63,7 +62,12 @@ function checkSizes(request: CompleteUploadRequest, stored: readonly UploadPart[
   const small = stored.slice(0, -1).find((part) => part.size < limits.partBytesMin)
   if (small) {
     throw new TidegateError('EntityTooSmall', `part ${small.partNumber} has ${small.size} bytes`, {
-      details: { PartNumber: small.partNumber, ProposedSize: small.size, MinSizeAllowed: limits.partBytesMin, ETag: small.etag },
+      details: {
+        PartNumber: small.partNumber,
+        ProposedSize: small.size,
+        MinSizeAllowed: limits.partBytesMin,
+        ETag: small.etag,
+      },
     })
   }
   const size = stored.reduce((sum, part) => sum + part.size, 0)

@@ -57,11 +57,8 @@ export interface Objects {
   head(address: ObjectAddress, conditions: Conditions): Promise<ObjectVersion>
   /** `head`, and holds the content for reading until `Reading.close`. */
   open(address: ObjectAddress, conditions: Conditions): Promise<OpenedObject>
-  delete(address: ObjectAddress, conditions: Conditions, ack?: AckLevel | undefined): Promise<DeleteResult>
-  setTags(
-    address: ObjectAddress,
-    tags: Readonly<Record<string, string>>,
-  ): Promise<{ versionId: string | undefined }>
+  delete(address: ObjectAddress, conditions: Conditions, ack?: AckLevel): Promise<DeleteResult>
+  setTags(address: ObjectAddress, tags: Readonly<Record<string, string>>): Promise<{ versionId: string | undefined }>
   list(request: ListRequest): Promise<ListPage>
   listVersions(request: ListVersionsRequest): Promise<ListVersionsPage>
   /** Parts an object was completed from, after `after`, at most `limit`; empty for a single PUT. */
@@ -127,7 +124,13 @@ export interface Uploads {
     keyMarker: string
     uploadIdMarker: string
     limit: number
-  }): Promise<{ uploads: UploadRecord[]; commonPrefixes: string[]; truncated: boolean; nextKeyMarker?: string; nextUploadIdMarker?: string }>
+  }): Promise<{
+    uploads: UploadRecord[]
+    commonPrefixes: string[]
+    truncated: boolean
+    nextKeyMarker?: string
+    nextUploadIdMarker?: string
+  }>
   /** Moves references, copies no byte (C11). @throws InvalidPart, InvalidPartOrder, EntityTooSmall, BadDigest, NoSuchUpload */
   complete(request: CompleteUploadRequest): Promise<PutResult>
   abort(request: { bucket: string; key: string; uploadId: string }): Promise<void>

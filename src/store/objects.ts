@@ -2,7 +2,16 @@
 import { checkConditions } from '../common/conditions.ts'
 import { TidegateError } from '../common/errors.ts'
 import type { Limits } from '../common/limits.ts'
-import type { AckLevel, Conditions, ListPage, ListRequest, ListVersionsPage, ListVersionsRequest, ObjectVersion, UploadPart } from '../common/model.ts'
+import type {
+  AckLevel,
+  Conditions,
+  ListPage,
+  ListRequest,
+  ListVersionsPage,
+  ListVersionsRequest,
+  ObjectVersion,
+  UploadPart,
+} from '../common/model.ts'
 import type { Acknowledgement } from './acknowledgement.ts'
 import type { OpenBodies } from './bodies.ts'
 import type { Objects } from './doors.ts'

@@ -147,7 +147,13 @@ export interface MetadataUploads {
     keyMarker: string
     uploadIdMarker: string
     limit: number
-  }): Promise<{ uploads: UploadRecord[]; commonPrefixes: string[]; truncated: boolean; nextKeyMarker?: string; nextUploadIdMarker?: string }>
+  }): Promise<{
+    uploads: UploadRecord[]
+    commonPrefixes: string[]
+    truncated: boolean
+    nextKeyMarker?: string
+    nextUploadIdMarker?: string
+  }>
   /**
    * Publishes the named parts as one object by moving references, in bounded steps (C11, C2). The caller has checked
    * numbers, order, etags, sizes and checksums against the parts; here each part must still be the one with that etag.
@@ -200,7 +206,11 @@ export interface MetadataSegments {
    * Recovery only: every object and part whose content has bytes in `[from, to)` of the segment, removed when it was written
    * with ack `memory`, else reported (C18).
    */
-  bytesLost(segment: SegmentId, from: number, to: number): Promise<{ removedMemory: number; lost: { bucket: string; key: string }[] }>
+  bytesLost(
+    segment: SegmentId,
+    from: number,
+    to: number,
+  ): Promise<{ removedMemory: number; lost: { bucket: string; key: string }[] }>
 }
 
 export interface MetadataService {
@@ -211,9 +221,4 @@ export interface MetadataService {
 }
 
 export interface Metadata
-  extends MetadataBuckets,
-    MetadataObjects,
-    MetadataContents,
-    MetadataUploads,
-    MetadataSegments,
-    MetadataService {}
+  extends MetadataBuckets, MetadataObjects, MetadataContents, MetadataUploads, MetadataSegments, MetadataService {}

@@ -55,7 +55,7 @@ export class StreamedBody {
   async append(bytes: Uint8Array): Promise<void> {
     const { memory, limits } = this.#parts
     assert(this.#digests === undefined, 'append to a finished body')
-    for (let from = 0; from < bytes.length; ) {
+    for (let from = 0; from < bytes.length;) {
       if (this.#failure) throw this.#failure
       if (this.#slot === undefined) await this.#nextSlot()
       const slot = this.#slot as unknown as number

@@ -14,7 +14,14 @@ import type { Objects, Uploads } from './doors.ts'
 import { putResult } from './objects.ts'
 import type { Commit, Metadata } from './ports.ts'
 import type { Readers } from './reading.ts'
-import type { CompleteUploadRequest, CopyPartRequest, OpenedObject, PartResult, PutPartRequest, PutResult } from './types.ts'
+import type {
+  CompleteUploadRequest,
+  CopyPartRequest,
+  OpenedObject,
+  PartResult,
+  PutPartRequest,
+  PutResult,
+} from './types.ts'
 
 export interface UploadsParts {
   readonly metadata: Metadata
@@ -100,7 +107,10 @@ export class StoreUploads implements Uploads {
       const range = request.range ?? { offset: 0, length: opened.version.size }
       if (range.offset + range.length > opened.version.size) {
         const last = range.offset + range.length - 1
-        throw new TidegateError('InvalidRange', `bytes ${range.offset}-${last} of a source of ${opened.version.size} bytes`)
+        throw new TidegateError(
+          'InvalidRange',
+          `bytes ${range.offset}-${last} of a source of ${opened.version.size} bytes`,
+        )
       }
       const checksum = await this.#checksumOfRange(opened, range, upload.checksumAlgorithm)
       if (opened.version.body.kind === 'inline' || range.length === 0) {
@@ -111,7 +121,15 @@ export class StoreUploads implements Uploads {
       const pinned = { ...source, versionId: opened.version.versionId ?? source.versionId }
       const conditions = { ...sourceConditions, ifMatch: [opened.version.etag] }
       const commit = await metadata.copyPart({
-        source: pinned, sourceConditions: conditions, range, bucket, key, uploadId, partNumber, etag, checksum,
+        source: pinned,
+        sourceConditions: conditions,
+        range,
+        bucket,
+        key,
+        uploadId,
+        partNumber,
+        etag,
+        checksum,
       })
       await acknowledgement.durable(ack, commit)
       await acknowledgement.persistedContent(ack, opened.version.body.content)
@@ -147,7 +165,7 @@ export class StoreUploads implements Uploads {
     }
     const stream = hashing.open({ md5: false, sha256: false, algorithms: [algorithm] })
     try {
-      for (let done = 0; done < range.length; ) {
+      for (let done = 0; done < range.length;) {
         const slice = await readers.read(opened.reader, range.offset + done, range.length - done)
         await stream.update(slice).finally(() => readers.release(slice.lease))
         done += slice.length
@@ -180,7 +198,7 @@ export class StoreUploads implements Uploads {
   }): Promise<{ upload: UploadRecord | undefined; parts: Map<number, UploadPart> }> {
     const { bucket, key, uploadId } = address
     const parts = new Map<number, UploadPart>()
-    for (let after = 0; ; ) {
+    for (let after = 0; ;) {
       const request = { bucket, key, uploadId, after, limit: PARTS_PAGE }
       const page = await this.#parts.metadata.listParts(request).catch((error: unknown) => {
         // A Complete that is repeated after it succeeded is answered by metadata, which remembers the upload.

@@ -62,7 +62,8 @@ export class BucketModel {
       if (this.keys.get(key)?.[0]?.marker || !key.startsWith(prefix)) continue
       if (key <= after && after !== '') continue
       const common = rolledUp(key, prefix, utf8Bytes(request.delimiter))
-      if (common !== undefined && (after.startsWith(common) || page.commonPrefixes.at(-1) === utf8Text(common))) continue
+      if (common !== undefined && (after.startsWith(common) || page.commonPrefixes.at(-1) === utf8Text(common)))
+        continue
       if (page.objects.length + page.commonPrefixes.length >= request.limit) {
         return { ...page, truncated: request.limit > 0 }
       }
@@ -88,7 +89,8 @@ export class BucketModel {
       const common = rolledUp(key, prefix, delimiter)
       if (common !== undefined) {
         if (after.startsWith(common) || page.commonPrefixes.at(-1) === utf8Text(common)) continue
-        if (page.versions.length + page.commonPrefixes.length >= request.limit) return { ...page, truncated: request.limit > 0 }
+        if (page.versions.length + page.commonPrefixes.length >= request.limit)
+          return { ...page, truncated: request.limit > 0 }
         page.commonPrefixes.push(utf8Text(common))
         continue
       }
@@ -101,8 +103,11 @@ export class BucketModel {
       }
       for (const [index, version] of all.entries()) {
         if (index < from) continue
-        if (page.versions.length + page.commonPrefixes.length >= request.limit) return { ...page, truncated: request.limit > 0 }
-        page.versions.push(shownVersion(utf8Text(key), version.id, { isLatest: index === 0, isDeleteMarker: version.marker }))
+        if (page.versions.length + page.commonPrefixes.length >= request.limit)
+          return { ...page, truncated: request.limit > 0 }
+        page.versions.push(
+          shownVersion(utf8Text(key), version.id, { isLatest: index === 0, isDeleteMarker: version.marker }),
+        )
       }
     }
     return page

@@ -2,7 +2,7 @@
  * The invariants of the metadata schema, checked over every row of an ordered store. The model tests and the crash simulation
  * run it on whatever state they have reached; it throws an Error that names what is wrong.
  */
-import type { ByteString, ContentId, InodeId, SegmentId } from '../../src/common/ids.ts'
+import type { ContentId, InodeId, SegmentId } from '../../src/common/ids.ts'
 import type { OrderedStore, ReadView, Row } from '../../src/meta/ports.ts'
 import { isUsed } from '../../src/meta/namespace/complete-upload.ts'
 import {
@@ -114,7 +114,9 @@ async function readTables(view: ReadView): Promise<Tables> {
     roots: new Map(buckets.map(({ root, name, versioning }) => [root, { name, versioned: versioning !== 'off' }])),
     names: new Map(),
     directories: new Map(),
-    contents: new Map((await tableRows(view, CONTENTS)).map((row) => [integerAt(row.key, 2), decodeContent(row.value)])),
+    contents: new Map(
+      (await tableRows(view, CONTENTS)).map((row) => [integerAt(row.key, 2), decodeContent(row.value)]),
+    ),
     dropped: new Map(
       ofKind('content').map((row) => {
         const { content, builder } = decodeDropped(row.value)
@@ -123,7 +125,9 @@ async function readTables(view: ReadView): Promise<Tables> {
     ),
     pieces: new Map(),
     parts: await tableRows(view, PARTS),
-    uploads: new Set((await tableRows(view, UPLOADS)).map((row) => bytesHex(row.key.slice(orderedAt(row.key, UPLOAD_KEY_AT).next)))),
+    uploads: new Set(
+      (await tableRows(view, UPLOADS)).map((row) => bytesHex(row.key.slice(orderedAt(row.key, UPLOAD_KEY_AT).next))),
+    ),
     finished: new Map(ofKind('upload').map((row) => [bytesHex(row.key.slice(RECLAIM_ID_AT)), row.value])),
     deletedBuckets: new Set(ofKind('bucket').map((row) => integerAt(row.key, RECLAIM_ID_AT))),
   }
@@ -223,7 +227,8 @@ function checkDirectories(tables: Tables): void {
     demand(record?.kind === 'directory', `${what} has its inode`)
     demand(record.parent === parent && record.name === name, `${what} knows its parent and name`)
   }
-  for (const parent of any) demand(tables.directories.has(parent) || tables.roots.has(parent), `parent ${parent} exists`)
+  for (const parent of any)
+    demand(tables.directories.has(parent) || tables.roots.has(parent), `parent ${parent} exists`)
 }
 
 /** Every inode is named by exactly one entry, and says the same as it. */
@@ -271,7 +276,10 @@ function checkContents(tables: Tables): void {
   for (const row of tables.parts) {
     const upload = bytesHex(row.key.slice(2, 18))
     const used = tables.finished.get(upload)
-    demand(used ?? (tables.uploads.has(upload) || tables.deletedBuckets.size > 0), `part of upload ${upload} has its upload`)
+    demand(
+      used ?? (tables.uploads.has(upload) || tables.deletedBuckets.size > 0),
+      `part of upload ${upload} has its upload`,
+    )
     if (!used || !isUsed(used, partNumberOf(row.key))) refer(decodePiece(row.value).content, 1)
   }
   for (const [content, count] of counts) {
@@ -280,7 +288,8 @@ function checkContents(tables: Tables): void {
     demand(record.references === count, `content ${content} has ${record.references} references, ${count} refer to it`)
   }
   for (const content of tables.contents.keys()) demand(counts.has(content), `content ${content} is referred to`)
-  for (const content of tables.dropped.keys()) demand(!tables.contents.has(content), `content ${content} is kept or dropped`)
+  for (const content of tables.dropped.keys())
+    demand(!tables.contents.has(content), `content ${content} is kept or dropped`)
 }
 
 function checkSize(tables: Tables, inode: ObjectInode): void {
@@ -320,14 +329,15 @@ async function checkUsage(view: ReadView, tables: Tables, node: string): Promise
   for (const inode of tables.inodes.values()) {
     if (inode.kind !== 'object') continue
     let { parent } = inode
-    for (let above = tables.directories.get(parent); above; above = tables.directories.get(parent)) parent = above.parent
+    for (let above = tables.directories.get(parent); above; above = tables.directories.get(parent))
+      parent = above.parent
     const sum = usage.get(parent)
     demand(sum, `object ${JSON.stringify(inode.name)} lies in a bucket`)
     sum.objects++
     sum.bytes += inode.size
   }
   for (const [bucket, sum] of usage) {
-    const [objects, bytes] = await view.counters(usageKey(bucket, node) as ByteString, 2)
+    const [objects, bytes] = await view.counters(usageKey(bucket, node), 2)
     demand(objects === sum.objects && bytes === sum.bytes, `usage of bucket ${bucket}: ${objects}, ${bytes}`)
   }
 }

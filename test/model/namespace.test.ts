@@ -96,7 +96,9 @@ class Run {
   source(): { bucket: string; key: string; versionId: string | undefined; body: Body; size: number } | undefined {
     const bucket = this.bucket()
     const key = this.random.pick(this.keys)
-    const live = this.model(bucket).versions(key).filter((version) => !version.marker)
+    const live = this.model(bucket)
+      .versions(key)
+      .filter((version) => !version.marker)
     if (live.length === 0) return undefined
     const version = this.random.pick(live)
     const current = this.model(bucket).current(key) === version && this.random.chance(0.5)
@@ -124,7 +126,14 @@ class Run {
   async createUpload(): Promise<void> {
     const bucket = this.bucket()
     const key = this.random.pick(this.keys)
-    const request = { bucket, key, owner: OWNER, attributes: PLAIN, checksumAlgorithm: undefined, checksumType: undefined }
+    const request = {
+      bucket,
+      key,
+      owner: OWNER,
+      attributes: PLAIN,
+      checksumAlgorithm: undefined,
+      checksumType: undefined,
+    }
     const { value } = await this.made.namespace.createUpload(request)
     this.uploads.push({ bucket, key, uploadId: value.uploadId, parts: new Map() })
   }
@@ -138,7 +147,9 @@ class Run {
     const common = { ...upload, partNumber, etag, checksum: undefined }
     if (source) {
       const offset = this.random.below(source.size + 1)
-      const range = this.random.chance(0.5) ? undefined : { offset, length: this.random.below(source.size - offset + 1) }
+      const range = this.random.chance(0.5)
+        ? undefined
+        : { offset, length: this.random.below(source.size - offset + 1) }
       const { length = source.size } = range ?? {}
       const call = this.made.namespace.copyPart({ ...common, source, sourceConditions: {}, range })
       if ('inline' in source.body || length === 0) {
@@ -287,11 +298,18 @@ function pickOperation(random: Random): (run: Run) => Promise<void> {
 
 async function runOperations(seed: number, options: MemoryStoreOptions, operations: number): Promise<void> {
   const random = new Random(seed)
-  for (let done = 0; done < operations; ) {
+  for (let done = 0; done < operations;) {
     const made = await fixture(options)
     await made.bucket('box')
     await made.bucket('plain')
-    const run = new Run(random, made, new Map([['box', new BucketModel()], ['plain', new BucketModel()]]))
+    const run = new Run(
+      random,
+      made,
+      new Map([
+        ['box', new BucketModel()],
+        ['plain', new BucketModel()],
+      ]),
+    )
     for (let i = 0; i < 400; i++, done++) {
       await pickOperation(random)(run)
       if (i % 40 === 0) await run.compare()
@@ -333,7 +351,10 @@ describe(`random operations against a flat model (seed ${SEED})`, () => {
     const made = await fixture()
     await made.bucket('box', 'enabled')
     await made.bucket('plain')
-    const models = new Map([['box', new BucketModel()], ['plain', new BucketModel()]])
+    const models = new Map([
+      ['box', new BucketModel()],
+      ['plain', new BucketModel()],
+    ])
     const run = new Run(random, made, models)
     for (let round = 0; round < 60; round++) {
       const calls = Array.from({ length: 24 }, async () => {
@@ -346,7 +367,17 @@ describe(`random operations against a flat model (seed ${SEED})`, () => {
         else if (choice === 2) await made.namespace.dismantle(made.namespace.revision())
         else {
           await made.namespace
-            .copy({ source: { bucket, key }, sourceConditions: {}, bucket, key: other, attributes: undefined, tags: undefined, owner: OWNER, conditions: {}, ack: 'journal' })
+            .copy({
+              source: { bucket, key },
+              sourceConditions: {},
+              bucket,
+              key: other,
+              attributes: undefined,
+              tags: undefined,
+              owner: OWNER,
+              conditions: {},
+              ack: 'journal',
+            })
             .catch((error: unknown) => {
               if (!isTidegateError(error, 'NoSuchKey')) throw error
             })

@@ -35,7 +35,24 @@ export function testSeed(): number {
 }
 
 /** Pieces whose joins meet every odd case: empty components, siblings around `/` in byte order, UTF-8 order against UTF-16. */
-const KEY_PIECES = ['a', 'b', 'a', '/', '/', '//', '-', '0', '.', '\0', 'é', '\u{1f600}', '\uff61', 'ab', 'abcdefgh', 'z']
+const KEY_PIECES = [
+  'a',
+  'b',
+  'a',
+  '/',
+  '/',
+  '//',
+  '-',
+  '0',
+  '.',
+  '\0',
+  'é',
+  '\u{1f600}',
+  '\uff61',
+  'ab',
+  'abcdefgh',
+  'z',
+]
 
 export function randomKey(random: Random): string {
   let key = ''

@@ -50,8 +50,6 @@ type Node = FileNode | DirectoryNode
 export interface ForgetfulOptions {
   readonly scheduler: Scheduler
   readonly random: Random
-  /** Longest time that one operation takes, in virtual ms; 0 makes all of them immediate. */
-  readonly latencyMsMax?: number
   readonly capacityBytes?: number
   /** What lies under this path is another device: a rename into it fails with EXDEV. */
   readonly otherDevice?: string
@@ -76,6 +74,10 @@ export interface FaultPlan {
 export class ForgetfulFileSystem implements FileSystem {
   readonly faults: FaultPlan = { full: false, errorChance: 0, failNthWrite: 0, failNthSync: 0 }
   readonly sabotage: Sabotage = { fileSync: false, directorySync: false }
+  /** Longest time that one operation takes, in virtual ms; 0 makes all of them immediate. */
+  latencyMsMax = 0
+  /** Told of every change, for who looks into a failing seed. */
+  trace: ((operation: string) => void) | undefined
   readonly counts = { writes: 0, syncs: 0, directorySyncs: 0 }
   readonly #options: ForgetfulOptions
   readonly #root: DirectoryNode
@@ -87,8 +89,8 @@ export class ForgetfulFileSystem implements FileSystem {
   }
 
   async #operation(): Promise<void> {
-    const { scheduler, random, latencyMsMax = 1 } = this.#options
-    if (latencyMsMax > 0) await scheduler.delay(random.next() * latencyMsMax)
+    const { scheduler, random } = this.#options
+    if (this.latencyMsMax > 0) await scheduler.delay(random.next() * this.latencyMsMax)
     if (this.#crashed) await new Promise<never>(() => undefined)
   }
 
@@ -101,10 +103,11 @@ export class ForgetfulFileSystem implements FileSystem {
       if (known) throw errno('EEXIST', path)
       const file: FileNode = { kind: 'file', durable: Buffer.alloc(0), current: Buffer.alloc(0), unsynced: [] }
       change(directory, { name, node: file })
-      return this.#opened(file)
+      this.trace?.(`create ${path}`)
+      return this.#opened(file, path)
     }
     if (known?.kind !== 'file') throw errno('ENOENT', path)
-    return this.#opened(known)
+    return this.#opened(known, path)
   }
 
   async rename(from: string, to: string): Promise<void> {
@@ -119,6 +122,7 @@ export class ForgetfulFileSystem implements FileSystem {
     const added: NameOperation = { name: nameOf(to), node }
     removed.twin = { directory: target, operation: added }
     added.twin = { directory: source, operation: removed }
+    this.trace?.(`rename ${from} ${to}`)
     change(target, added)
     change(source, removed)
   }
@@ -126,6 +130,7 @@ export class ForgetfulFileSystem implements FileSystem {
   async remove(path: string): Promise<void> {
     await this.#operation()
     const directory = this.#directory(dirname(path), 'optional')
+    this.trace?.(`remove ${path}`)
     if (directory?.current.has(nameOf(path))) change(directory, { name: nameOf(path), node: undefined })
   }
 
@@ -171,6 +176,18 @@ export class ForgetfulFileSystem implements FileSystem {
     return { freeBytes: this.faults.full ? 0 : capacityBytes - this.usedBytes(), totalBytes: capacityBytes }
   }
 
+  /** A directory that was there before the story begins. */
+  addDirectory(path: string): void {
+    let directory = this.#root
+    for (const name of path.split('/').filter(Boolean)) {
+      const next = directory.current.get(name) ?? emptyDirectory()
+      if (next.kind !== 'directory') throw errno('ENOTDIR', path)
+      directory.current.set(name, next)
+      directory.durable.set(name, next)
+      directory = next
+    }
+  }
+
   usedBytes(): number {
     let used = 0
     for (const { file } of filesIn(this.#root, '')) used += file.current.length
@@ -195,6 +212,8 @@ export class ForgetfulFileSystem implements FileSystem {
     settleRenames(this.#root, random)
     const found = new ForgetfulFileSystem(surroundings, surviving(this.#root, random, new Map()))
     Object.assign(found.sabotage, this.sabotage)
+    found.trace = this.trace
+    this.trace = undefined
     return found
   }
 
@@ -213,7 +232,7 @@ export class ForgetfulFileSystem implements FileSystem {
     return directory
   }
 
-  #opened(file: FileNode): OpenFile {
+  #opened(file: FileNode, path: string): OpenFile {
     return {
       read: async (into, position) => {
         await this.#operation()
@@ -226,10 +245,12 @@ export class ForgetfulFileSystem implements FileSystem {
         await this.#operation()
         this.#failWrite(copy.length)
         this.counts.writes++
+        this.trace?.(`write ${path} ${position}+${copy.length}`)
         apply(file, { kind: 'write', position, bytes: copy })
       },
       truncate: async (length) => {
         await this.#operation()
+        this.trace?.(`truncate ${path} ${length}`)
         apply(file, { kind: 'truncate', length })
       },
       sync: async () => {
@@ -239,9 +260,11 @@ export class ForgetfulFileSystem implements FileSystem {
         } catch (error) {
           // The kernel marks the pages as clean: no later sync writes them.
           file.unsynced = []
+          this.trace?.(`sync fails ${path}`)
           throw error
         }
         this.counts.syncs++
+        this.trace?.(`sync ${path}`)
         if (this.sabotage.fileSync) return
         for (const operation of file.unsynced.splice(0)) file.durable = applied(file.durable, operation)
       },

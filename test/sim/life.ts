@@ -68,7 +68,9 @@ export class LyingDisk extends MemoryDisk {
 export function newMachine(random: Random, sabotage: SabotageKind | undefined): Machine {
   const scheduler = new Scheduler()
   const metadata = sabotage === 'metadata-commit' ? new LyingDisk(random) : new MemoryDisk()
-  return { fileSystem: new ForgetfulFileSystem({ scheduler, random }), metadata, scheduler }
+  const fileSystem = new ForgetfulFileSystem({ scheduler, random })
+  fileSystem.addDirectory('/data')
+  return { fileSystem, metadata, scheduler }
 }
 
 export class Life {

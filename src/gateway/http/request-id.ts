@@ -16,6 +16,11 @@ export function requestIdSource(seed: number = randomInt(2 ** 32)): () => string
   }
 }
 
+/** Two digits for each byte: several times faster than formatting the number, and every request pays it. */
+const HEX_BY_BYTE: readonly string[] = Array.from({ length: 256 }, (_, byte) =>
+  byte.toString(16).toUpperCase().padStart(2, '0'),
+)
+
 function hex32(value: number): string {
-  return value.toString(16).toUpperCase().padStart(8, '0')
+  return `${HEX_BY_BYTE[value >>> 24]}${HEX_BY_BYTE[(value >>> 16) & 255]}${HEX_BY_BYTE[(value >>> 8) & 255]}${HEX_BY_BYTE[value & 255]}`
 }

@@ -115,7 +115,7 @@ export function createS3Door(options: S3DoorOptions): HttpHandler {
       call = admit(request, response, exchange)
       await dispatch(call)
     } catch (error) {
-      sendError({ request, response, exchange, continued: call?.continued ?? false, log }, error)
+      sendError({ request, response, exchange, continued: call?.continued ?? false, target: call?.target, log }, error)
     }
   }
 }

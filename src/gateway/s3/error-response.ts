@@ -14,6 +14,7 @@ import type { Exchange } from '../http/types.ts'
 import { AUTH_ERRORS } from './auth-errors.ts'
 import { HOST_ID, SERVER, type S3Log } from './call.ts'
 import { fromCoreError, S3_ERRORS, S3Error } from './errors.ts'
+import type { Target } from './target.ts'
 import { element, XML_DECLARATION } from './xml/escape.ts'
 
 const LINGER_MS_MAX = 1000
@@ -43,6 +44,8 @@ export interface Answering {
   readonly exchange: Exchange
   /** Whether a client that waits for `100 Continue` was told to go on. */
   readonly continued: boolean
+  /** Undefined while it was not parsed. */
+  readonly target: Target | undefined
   readonly log: S3Log
 }
 
@@ -60,7 +63,7 @@ export function sendError(answering: Answering, error: unknown): void {
     return
   }
   const bodyless = request.method === 'HEAD' || shown.status === 304
-  const body = bodyless ? undefined : Buffer.from(errorDocument(shown, request, exchange))
+  const body = bodyless ? undefined : Buffer.from(errorDocument(shown, answering))
   const headers = errorHeaders(shown, error, exchange)
   if (body !== undefined) headers.push('Content-Type', 'application/xml', 'Content-Length', String(body.length))
   const unread = hasUnreadBody(request)
@@ -75,11 +78,33 @@ export function sendError(answering: Answering, error: unknown): void {
   linger(request, response)
 }
 
-function errorDocument(shown: ShownError, request: IncomingMessage, exchange: Exchange): string {
+/** What AWS names of the target, by code. */
+function namesOf(code: string, target: Target | undefined): ShownError['details'] {
+  switch (code) {
+    case 'NoSuchKey':
+      return { Key: target?.key }
+    case 'NoSuchVersion':
+      return { Key: target?.key, VersionId: target?.query.get('versionId') }
+    case 'NoSuchUpload':
+      return { UploadId: target?.query.get('uploadId') }
+    case 'NoSuchBucket':
+    case 'BucketAlreadyExists':
+    case 'BucketAlreadyOwnedByYou':
+    case 'BucketNotEmpty':
+    case 'InvalidBucketName':
+      return { BucketName: target?.bucket }
+    default:
+      return {}
+  }
+}
+
+function errorDocument(shown: ShownError, answering: Answering): string {
+  const { request, exchange } = answering
+  const named: ShownError['details'] = { ...namesOf(shown.code, answering.target), ...shown.details }
   let details = ''
-  for (const name in shown.details) {
+  for (const name in named) {
     // Details become element names; what is no name in XML stays in the log.
-    if (/^[A-Za-z][\w.-]*$/.test(name)) details += element(name, shown.details[name])
+    if (/^[A-Za-z][\w.-]*$/.test(name)) details += element(name, named[name])
   }
   const target = request.url ?? ''
   const mark = target.indexOf('?')

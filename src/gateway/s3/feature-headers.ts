@@ -3,8 +3,9 @@
  * sends x-amz-server-side-encryption must not be left thinking that his bytes are encrypted.
  *
  * Accepted, because what they ask for is what happens anyway or cannot matter here:
- * - x-amz-acl `private` and `bucket-owner-full-control`: there are no ACLs, so the owner's rights are all there is
- *   (s3cmd and rclone send `private`, cross-account tools the other);
+ * - x-amz-acl with a canned ACL: treated as under AWS's bucket setting IgnorePublicAcls, that is, taken and without effect,
+ *   so that uploads by tools which set one out of habit (s3cmd, rclone, the public test suite) work. Nothing is stored, and the
+ *   outcome is only ever more private than what was asked: no ACL opens anything here. Explicit grants are refused;
  * - x-amz-object-ownership `BucketOwnerEnforced`: AWS's word for "no ACLs";
  * - x-amz-bypass-governance-retention: no object is ever locked, so there is nothing to bypass (boto3 clean-up code sends it);
  * - x-amz-request-payer: nobody is billed;
@@ -14,9 +15,19 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { S3Error } from './errors.ts'
 
+const CANNED_ACLS = [
+  'private',
+  'public-read',
+  'public-read-write',
+  'authenticated-read',
+  'aws-exec-read',
+  'bucket-owner-read',
+  'bucket-owner-full-control',
+]
+
 /** Header -> values that are fine; an empty list refuses every value. */
 const REFUSED: ReadonlyMap<string, readonly string[]> = new Map([
-  ['x-amz-acl', ['private', 'bucket-owner-full-control']],
+  ['x-amz-acl', CANNED_ACLS],
   ['x-amz-object-ownership', ['BucketOwnerEnforced']],
   ['x-amz-bucket-object-lock-enabled', ['false', 'False']],
   ['x-amz-write-offset-bytes', []],

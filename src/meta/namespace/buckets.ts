@@ -71,7 +71,9 @@ export async function deleteBucket(context: NamespaceContext, name: string): Pro
       1,
     )
     if (objects?.length || versions?.length) {
-      throw new TidegateError('BucketNotEmpty', `bucket ${JSON.stringify(name)} is not empty`, { details: { bucket: name } })
+      throw new TidegateError('BucketNotEmpty', `bucket ${JSON.stringify(name)} is not empty`, {
+        details: { bucket: name },
+      })
     }
     tx.delete(bucketKey(name))
     tx.delete(inodeKey(bucket.root))

@@ -69,7 +69,7 @@ async function lostContents(
     const overlaps = record.segmentOffset < range.to && record.segmentOffset + record.length > range.from
     if (overlaps) contents.add(integerAt(row.key, CONTENTS.length))
   }
-  for (let found = contents.size > 0; found; ) {
+  for (let found = contents.size > 0; found;) {
     found = false
     for await (const row of tableRows(store, PIECES)) {
       const composite = integerAt(row.key, PIECES.length)
@@ -132,7 +132,7 @@ export async function pathOf(
   inode: { readonly parent: InodeId; readonly name: string },
 ): Promise<{ bucket: string; key: string }> {
   let key = inode.name
-  for (let { parent } = inode; ; ) {
+  for (let { parent } = inode; ;) {
     const record = decodeInode(must(await view.get(inodeKey(parent)), `inode ${parent}`))
     assert(record.kind === 'directory', 'a parent is a directory')
     if (record.parent === 0) return { bucket: record.name, key }

@@ -104,8 +104,7 @@ export class RecordReader {
   #at = 0
 
   constructor(record: Uint8Array) {
-    this.#buffer =
-      record instanceof Buffer ? record : Buffer.from(record.buffer, record.byteOffset, record.byteLength)
+    this.#buffer = record instanceof Buffer ? record : Buffer.from(record.buffer, record.byteOffset, record.byteLength)
   }
 
   byte(): number {

@@ -21,8 +21,24 @@ import { TidegateError } from '../../common/errors.ts'
 import type { AckLevel, Conditions, ObjectChecksum, ObjectVersion } from '../../common/model.ts'
 import type { ContentId } from '../../common/ids.ts'
 import type { Transaction } from '../ports.ts'
-import { BUILD_START, addComposite, appendPieces, beginBuild, publishBuild, PIECES_PER_ROW, type BuildPosition } from './composites.ts'
-import { beginStep, endStep, leaseInodes, nothingWritten, readBucket, type Commit, type NamespaceContext } from './context.ts'
+import {
+  BUILD_START,
+  addComposite,
+  appendPieces,
+  beginBuild,
+  publishBuild,
+  PIECES_PER_ROW,
+  type BuildPosition,
+} from './composites.ts'
+import {
+  beginStep,
+  endStep,
+  leaseInodes,
+  nothingWritten,
+  readBucket,
+  type Commit,
+  type NamespaceContext,
+} from './context.ts'
 import { finishedUploadKey, partKey } from './keys.ts'
 import { validateKey } from './names.ts'
 import { objectVersion } from './object-version.ts'
@@ -100,7 +116,10 @@ async function completeUpload(context: NamespaceContext, request: CompleteReques
       context.building.delete(content)
     }
   }
-  throw new TidegateError('ConditionalRequestConflict', `upload ${request.uploadId} keeps changing while it is completed`)
+  throw new TidegateError(
+    'ConditionalRequestConflict',
+    `upload ${request.uploadId} keeps changing while it is completed`,
+  )
 }
 
 async function repeatedComplete(
@@ -195,11 +214,7 @@ async function publishCompleted(
 }
 
 /** @throws InvalidPart when a part is missing or not the one with that etag */
-async function piecesOf(
-  tx: Transaction,
-  request: CompleteRequest,
-  parts: CompleteRequest['parts'],
-): Promise<Piece[]> {
+async function piecesOf(tx: Transaction, request: CompleteRequest, parts: CompleteRequest['parts']): Promise<Piece[]> {
   const rows = await tx.getMany(parts.map((part) => partKey(request.uploadId, part.partNumber)))
   return parts.map(({ partNumber, etag }, index) => {
     const row = rows[index]

@@ -9,7 +9,7 @@ import type { ByteString, ContentId, SegmentId } from '../../common/ids.ts'
 import type { Extent, StoredRun, UploadPart } from '../../common/model.ts'
 import type { ReadView } from '../ports.ts'
 import type { Commit, NamespaceContext } from './context.ts'
-import { contentKey, droppedContentKey, piecesKey, piecesPrefix, prefixEnd, prefixRange, segmentLiveKey } from './keys.ts'
+import { contentKey, droppedContentKey, piecesKey, piecesPrefix, prefixEnd, segmentLiveKey } from './keys.ts'
 import {
   decodeContent,
   decodeDropped,
@@ -105,7 +105,11 @@ export async function leafRanges(
         to: piece.contentOffset + Math.min(wanted.to - start, piece.length),
         base: wanted.base + start - piece.contentOffset,
       }
-      const below = { content, record: bytes ? decodeContent(bytes) : await knownContent(view, content), wanted: inPiece }
+      const below = {
+        content,
+        record: bytes ? decodeContent(bytes) : await knownContent(view, content),
+        wanted: inPiece,
+      }
       found.push(...(await leafRanges(view, below, limit - found.length)))
     }
   }
@@ -250,5 +254,3 @@ export async function contentMoved(
     return true
   })
 }
-
-

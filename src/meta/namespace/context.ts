@@ -45,7 +45,10 @@ export interface IdLease {
   readonly end: number
 }
 
-export async function leaseInodes(context: NamespaceContext, count: number): Promise<{ first: InodeId; count: number }> {
+export async function leaseInodes(
+  context: NamespaceContext,
+  count: number,
+): Promise<{ first: InodeId; count: number }> {
   return { first: context.inodes.tryTake(count) ?? (await context.inodes.take(count)), count }
 }
 

@@ -9,7 +9,15 @@ import { TidegateError } from '../../common/errors.ts'
 import type { ContentId } from '../../common/ids.ts'
 import type { Conditions, ObjectChecksum, ObjectVersion, UploadPart } from '../../common/model.ts'
 import type { Transaction } from '../ports.ts'
-import { BUILD_START, PIECES_PER_ROW, addComposite, appendPieces, beginBuild, publishBuild, type BuildPosition } from './composites.ts'
+import {
+  BUILD_START,
+  PIECES_PER_ROW,
+  addComposite,
+  appendPieces,
+  beginBuild,
+  publishBuild,
+  type BuildPosition,
+} from './composites.ts'
 import { checkConditions } from './conditions.ts'
 import { leafRanges, type LeafRange } from './contents.ts'
 import { readBucket, type Commit, type NamespaceContext } from './context.ts'
@@ -88,7 +96,7 @@ async function beginCopy(tx: Transaction, state: CopyState): Promise<{ copied: C
 async function copyInSteps(state: CopyState, source: CopySource): Promise<Commit<Copied>> {
   const { context, made } = state
   const length = source.to - source.from
-  for (let at: BuildPosition = BUILD_START; at.offset < length; ) {
+  for (let at: BuildPosition = BUILD_START; at.offset < length;) {
     const from = at
     const { value } = await context.store.transact(async (tx) => {
       await checkSourceKept(tx, source)
@@ -116,7 +124,9 @@ async function resolveSource(tx: Transaction, state: CopyState): Promise<CopySou
   const from = range?.offset ?? 0
   const to = range ? range.offset + range.length : inode.size
   if (from < 0 || to > inode.size || from > to) {
-    throw new TidegateError('InvalidRange', `bytes ${from}-${to - 1} of ${inode.size}`, { details: { size: inode.size } })
+    throw new TidegateError('InvalidRange', `bytes ${from}-${to - 1} of ${inode.size}`, {
+      details: { size: inode.size },
+    })
   }
   if (inode.body.kind === 'inline' || from === to) {
     throw new TidegateError('ConditionalRequestConflict', 'the source lies inline and cannot be referred to')
@@ -128,9 +138,13 @@ async function resolveSource(tx: Transaction, state: CopyState): Promise<CopySou
 
 async function checkSourceKept(tx: Transaction, source: CopySource): Promise<void> {
   if (await tx.get(contentKey(source.content))) return
-  throw new TidegateError('NoSuchKey', `the source ${JSON.stringify(source.version.key)} was deleted while it was copied`, {
-    details: { key: source.version.key },
-  })
+  throw new TidegateError(
+    'NoSuchKey',
+    `the source ${JSON.stringify(source.version.key)} was deleted while it was copied`,
+    {
+      details: { key: source.version.key },
+    },
+  )
 }
 
 async function referTo(tx: Transaction, ranges: readonly LeafRange[]): Promise<void> {

@@ -42,7 +42,11 @@ export async function copy(
   return context.store.transact(async (tx) => {
     const step = await beginStep(context, tx, request.bucket, ids)
     const fromBucket = from.bucket === request.bucket ? step.bucket : await readBucket(tx, from.bucket)
-    const found = await resolveVersion(tx, fromBucket, { key: from.key, keyBytes: fromBytes, versionId: from.versionId })
+    const found = await resolveVersion(tx, fromBucket, {
+      key: from.key,
+      keyBytes: fromBytes,
+      versionId: from.versionId,
+    })
     checkConditions('source', request.sourceConditions, found.entry)
     const inode = await readObjectInode(tx, found.entry.inode)
     if (inode.body.kind === 'content') await addReference(tx, inode.body.content)

@@ -18,7 +18,7 @@
  *   U | bucket id | ordered(key) | upload id        upload in progress
  *   P | upload id | part number                     its parts
  *   S | 00 | segment  and  S | 01 | segment         state; live bytes (counters)
- *   G | kind | id                                   work of the reclaimer: contents (c), finished uploads (u), buckets (b)
+ *   G | kind | id                                   work of the reclaimer: contents (c), finished uploads (u), buckets (b), former places (d)
  *   Q | bucket id | node                            usage: objects, bytes (counters); bucket id 0: number of buckets
  *   C | name                                        id sequences
  *
@@ -105,7 +105,10 @@ export function orderedAt(key: string, at: number): { raw: string; next: number 
 /** Ordered encodings of everything that starts with `raw`, after `before`, the fields that come first. */
 export function orderedPrefixRange(before: string, raw: string): KeyRange {
   if (raw === '') return prefixRange(before)
-  return { start: (before + orderedBytes(raw)) as ByteString, end: (before + orderedBytes(prefixEnd(raw))) as ByteString }
+  return {
+    start: (before + orderedBytes(raw)) as ByteString,
+    end: (before + orderedBytes(prefixEnd(raw))) as ByteString,
+  }
 }
 
 /** Bucket names are ASCII (names.ts); a name that is not never gets here. */
@@ -221,9 +224,14 @@ export function deletedBucketKey(bucketId: number): ByteString {
   return `${RECLAIM}b${integerBytes(bucketId)}` as ByteString
 }
 
-export type ReclaimKind = 'content' | 'upload' | 'bucket'
+/** Where an inode had its entry before this revision: for watchers (changes.ts). */
+export function formerPlaceKey(inode: InodeId): ByteString {
+  return `${RECLAIM}d${integerBytes(inode)}` as ByteString
+}
 
-const RECLAIM_KINDS: Readonly<Record<string, ReclaimKind>> = { c: 'content', u: 'upload', b: 'bucket' }
+export type ReclaimKind = 'content' | 'upload' | 'bucket' | 'former'
+
+const RECLAIM_KINDS: Readonly<Record<string, ReclaimKind>> = { c: 'content', u: 'upload', b: 'bucket', d: 'former' }
 
 export function reclaimKindOf(key: string): ReclaimKind {
   return must(RECLAIM_KINDS[key.charAt(2)], 'kind of reclaim row')

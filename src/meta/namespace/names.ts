@@ -19,7 +19,8 @@ export function validateBucketName(name: string): void {
     RESERVED_NAMES.has(name) ||
     RESERVED_PREFIXES.some((prefix) => name.startsWith(prefix)) ||
     RESERVED_SUFFIXES.some((suffix) => name.endsWith(suffix))
-  if (bad) throw new TidegateError('InvalidBucketName', `bucket name ${JSON.stringify(name)}`, { details: { bucket: name } })
+  if (bad)
+    throw new TidegateError('InvalidBucketName', `bucket name ${JSON.stringify(name)}`, { details: { bucket: name } })
 }
 
 /** Whether a bucket of this name can exist at all; what cannot is not looked up. */
@@ -30,7 +31,8 @@ export function canNameBucket(name: string): boolean {
 /** The UTF-8 bytes of a key. Any character may stand in it, NUL included. @throws KeyTooLong, InvalidKey */
 export function validateKey(key: string, keyBytesMax: number): ByteString {
   if (key === '') throw new TidegateError('InvalidKey', 'the key is empty')
-  if (!key.isWellFormed()) throw new TidegateError('InvalidKey', `key ${JSON.stringify(key)} is not well-formed Unicode`)
+  if (!key.isWellFormed())
+    throw new TidegateError('InvalidKey', `key ${JSON.stringify(key)} is not well-formed Unicode`)
   const bytes = utf8Bytes(key)
   if (bytes.length > keyBytesMax) {
     throw new TidegateError('KeyTooLong', `the key has ${bytes.length} bytes`, {

@@ -16,6 +16,7 @@ import type { UploadRecord } from '../../common/model.ts'
 import type { OrderedStore } from '../ports.ts'
 import { createBucket, deleteBucket, listBuckets, setVersioning } from './buckets.ts'
 import { bytesLost } from './bytes-lost.ts'
+import { watchChanges } from './changes.ts'
 import { UploadCompleter } from './complete-upload.ts'
 import { contentLiesAt, contentMoved, contentParts, contentSegments, extents, partRange } from './contents.ts'
 import type { NamespaceContext } from './context.ts'
@@ -68,14 +69,14 @@ export interface Namespace {
   readonly list: Bound<typeof list>
   readonly listVersions: Bound<typeof listVersions>
 
-  allocateContentId(): Promise<ContentId>
+  readonly allocateContentId: () => Promise<ContentId>
   readonly extents: Bound<typeof extents>
   readonly contentParts: Bound<typeof contentParts>
   readonly partRange: Bound<typeof partRange>
   readonly contentSegments: Bound<typeof contentSegments>
 
   readonly createUpload: Bound<typeof createUpload>
-  upload(bucket: string, key: string, uploadId: string): Promise<UploadRecord>
+  readonly upload: (bucket: string, key: string, uploadId: string) => Promise<UploadRecord>
   readonly putPart: Bound<typeof putPart>
   readonly copyPart: Bound<typeof copyPart>
   readonly listParts: Bound<typeof listParts>
@@ -93,9 +94,10 @@ export interface Namespace {
   readonly contentMoved: Bound<typeof contentMoved>
   readonly bytesLost: Bound<typeof bytesLost>
 
-  revision(): Revision
-  durableRevision(): Revision
-  flush(): Promise<void>
+  readonly watch: Bound<typeof watchChanges>
+  readonly revision: () => Revision
+  readonly durableRevision: () => Revision
+  readonly flush: () => Promise<void>
 }
 
 export function createNamespace(options: NamespaceOptions): Namespace {
@@ -152,6 +154,7 @@ export function createNamespace(options: NamespaceOptions): Namespace {
     contentLiesAt: bind(contentLiesAt),
     contentMoved: bind(contentMoved),
     bytesLost: bind(bytesLost),
+    watch: bind(watchChanges),
     revision: () => store.revision(),
     durableRevision: () => store.durableRevision(),
     flush: () => store.flush(),

@@ -5,7 +5,14 @@
  * In an existing directory of an unversioned bucket it reads B, the D rows of the path, and the old D and I; it writes D, I
  * and the usage counters, deletes the old I, and for a body outside the inode adds K and the segment's counter.
  */
-import type { AckLevel, Conditions, ObjectAttributes, ObjectBody, ObjectChecksum, ObjectVersion } from '../../common/model.ts'
+import type {
+  AckLevel,
+  Conditions,
+  ObjectAttributes,
+  ObjectBody,
+  ObjectChecksum,
+  ObjectVersion,
+} from '../../common/model.ts'
 import type { StoredRun } from '../../common/model.ts'
 import { beginStep, endStep, leaseInodes, type Commit, type NamespaceContext, type Step } from './context.ts'
 import { checkConditions } from './conditions.ts'

@@ -4,6 +4,7 @@
  *   content   a leaf gives its bytes back to its segment's count of live bytes; a composite drops its pieces, row by row, which
  *             makes G rows of those that had no other reference; they wait for their own turn
  *   upload    part rows of a completed or aborted upload; the contents of parts that were not used are dropped
+ *   former    where a directory was that is gone or was renamed; only watchers read it (changes.ts)
  *   bucket    the uploads that were in progress in a deleted bucket
  *
  * When (C12): a batch of rows is noted together with the revision at which it was seen, so every drop in it was committed at
@@ -162,6 +163,8 @@ function reclaimRow(step: ReclaimStep, key: ByteString, value: Uint8Array): Prom
       return reclaimUpload(step, key, value)
     case 'bucket':
       return reclaimBucket(step, key)
+    case 'former':
+      return Promise.resolve(finishRow(step, key))
     default:
       return unreachable(kind, 'kind of reclaim row')
   }

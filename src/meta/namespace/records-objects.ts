@@ -18,11 +18,13 @@
  *                 inline bytes to the end of the record
  *   2 directory   integer parent; byteString name (for a root: 0 and the bucket's name); integer created ms
  *
+ * G  former     integer parent; byteString name
+ *
  * An entry repeats what a listing shows, so that a page needs no look-up per row; the inode record is complete in
  * itself, so that what is known by inode (an expiry, an open handle) needs no entry. Tags and redirects lie in the inode only.
  */
 import { must, unreachable } from '../../common/assert.ts'
-import type { ContentId, InodeId, Revision } from '../../common/ids.ts'
+import type { InodeId, Revision } from '../../common/ids.ts'
 import {
   ACK_LEVELS,
   CHECKSUM_ALGORITHMS,
@@ -105,6 +107,12 @@ export interface DirectoryInode {
 }
 
 export type Inode = ObjectInode | DirectoryInode
+
+/** Parent and name. */
+export interface NamedPlace {
+  readonly parent: InodeId
+  readonly name: string
+}
 
 const KIND = { object: 1, directory: 2, marker: 3, pointer: 4 } as const
 const FLAG_NULL = 1
@@ -308,10 +316,35 @@ export function decodeInode(record: Uint8Array): Inode {
   const uploadId = mask & MASK.uploadId ? reader.hex(16) : undefined
   const attributes = readAttributes(reader, mask)
   const body: ObjectBody =
-    mask & MASK.inline ? { kind: 'inline', bytes: reader.rest() } : { kind: 'content', content: reader.integer() as ContentId }
+    mask & MASK.inline ? { kind: 'inline', bytes: reader.rest() } : { kind: 'content', content: reader.integer() }
   return {
-    kind: 'object', parent, name, size, mtimeMs, revision, etag, owner, ack, attributes, checksum, partsCount, uploadId, body,
+    kind: 'object',
+    parent,
+    name,
+    size,
+    mtimeMs,
+    revision,
+    etag,
+    owner,
+    ack,
+    attributes,
+    checksum,
+    partsCount,
+    uploadId,
+    body,
   }
+}
+
+export function encodePlace(place: NamedPlace): Uint8Array {
+  const writer = recordWriter.begin()
+  writer.integer(place.parent)
+  writer.byteString(place.name)
+  return writer.finish()
+}
+
+export function decodePlace(record: Uint8Array): NamedPlace {
+  const reader = new RecordReader(record)
+  return { parent: reader.integer(), name: reader.byteString() }
 }
 
 /** The bits of `MASK` and the header bits that these attributes need. */

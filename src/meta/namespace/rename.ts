@@ -9,14 +9,22 @@ import { assert, must } from '../../common/assert.ts'
 import { TidegateError } from '../../common/errors.ts'
 
 import { beginStep, endStep, leaseInodes, type Commit, type NamespaceContext, type Step } from './context.ts'
-import { entryKey, inodeKey, nullPointerKey, versionKey } from './keys.ts'
+import { entryKey, formerPlaceKey, inodeKey, nullPointerKey, versionKey } from './keys.ts'
 import { validateKey } from './names.ts'
 import { noSuchKey } from './object-version.ts'
 import { inodesForKey } from './publish.ts'
-import { decodeInode, encodeEntry, encodeInode, type VersionEntry } from './records-objects.ts'
-import { currentEntry, findDirectory, findPlace, keepsVersions, makePlace, settle, type Directory, type Place } from './tree.ts'
+import { decodeInode, encodeEntry, encodeInode, encodePlace, type VersionEntry } from './records-objects.ts'
+import {
+  currentEntry,
+  findDirectory,
+  findPlace,
+  keepsVersions,
+  makePlace,
+  settle,
+  type Directory,
+  type Place,
+} from './tree.ts'
 import { discardInode, newestInV, putVersion, versionsInV } from './versions.ts'
-
 
 export interface RenameRequest {
   readonly bucket: string
@@ -43,7 +51,8 @@ export async function rename(context: NamespaceContext, request: RenameRequest):
   const ids = await leaseInodes(context, inodesForKey(to))
   return context.store.transact(async (tx) => {
     const step = await beginStep(context, tx, request.bucket, ids)
-    if (from !== to) await (directory ? renameDirectory : renameObject)(step, { ...request, fromBytes: from, toBytes: to })
+    if (from !== to)
+      await (directory ? renameDirectory : renameObject)(step, { ...request, fromBytes: from, toBytes: to })
     endStep(step)
   })
 }
@@ -68,6 +77,7 @@ async function renameDirectory(step: Step, request: Renaming): Promise<void> {
   const inode = decodeInode(must(await step.tx.get(inodeKey(moved.inode)), `inode ${moved.inode}`))
   assert(inode.kind === 'directory', 'a directory’s inode')
   step.tx.put(inodeKey(moved.inode), encodeInode({ ...inode, parent: target.parent, name }))
+  step.tx.put(formerPlaceKey(moved.inode), encodePlace(moved))
   await settle(step, { ...source, directories: source.directories.slice(0, -1) })
 }
 
@@ -88,6 +98,7 @@ async function renameObject(step: Step, request: Renaming): Promise<void> {
   step.tx.delete(entryKey(source.parent, source.name))
   step.tx.put(entryKey(target.parent, target.name), encodeEntry(current))
   await moveInode(step, current.inode, target)
+  step.tx.put(formerPlaceKey(current.inode), encodePlace(source))
   for (const entry of older) {
     step.tx.delete(versionKey(source.parent, source.name, entry.version))
     if (entry.isNull) step.tx.delete(nullPointerKey(source.parent, source.name))

@@ -14,9 +14,17 @@ import type { InodeId } from '../../common/ids.ts'
 import type { BucketRecord } from '../../common/model.ts'
 import type { ReadView } from '../ports.ts'
 import type { Step } from './context.ts'
-import { entriesPrefix, entryKey, hiddenDirectoryKey, inodeKey, prefixRange, versionsPrefix } from './keys.ts'
+import {
+  entriesPrefix,
+  entryKey,
+  hiddenDirectoryKey,
+  formerPlaceKey,
+  inodeKey,
+  prefixRange,
+  versionsPrefix,
+} from './keys.ts'
 import { splitKey } from './names.ts'
-import { decodeEntry, encodeEntry, encodeInode, type ObjectEntry } from './records-objects.ts'
+import { decodeEntry, encodeEntry, encodeInode, encodePlace, type ObjectEntry } from './records-objects.ts'
 
 export interface Directory {
   readonly parent: InodeId
@@ -135,8 +143,13 @@ export async function settle(step: Step, place: Place): Promise<void> {
     const wanted = await stateByContents(step, directory.inode)
     if (wanted === directory.state) return
     eraseEntry(step, directory)
-    if (wanted === undefined) step.tx.delete(inodeKey(directory.inode))
-    else writeEntry(step, directory, wanted)
+    if (wanted !== undefined) {
+      writeEntry(step, directory, wanted)
+      continue
+    }
+    step.tx.delete(inodeKey(directory.inode))
+    // Watchers of what was in it need its path still (changes.ts).
+    step.tx.put(formerPlaceKey(directory.inode), encodePlace(directory))
   }
 }
 

@@ -4,7 +4,16 @@ import { utf8Bytes, utf8Text, type ByteString } from '../../common/ids.ts'
 import type { UploadRecord } from '../../common/model.ts'
 import type { ReadView, Row } from '../ports.ts'
 import { readBucket, type NamespaceContext } from './context.ts'
-import { UPLOAD_KEY_AT, bytesHex, hexBytes, orderedAt, orderedBytes, orderedPrefixRange, prefixEnd, uploadsPrefix } from './keys.ts'
+import {
+  UPLOAD_KEY_AT,
+  bytesHex,
+  hexBytes,
+  orderedAt,
+  orderedBytes,
+  orderedPrefixRange,
+  prefixEnd,
+  uploadsPrefix,
+} from './keys.ts'
 import { PAGE_ITEMS_MAX, commonPrefix, pageScope } from './listing.ts'
 import { decodeUpload } from './records-contents.ts'
 import { uploadRecord } from './uploads.ts'
@@ -84,7 +93,8 @@ async function collectUploads(
       page.nextUploadIdMarker = uploadId
     }
     if (skipped === undefined && rows.length <= limit) return
-    const after = skipped === undefined ? `${must(rows.at(-1), 'row').key}\0` : orderedAfter(sought.range.start, skipped)
+    const after =
+      skipped === undefined ? `${must(rows.at(-1), 'row').key}\0` : orderedAfter(sought.range.start, skipped)
     start = after as ByteString
   }
 }

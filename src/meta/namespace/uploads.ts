@@ -7,14 +7,7 @@ import { readBucket, type Commit, type NamespaceContext } from './context.ts'
 import { PART_NUMBER_AT, finishedUploadKey, integerAt, partKey, partsPrefix, prefixEnd, uploadKey } from './keys.ts'
 import { validateKey } from './names.ts'
 import { must } from '../../common/assert.ts'
-import {
-  decodePiece,
-  decodeUpload,
-  encodePiece,
-  encodeUpload,
-  type Piece,
-  type Upload,
-} from './records-contents.ts'
+import { decodePiece, decodeUpload, encodePiece, encodeUpload, type Piece, type Upload } from './records-contents.ts'
 import { addRun, dropReference } from './references.ts'
 
 export interface UploadAddress {

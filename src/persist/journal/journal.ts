@@ -155,10 +155,17 @@ export class Journal {
     const { clock, files, limits, slabView, streamDevice, fillRandom } = this.#options
     const id = newSegmentId(clock.nowMs(), fillRandom)
     this.#pending.set(id, 1)
+    const { index } = this.#options
     const record = async (segment: SegmentId, dataBytes: number): Promise<void> => {
-      await this.#options.index.segmentOpened(segment)
-      // Durable before the publish, for the reason given at `#create`.
-      await (await this.#options.index.segmentChanged(segment, 'sealed', dataBytes)).durable
+      const opened = await index.segmentOpened(segment)
+      try {
+        // Durable before the publish, for the reason given at `#create`.
+        await (await index.segmentChanged(segment, 'sealed', dataBytes)).durable
+      } catch (error) {
+        // If the first commit was undone, its reason is the one to tell.
+        await opened.durable
+        throw error
+      }
     }
     const path = files.journalPath(id)
     const parts = { device: streamDevice, limits, slabView, path, directory: files.places.journal, record }

@@ -5,7 +5,7 @@
 import { crc32 } from 'node:zlib'
 import type { SegmentId } from '../../common/ids.ts'
 import type { FileSystem, OpenFile, SegmentBody } from '../ports.ts'
-import { alignFrame, decodeFrame, encodeFooter, FRAME_BYTES } from './format.ts'
+import { alignFrame, decodeFrame, encodeFooter, FRAME_BYTES, type Footer } from './format.ts'
 
 export interface ScannedSegment {
   readonly bodies: readonly SegmentBody[]
@@ -49,6 +49,16 @@ async function checksumRange(file: OpenFile, from: number, length: number): Prom
     crc = crc32(part, crc)
   }
   return crc
+}
+
+/** Whether every page of the data region is what the footer says. */
+export async function pagesMatch(file: OpenFile, footer: Footer): Promise<boolean> {
+  const { pageBytes, dataBytes, pageCrcs } = footer
+  for (const [page, crc] of pageCrcs.entries()) {
+    const start = page * pageBytes
+    if ((await checksumRange(file, start, Math.min(pageBytes, dataBytes - start))) !== crc) return false
+  }
+  return true
 }
 
 /** Cuts what is not valid, appends the footer and syncs file and directory. Returns what was found. */

@@ -1,12 +1,14 @@
 /**
  * Runs the public S3 suite, ceph/s3-tests, against a gateway of its own:
  *
- *     npm run s3-tests -- --suite DIR [--gate LIST] [--lists DIR] [--http | --https] [--test NAME ...] [--log FILE]
+ *     npm run s3-tests -- --suite DIR [--gate LIST] [--lists DIR] [--list LIST ...]
+ *         [--http | --https] [--test NAME ...] [--log FILE]
  *
  * DIR is a checkout of the suite (it is not part of this repository). Every name in the lists runs once over http and once
  * over https: botocore sends trailing checksums over https only, so the two exercise different framings of a body. Prints
  * for each list how many passed and the names that did not. Exits 1 unless every name of the list LIST passed on each
- * scheme, 2 on bad usage. `--test` runs only these names, for work on them.
+ * scheme, 2 on bad usage. `--list` runs only these lists, `--test` only
+ * these names.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -38,6 +40,7 @@ function readOptions(): Options {
     options: {
       suite: { type: 'string' },
       gate: { type: 'string' },
+      list: { type: 'string', multiple: true },
       lists: { type: 'string', default: fileURLToPath(new URL('./lists', import.meta.url)) },
       http: { type: 'boolean', default: false },
       https: { type: 'boolean', default: false },
@@ -54,14 +57,16 @@ function readOptions(): Options {
       lines.filter((line) => line !== ''),
     )
   }
-  if (values.gate !== undefined && !lists.has(values.gate)) throw new Error(`no list ${values.gate} in ${values.lists}`)
+  const absent = [values.gate ?? [], values.list ?? []].flat().find((name) => !lists.has(name))
+  if (absent !== undefined) throw new Error(`no list ${absent} in ${values.lists}`)
+  const chosen = values.list === undefined ? [...lists.keys()] : [values.gate ?? [], values.list].flat()
   const both = values.http === values.https
   return {
     suite: values.suite,
     gate: values.gate,
     lists,
     schemes: both ? ['http', 'https'] : [values.http ? 'http' : 'https'],
-    names: values.test ?? [...new Set([...lists.values()].flat())],
+    names: values.test ?? [...new Set(chosen.flatMap((name) => lists.get(name) ?? []))],
     log: values.log,
   }
 }
@@ -93,7 +98,7 @@ async function runSuite(options: Options, scheme: 'http' | 'https', python: stri
 }
 
 async function runPytest(options: Options, python: string, files: { ini: string; junit: string }): Promise<void> {
-  const flags = ['-p', 'no:cacheprovider', '-q', '--tb=line', `--timeout=${TEST_SECONDS_MAX}`]
+  const flags = ['-p', 'no:cacheprovider', '-q', '--tb=no', '--no-summary', `--timeout=${TEST_SECONDS_MAX}`]
   const ids = options.names.map((name) => `${TEST_FILE}::${name}`)
   const child = spawn(python, ['-m', 'pytest', ...flags, `--junit-xml=${files.junit}`, ...ids], {
     cwd: options.suite,
@@ -108,7 +113,7 @@ async function runPytest(options: Options, python: string, files: { ini: string;
       AWS_SHARED_CREDENTIALS_FILE: '/dev/null',
       AWS_EC2_METADATA_DISABLED: 'true',
     },
-    stdio: ['ignore', options.names.length > 20 ? 'ignore' : 'inherit', 'inherit'],
+    stdio: ['ignore', 'inherit', 'inherit'],
   })
   const [code] = (await once(child, 'exit')) as [number | null]
   // 0: all passed, 1: some failed. Anything else means that the tests did not run as asked.

@@ -1,11 +1,7 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { inspect } from 'node:util'
-import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { OPTION_ENTRIES, optionFlag, optionKey, optionVariable } from '../../../src/config/option-table.ts'
 import { parseConfig } from '../../../src/config/parse.ts'
-import { makeCertificate } from '../../support/certificate.ts'
 import type { Config, ParseInput } from '../../../src/config/parse.ts'
 
 const MACHINE = { memoryBytes: 8 * 2 ** 30, cpuCount: 4 }
@@ -258,25 +254,5 @@ describe('users', () => {
     const yaml = 'users: [{name: a, accessKey: tide, secretKey: long enough}]'
     const env = { TIDEGATE_ROOT_USER: 'tide', TIDEGATE_ROOT_PASSWORD: 'another secret', TIDEGATE_CONFIG: 'c.yaml' }
     expect(() => parse([], env, { 'c.yaml': yaml })).toThrow('a has the access key of the root user')
-  })
-})
-
-describe('TLS', () => {
-  it('wants a certificate and its key, and checks that they fit', () => {
-    const folder = mkdtempSync(join(tmpdir(), 'tidegate-tls-'))
-    try {
-      const paths = makeCertificate(folder)
-      const files = { cert: readFileSync(paths.certificate, 'utf8'), key: readFileSync(paths.key, 'utf8') }
-      const { tls } = parse(['--tls-cert', 'cert', '--tls-key', 'key'], {}, files)
-      expect(tls?.certificate).toBe(files.cert)
-      expect(tls?.key.reveal()).toBe(files.key)
-      expect(() => parse(['--tls-cert', 'cert'], {}, files)).toThrow('give both or neither')
-      expect(() => parse(['--tls-cert', 'cert', '--tls-key', 'cert'], {}, files)).toThrow(
-        '--tls-cert cert and --tls-key cert cannot be used',
-      )
-      expect(() => parse(['--tls-cert', 'cert', '--tls-key', 'none'], {}, files)).toThrow('--tls-key: cannot read none')
-    } finally {
-      rmSync(folder, { recursive: true })
-    }
   })
 })

@@ -58,19 +58,31 @@ async function uploadOf(call: Call, address: ReturnType<typeof uploadAddress>): 
   }
 }
 
+/**
+ * A client that sent a part twice may list it twice in a row, once for each answer it got; the last one counts (s3-tests
+ * does so, in test_multipart_resend_first_finishes_last).
+ */
 function parseParts(root: XmlElement, type: ChecksumType, partsMax: number): CompletedPart[] {
-  const parts = childrenNamed(root, 'Part')
-  if (parts.length === 0 || parts.length > partsMax) throw new S3Error('MalformedXML')
-  return parts.map((part) => {
-    const number = childText(part, 'PartNumber')?.trim()
-    const etag = childText(part, 'ETag')
-    if (number === undefined || !/^\d{1,5}$/.test(number) || etag === undefined) throw new S3Error('MalformedXML')
-    const partNumber = Number(number)
-    if (partNumber < 1 || partNumber > partsMax) {
-      throw invalidArgument('PartNumber', number, `PartNumber must be >= 1 and <= ${partsMax}`)
-    }
-    return { partNumber, etag: bareEtag(etag), checksum: checksumOfElement(part, type) }
-  })
+  const elements = childrenNamed(root, 'Part')
+  if (elements.length === 0 || elements.length > partsMax) throw new S3Error('MalformedXML')
+  const parts: CompletedPart[] = []
+  for (const element of elements) {
+    const part = parsePart(element, type, partsMax)
+    if (parts[parts.length - 1]?.partNumber === part.partNumber) parts.pop()
+    parts.push(part)
+  }
+  return parts
+}
+
+function parsePart(part: XmlElement, type: ChecksumType, partsMax: number): CompletedPart {
+  const number = childText(part, 'PartNumber')?.trim()
+  const etag = childText(part, 'ETag')
+  if (number === undefined || !/^\d{1,5}$/.test(number) || etag === undefined) throw new S3Error('MalformedXML')
+  const partNumber = Number(number)
+  if (partNumber < 1 || partNumber > partsMax) {
+    throw invalidArgument('PartNumber', number, `PartNumber must be >= 1 and <= ${partsMax}`)
+  }
+  return { partNumber, etag: bareEtag(etag), checksum: checksumOfElement(part, type) }
 }
 
 function claimedChecksum(call: Call, type: ChecksumType): ObjectChecksum | undefined {

@@ -1,3 +1,4 @@
+import { isTidegateError } from '../../../common/errors.ts'
 import type { ObjectAttributes } from '../../../common/model.ts'
 import type { Call } from '../call.ts'
 import { checksumElement, parseAlgorithm } from '../checksums.ts'
@@ -78,12 +79,13 @@ export function authorizeSource(call: Call): void {
 
 /**
  * A condition on the source that does not hold is 412 for a copy, `NotModified` too: there is nothing a 304 could stand
- * for (S3 API, CopyObject).
+ * for (S3 API, CopyObject). What is missing is the source's key; which of two buckets is, the store does not say.
  */
 export function copyError(call: Call, error: unknown): unknown {
-  if (error instanceof Error && 'code' in error && error.code === 'NotModified')
-    return new S3Error('PreconditionFailed')
-  return hideMissingKey(call, error, call.copySource)
+  if (isTidegateError(error, 'NotModified')) return new S3Error('PreconditionFailed')
+  if (isTidegateError(error, 'NoSuchBucket')) return new S3Error('NoSuchBucket', undefined, { BucketName: undefined })
+  const shown = hideMissingKey(call, error, call.copySource)
+  return isTidegateError(shown, 'NoSuchKey') ? new S3Error('NoSuchKey', undefined, { Key: call.copySource.key }) : shown
 }
 
 /** x-amz-metadata-directive. */

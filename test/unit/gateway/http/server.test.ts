@@ -97,6 +97,20 @@ it('hands every request to the door raw: strange types, JSON, bad escapes, unkno
   expect(await raw(server, 'OPTIONS * HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n')).toContain('"url":"*"')
 })
 
+it('survives what is not for it: upgrades, CONNECT, other expectations, silence', async () => {
+  const server = await door(hello)
+  const close = 'host: x\r\nconnection: close\r\n'
+  const upgrade = 'GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade, close\r\nupgrade: h2c\r\n\r\n'
+  expect(await raw(server, upgrade)).toContain('hello')
+  expect(await raw(server, `CONNECT a:80 HTTP/1.1\r\n${close}\r\n`)).toBe('')
+  expect(await raw(server, `PUT / HTTP/1.1\r\n${close}expect: miracles\r\ncontent-length: 0\r\n\r\n`)).toContain('417')
+  expect(await raw(server, 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')).toContain('400 Bad Request')
+  const silent = connect(server.port, '127.0.0.1')
+  await once(silent, 'connect')
+  silent.destroy()
+  expect((await send(server, 'GET', '/')).body).toBe('hello')
+})
+
 it('answers health without the door: exactly those paths, by GET and HEAD', async () => {
   let ready = true
   const server = await door(hello, { ready: () => ready })

@@ -108,6 +108,15 @@ describe('multipart upload', () => {
     )
   })
 
+  it('takes the last of a part that is listed twice in a row', async () => {
+    const uploadId = await begin('twice')
+    const stale = createHash('md5').update('stale').digest('hex')
+    const etag = await part('twice', uploadId, 1, PART_2)
+    const body = completion([stale, etag]).replace('<PartNumber>2<', '<PartNumber>1<')
+    expect((await ask(`POST /mp/twice?uploadId=${uploadId}`, { body })).status).toBe(200)
+    expect((await ask('GET /mp/twice')).text).toBe('second')
+  })
+
   it('refuses what does not fit', async () => {
     const uploadId = await begin('bad', { 'x-amz-checksum-algorithm': 'SHA256' })
     const etag = await part('bad', uploadId, 1, PART_2)

@@ -143,6 +143,7 @@ describe('PutObject and GetObject', () => {
       'NoSuchKey',
       'false',
     ])
+    expect(missing.text).toContain('<Key>none</Key>')
     expect(missing.text).toContain('<Resource>/b/none</Resource><RequestId>00112233445566AA</RequestId>')
     harness.deny((asked) => asked.action === 's3:ListBucket')
     expect((await ask('HEAD /b/none')).status).toBe(403)
@@ -265,7 +266,7 @@ describe('what is not built', () => {
     ['x-amz-server-side-encryption', 'AES256'],
     ['x-amz-server-side-encryption-customer-algorithm', 'AES256'],
     ['x-amz-object-lock-mode', 'GOVERNANCE'],
-    ['x-amz-acl', 'public-read'],
+    ['x-amz-acl', 'everyone'],
     ['x-amz-grant-read', 'id=1'],
     ['x-amz-write-offset-bytes', '0'],
   ])('%s is refused rather than ignored (C36)', async (name, value) => {

@@ -33,14 +33,14 @@ export interface Fixture {
   readonly namespace: Namespace
   readonly clock: TestClock
   readonly segment: SegmentId
-  bucket(name: string, versioning?: 'enabled' | 'suspended'): Promise<void>
-  put(bucket: string, key: string, options?: PutOptions): Promise<ObjectVersion>
+  readonly bucket: (name: string, versioning?: 'enabled' | 'suspended') => Promise<void>
+  readonly put: (bucket: string, key: string, options?: PutOptions) => Promise<ObjectVersion>
   /** A body that the journal has written. */
-  run(length: number): Promise<StoredRun>
-  remove(bucket: string, key: string, versionId?: string): ReturnType<Namespace['remove']>
+  readonly run: (length: number) => Promise<StoredRun>
+  readonly remove: (bucket: string, key: string, versionId?: string) => ReturnType<Namespace['remove']>
   /** Reclaims all that can be. */
-  reclaim(): Promise<SegmentId[]>
-  stop(): Promise<void>
+  readonly reclaim: () => Promise<SegmentId[]>
+  readonly stop: () => Promise<void>
 }
 
 export interface PutOptions {
@@ -79,7 +79,7 @@ export async function fixture(options: MemoryStoreOptions = {}): Promise<Fixture
     remove: (bucket, key, versionId) => namespace.remove({ bucket, key, versionId, conditions: {}, owner: OWNER }),
     reclaim: async () => {
       const emptied: SegmentId[] = []
-      for (let quiet = 0; quiet < 2; ) {
+      for (let quiet = 0; quiet < 2;) {
         await namespace.flush()
         const { value } = await namespace.dismantle(namespace.revision())
         emptied.push(...value.emptied)

@@ -21,7 +21,14 @@ afterEach(async () => {
 })
 
 const EVERYTHING = { bucket: 'box', prefix: '', delimiter: '', after: '', limit: 1000 }
-const EVERY_VERSION = { bucket: 'box', prefix: '', delimiter: '', keyMarker: '', versionIdMarker: undefined, limit: 1000 }
+const EVERY_VERSION = {
+  bucket: 'box',
+  prefix: '',
+  delimiter: '',
+  keyMarker: '',
+  versionIdMarker: undefined,
+  limit: 1000,
+}
 
 test('a namespace satisfies the port that the store declares', () => {
   const satisfies = (namespace: Namespace): Metadata => namespace
@@ -32,8 +39,12 @@ describe('buckets', () => {
   test('a bucket is made once, and by one owner', async () => {
     const { namespace } = await begin()
     const again = { name: 'box', region: 'us-east-1', ack: 'journal' } as const
-    await expect(namespace.createBucket({ ...again, owner: 'owner' })).rejects.toMatchObject({ code: 'BucketAlreadyOwnedByYou' })
-    await expect(namespace.createBucket({ ...again, owner: 'other' })).rejects.toMatchObject({ code: 'BucketAlreadyExists' })
+    await expect(namespace.createBucket({ ...again, owner: 'owner' })).rejects.toMatchObject({
+      code: 'BucketAlreadyOwnedByYou',
+    })
+    await expect(namespace.createBucket({ ...again, owner: 'other' })).rejects.toMatchObject({
+      code: 'BucketAlreadyExists',
+    })
     expect(await namespace.bucket('box')).toMatchObject({ name: 'box', versioning: 'off', owner: 'owner' })
     expect(await namespace.bucket('box')).toMatchObject({ name: 'box' })
     await expect(namespace.bucket('none')).rejects.toMatchObject({ code: 'NoSuchBucket' })
@@ -68,7 +79,16 @@ describe('buckets', () => {
     const { versions } = await namespace.listVersions(EVERY_VERSION)
     for (const version of versions) await remove('box', 'a/b', version.versionId)
     expect(versions.map((version) => version.versionId)).toContain(first.versionId)
-    const upload = (await namespace.createUpload({ bucket: 'box', key: 'u', owner: 'o', attributes: PLAIN, checksumAlgorithm: undefined, checksumType: undefined })).value
+    const upload = (
+      await namespace.createUpload({
+        bucket: 'box',
+        key: 'u',
+        owner: 'o',
+        attributes: PLAIN,
+        checksumAlgorithm: undefined,
+        checksumType: undefined,
+      })
+    ).value
     await namespace.putPart({ ...upload, partNumber: 1, run: await run(5), size: 5, etag: 'e', checksum: undefined })
     await namespace.deleteBucket('box')
     await reclaim()
@@ -118,7 +138,7 @@ describe('objects', () => {
     const { namespace, put } = await begin()
     const attributes = {
       headers: { contentType: 'text/plain', cacheControl: 'no-cache', expires: 'soon', contentLanguage: 'de, en' },
-      userMetadata: { ['__proto__']: 'x', 'ünï': '☃', long: 'y'.repeat(2000) },
+      userMetadata: { ['__proto__']: 'x', ünï: '☃', long: 'y'.repeat(2000) },
       tags: { a: '', b: '1' },
       storageClass: 'GLACIER',
       websiteRedirect: '/x',
@@ -127,7 +147,12 @@ describe('objects', () => {
     await put('box', 'k', { attributes, etag: '0123456789abcdef0123456789abcdef-12' })
     const found = await namespace.lookup('box', 'k')
     expect(Object.entries(found.attributes.userMetadata)).toEqual(Object.entries(attributes.userMetadata))
-    expect(found.attributes).toMatchObject({ headers: attributes.headers, tags: { a: '', b: '1' }, storageClass: 'GLACIER', websiteRedirect: '/x' })
+    expect(found.attributes).toMatchObject({
+      headers: attributes.headers,
+      tags: { a: '', b: '1' },
+      storageClass: 'GLACIER',
+      websiteRedirect: '/x',
+    })
     expect(found.etag).toBe('0123456789abcdef0123456789abcdef-12')
     await namespace.setTags({ bucket: 'box', key: 'k' }, { c: '2' })
     expect((await namespace.lookup('box', 'k')).attributes.tags).toEqual({ c: '2' })
@@ -136,7 +161,16 @@ describe('objects', () => {
   test('C11: a copy shares the content; the last reference to go makes it reclaimable', async () => {
     const { namespace, put, remove, run, reclaim, segment, store } = await begin()
     await put('box', 'a', { run: await run(100) })
-    const request = { source: { bucket: 'box', key: 'a' }, sourceConditions: {}, bucket: 'box', attributes: undefined, tags: undefined, owner: 'o', conditions: {}, ack: 'journal' } as const
+    const request = {
+      source: { bucket: 'box', key: 'a' },
+      sourceConditions: {},
+      bucket: 'box',
+      attributes: undefined,
+      tags: undefined,
+      owner: 'o',
+      conditions: {},
+      ack: 'journal',
+    } as const
     await namespace.copy({ ...request, key: 'b/c' })
     await namespace.copy({ ...request, key: 'a', tags: { x: 'y' } })
     await checkNamespace(store)
@@ -155,7 +189,9 @@ describe('objects', () => {
       Array.from({ length: 8 }, () => put('box', 'k', { conditions: { ifNoneMatch: ['*'] } })),
     )
     expect(racers.filter((racer) => racer.status === 'fulfilled')).toHaveLength(1)
-    await expect(put('box', 'k', { conditions: { ifMatch: ['nope'] } })).rejects.toMatchObject({ code: 'PreconditionFailed' })
+    await expect(put('box', 'k', { conditions: { ifMatch: ['nope'] } })).rejects.toMatchObject({
+      code: 'PreconditionFailed',
+    })
     await remove('box', 'k')
     await put('box', 'k', { conditions: { ifNoneMatch: ['*'] } })
   })
@@ -193,7 +229,10 @@ describe('versions', () => {
     expect((await namespace.lookup('box', 'k', first.versionId)).size).toBe(1)
     expect((await namespace.lookup('box', 'k', second.versionId)).size).toBe(2)
     const marker = (await remove('box', 'k')).value.versionId
-    await expect(namespace.lookup('box', 'k')).rejects.toMatchObject({ code: 'NoSuchKey', details: { deleteMarker: true, versionId: marker } })
+    await expect(namespace.lookup('box', 'k')).rejects.toMatchObject({
+      code: 'NoSuchKey',
+      details: { deleteMarker: true, versionId: marker },
+    })
     await expect(namespace.lookup('box', 'k', marker)).rejects.toMatchObject({ code: 'MethodNotAllowed' })
     await expect(namespace.lookup('box', 'k', 'null')).rejects.toMatchObject({ code: 'NoSuchVersion' })
     await expect(namespace.lookup('box', 'k', 'what')).rejects.toMatchObject({ code: 'InvalidArgument' })
