@@ -7,6 +7,8 @@ import { Random, randomKey, testSeed } from './random.ts'
 
 const DELIMITERS = ['', '', '/', '/', '/', '//', 'a', '-', 'é', 'ab', 'a/', '\0', '/a', '\u{1f600}']
 const SEED = testSeed()
+/** On a busy machine. */
+const LONG_RUN_MS = 300_000
 
 async function change(made: Fixture, model: BucketModel, random: Random, keys: string[]): Promise<void> {
   const known = keys.length > 0 && random.chance(0.6)
@@ -140,13 +142,21 @@ async function run(seed: number, options: MemoryStoreOptions, callsWanted: numbe
 }
 
 describe(`listings against a flat model (seed ${SEED})`, () => {
-  test('random prefixes, delimiters, markers and limits over odd keys, paged through, with versions', async () => {
-    await run(SEED, {}, 24_000)
-  })
+  test(
+    'random prefixes, delimiters, markers and limits over odd keys, paged through, with versions',
+    async () => {
+      await run(SEED, {}, 24_000)
+    },
+    LONG_RUN_MS,
+  )
 
-  test('C1, C2: the same with every transaction run twice, 128 operations at most', async () => {
-    await run(SEED + 1, { forceRetry: true, operationsMax: 128 }, 4000)
-  })
+  test(
+    'C1, C2: the same with every transaction run twice, 128 operations at most',
+    async () => {
+      await run(SEED + 1, { forceRetry: true, operationsMax: 128 }, 4000)
+    },
+    LONG_RUN_MS,
+  )
 })
 
 describe('listings of wide trees', () => {

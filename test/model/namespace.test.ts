@@ -8,6 +8,8 @@ import { checkNamespace } from './check-namespace.ts'
 import { Random, randomKey, testSeed } from './random.ts'
 
 const SEED = testSeed()
+/** On a busy machine. */
+const LONG_RUN_MS = 300_000
 
 /** What a body is made of: ranges of the one segment, or so many inline bytes. */
 type Body = { readonly inline: number } | { readonly ranges: readonly (readonly [number, number])[] }
@@ -338,13 +340,21 @@ async function removeEverything(run: Run): Promise<void> {
 }
 
 describe(`random operations against a flat model (seed ${SEED})`, () => {
-  test('C1, C9, C11, C25: objects, versions, copies and uploads', async () => {
-    await runOperations(SEED, {}, 8000)
-  })
+  test(
+    'C1, C9, C11, C25: objects, versions, copies and uploads',
+    async () => {
+      await runOperations(SEED, {}, 8000)
+    },
+    LONG_RUN_MS,
+  )
 
-  test('C1, C2: the same with every transaction run twice, 128 operations at most', async () => {
-    await runOperations(SEED + 1, { forceRetry: true, operationsMax: 128 }, 3000)
-  })
+  test(
+    'C1, C2: the same with every transaction run twice, 128 operations at most',
+    async () => {
+      await runOperations(SEED + 1, { forceRetry: true, operationsMax: 128 }, 3000)
+    },
+    LONG_RUN_MS,
+  )
 
   test('C1: many at once leave a consistent state', async () => {
     const random = new Random(SEED + 2)

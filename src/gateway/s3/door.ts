@@ -30,7 +30,7 @@
  * - s3cmd reads `?location` before it does anything else, and takes an empty LocationConstraint for us-east-1.
  * - Re-creating one's own bucket succeeds in us-east-1 and is a conflict everywhere else, as on AWS.
  * - A multi-range GET is answered with the whole object, as on AWS.
- * - Header values travel as bytes; user metadata goes back as it came (object-attributes.ts).
+ * - User metadata may come as UTF-8, and goes back as ISO-8859-1 or RFC 2047 words (object-attributes.ts).
  * - A 404 that would tell an outsider that a key does not exist is a 403 unless he may list the bucket (missing-key.ts).
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'

@@ -1,11 +1,11 @@
 /**
  * What a client may set on an object, read from request headers.
  *
- * Header bytes reach us as one character per byte, and are kept so: what is stored is what came, and the same bytes go
- * back (s3-tests sets a Latin-1 value, others send UTF-8; AWS answers both in RFC 2047 form, which boto3 does not
- * decode). Text set through another door may hold characters that no header can; it is shown as RFC 2047 words
- * (object-headers.ts).
+ * Header bytes reach us as one character per byte. User metadata that is UTF-8 is stored as the text it says, anything else
+ * as ISO-8859-1; it goes back as ISO-8859-1 where that can hold it, and as RFC 2047 words otherwise (object-headers.ts).
+ * s3-tests sends UTF-8 and expects ISO-8859-1 back. The representation headers are kept byte for byte.
  */
+import { isUtf8 } from 'node:buffer'
 import type { ContentHeaders, ObjectAttributes } from '../../common/model.ts'
 import type { Call } from './call.ts'
 import { S3Error } from './errors.ts'
@@ -71,14 +71,23 @@ function userMetadata(call: Call): Readonly<Record<string, string>> {
   for (const name in call.headers) {
     if (!name.startsWith(META_PREFIX)) continue
     const key = name.slice(META_PREFIX.length)
-    const value = call.header(name) ?? ''
-    bytes += key.length + value.length
+    const value = metadataText(call.header(name) ?? '')
+    bytes += key.length + Buffer.byteLength(value)
     ;(pairs ??= []).push([key, value])
   }
   if (pairs === undefined) return NO_METADATA
   const bytesMax = call.door.limits.userMetadataBytesMax
   if (bytes > bytesMax) throw new S3Error('MetadataTooLarge', undefined, { Size: bytes, MaxSizeAllowed: bytesMax })
   return Object.fromEntries(pairs)
+}
+
+function metadataText(header: string): string {
+  for (let i = 0; i < header.length; i++) {
+    if (header.charCodeAt(i) < 128) continue
+    const bytes = Buffer.from(header, 'latin1')
+    return isUtf8(bytes) ? bytes.toString('utf8') : header
+  }
+  return header
 }
 
 function storageClass(value: string | undefined): string {

@@ -78,7 +78,7 @@ async function renameDirectory(step: Step, request: Renaming): Promise<void> {
   assert(inode.kind === 'directory', 'a directory’s inode')
   step.tx.put(inodeKey(moved.inode), encodeInode({ ...inode, parent: target.parent, name }))
   step.tx.put(formerPlaceKey(moved.inode), encodePlace(moved))
-  await settle(step, { ...source, directories: source.directories.slice(0, -1) })
+  await settle(step, { ...source, name: moved.name, directories: source.directories.slice(0, -1) })
 }
 
 async function occupied(step: Step, target: Place, name: string): Promise<boolean> {

@@ -10,7 +10,7 @@
  * There is no special case for a marker object: it is the entry with the empty name, so a directory that has one is not empty.
  */
 import { assert } from '../../common/assert.ts'
-import type { InodeId } from '../../common/ids.ts'
+import type { ByteString, InodeId } from '../../common/ids.ts'
 import type { BucketRecord } from '../../common/model.ts'
 import type { ReadView } from '../ports.ts'
 import type { Step } from './context.ts'
@@ -21,6 +21,7 @@ import {
   formerPlaceKey,
   inodeKey,
   prefixRange,
+  versionsOfNamePrefix,
   versionsPrefix,
 } from './keys.ts'
 import { splitKey } from './names.ts'
@@ -140,7 +141,8 @@ export async function settle(step: Step, place: Place): Promise<void> {
   for (let level = place.directories.length - 1; level >= 0; level--) {
     const directory = place.directories[level]
     assert(directory, 'a directory at every level')
-    const wanted = await stateByContents(step, directory.inode)
+    const left = place.directories[level + 1]?.name ?? place.name
+    const wanted = await stateByContents(step, directory.inode, left)
     if (wanted === directory.state) return
     eraseEntry(step, directory)
     if (wanted !== undefined) {
@@ -153,12 +155,22 @@ export async function settle(step: Step, place: Place): Promise<void> {
   }
 }
 
-async function stateByContents(step: Step, inode: InodeId): Promise<DirectoryState | undefined> {
-  const live = await step.tx.scan(prefixRange(entriesPrefix(inode)), 1)
-  if (live.length > 0) return 'live'
+async function stateByContents(step: Step, inode: InodeId, left: string): Promise<DirectoryState | undefined> {
+  if (await hasRow(step, entriesPrefix(inode), entryKey(inode, left))) return 'live'
   if (!keepsVersions(step.bucket)) return undefined
-  const older = await step.tx.scan(prefixRange(versionsPrefix(inode)), 1)
-  return older.length > 0 ? 'hidden' : undefined
+  return (await hasRow(step, versionsPrefix(inode), versionsOfNamePrefix(inode, left))) ? 'hidden' : undefined
+}
+
+/**
+ * Whether there is a row with the prefix: the nearest one after `near`, or else before it. Who deletes a directory's
+ * objects in order would make a scan from its start pass over all that were deleted a moment ago.
+ */
+async function hasRow(step: Step, prefix: string, near: string): Promise<boolean> {
+  const { start, end } = prefixRange(prefix)
+  const after = await step.tx.scan({ start: near as ByteString, end }, 1)
+  if (after.length > 0) return true
+  const before = await step.tx.scan({ start, end: near as ByteString }, 1, true)
+  return before.length > 0
 }
 
 function writeEntry(step: Step, directory: Directory, state: DirectoryState): void {

@@ -71,6 +71,15 @@ describe('PutObject and GetObject', () => {
     expect(head.body).toHaveLength(0)
   })
 
+  it('take metadata as UTF-8, and give it back as Latin-1 or in RFC 2047 words', async () => {
+    const utf8 = (text: string): string => Buffer.from(text).toString('latin1')
+    const headers = { 'x-amz-meta-narrow': utf8('caf\u00e9'), 'x-amz-meta-wide': utf8('5 \u20ac') }
+    await ask('PUT /b/k', { body: 'hello', headers })
+    const got = await ask('HEAD /b/k')
+    expect(got.headers['x-amz-meta-narrow']).toBe('caf\u00e9')
+    expect(got.headers['x-amz-meta-wide']).toBe('=?UTF-8?B?NSDigqw=?=')
+  })
+
   it('stream what is large, both ways (C13)', async () => {
     const put = await ask('PUT /b/big', { body: BIG })
     expect(put.headers.etag).toBe(`"${createHash('md5').update(BIG).digest('hex')}"`)
