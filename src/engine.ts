@@ -88,7 +88,16 @@ const COMPACT_BELOW_LIVE_SHARE = 0.5
 /** Recovers what is on disk and resolves with an engine that serves. */
 export async function startEngine(parts: EngineParts): Promise<Engine> {
   const built = buildEngine(parts)
-  const { engine, files, localDisk } = built
+  try {
+    await bringUp(parts, built)
+    return built.engine
+  } catch (error) {
+    await built.engine.stop().catch(() => undefined)
+    throw error
+  }
+}
+
+async function bringUp(parts: EngineParts, { engine, files, localDisk, runners }: BuiltEngine): Promise<void> {
   await localDisk.start()
   await engine.hashing.start()
   await engine.orderedStore.start()
@@ -102,8 +111,7 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
   for (const segment of recovered.toAdopt) engine.flusher.add(segment, 'adopt')
   engine.reclaimer.emptied(recovered.empty)
   await engine.disk.look()
-  if (parts.backgroundJobs !== false) for (const runner of built.runners) runner.start()
-  return engine
+  if (parts.backgroundJobs !== false) for (const runner of runners) runner.start()
 }
 
 interface BuiltEngine {

@@ -2,6 +2,7 @@
 import { createHash, randomFillSync, randomUUID, timingSafeEqual } from 'node:crypto'
 import { join } from 'node:path'
 import { AssertionFailed } from './common/assert.ts'
+import { configuredAccess } from './cli/access.ts'
 import { packageVersion } from './cli/version.ts'
 import { systemClock } from './common/clock.ts'
 import { isTidegateError } from './common/errors.ts'
@@ -23,17 +24,18 @@ import { createLmdbStore } from './meta/lmdb/lmdb-store.ts'
 import { createHashWorkers } from './persist/hashing/hash-workers.ts'
 import { createThreadDevice } from './persist/journal/device-threads.ts'
 import { nodeFileSystem } from './persist/node-file-system.ts'
-import { createAccessControl } from './store/policy.ts'
-import type { UserDirectory } from './store/access.ts'
+import type { AccessControl, UserDirectory } from './store/access.ts'
 import { createUserDirectory, userPrincipal, type UserConfig } from './store/users.ts'
 
 /** Resolves when the gateway was stopped by a signal. Rejects when it could not start, or had to end. */
 export async function serve(config: Config): Promise<void> {
   const logger = createLogger({ level: config.logLevel, pretty: process.stderr.isTTY })
+  const { users, access } = configuredAccess(config)
   const directory = await openDataDirectory(config.data)
   try {
     const root = await rootUser(config.root, directory.path)
-    await new Gateway(config, { logger, dataPath: directory.path, root, firstStart: directory.fresh }).run()
+    if (root.made) showCredentials(root, { logger, dataPath: directory.path })
+    await new Gateway(config, { logger, dataPath: directory.path, root, users, access }).run()
   } finally {
     await directory.close()
   }
@@ -43,7 +45,8 @@ interface Surroundings {
   readonly logger: Logger
   readonly dataPath: string
   readonly root: RootUser
-  readonly firstStart: boolean
+  readonly users: readonly UserConfig[]
+  readonly access: AccessControl
 }
 
 class Gateway {
@@ -51,7 +54,6 @@ class Gateway {
   readonly #surroundings: Surroundings
   readonly #metrics = new RequestMetrics()
   readonly #journal = createJournalStats()
-  readonly #users: readonly UserConfig[]
   readonly #directory: UserDirectory
   readonly #ended: Promise<void>
   #end: () => void = () => undefined
@@ -61,13 +63,11 @@ class Gateway {
   constructor(config: Config, surroundings: Surroundings) {
     this.#config = config
     this.#surroundings = surroundings
-    this.#users = config.users.map((user) => ({
-      ...user,
-      secretKey: user.secretKey.reveal(),
-      policies: user.policies as UserConfig['policies'],
-    }))
-    const { accessKey, secretKey } = surroundings.root
-    this.#directory = createUserDirectory({ root: { accessKey, secretKey: secretKey.reveal() }, users: this.#users })
+    const { root, users } = surroundings
+    this.#directory = createUserDirectory({
+      root: { accessKey: root.accessKey, secretKey: root.secretKey.reveal() },
+      users,
+    })
     this.#ended = new Promise((resolve, reject) => {
       this.#end = resolve
       this.#fail = reject
@@ -76,38 +76,41 @@ class Gateway {
   }
 
   async run(): Promise<void> {
-    const { logger } = this.#surroundings
-    const { otlpEndpoint } = this.#config
-    const telemetry = await startTelemetry({
-      version: packageVersion(),
-      otlpEndpoint,
-      producers: [this.#metrics],
-      logger,
-    })
-    const engine = await startEngine(this.#engineParts())
-    observeEngine(engine, this.#journal.stats)
-    const s3 = this.#s3Door(engine, telemetry)
-    const http = this.#httpPort(telemetry)
     const forgetSignals = this.#listenToSignals()
+    // What has been started is ended in the opposite order, however far the start came.
+    const ending: (() => Promise<void>)[] = []
     try {
-      await makeBuckets(engine, this.#config)
-      await http.start()
-      await s3.start()
-      this.#ready = true
-      this.#announce(s3.url, http.url)
+      await this.#start(ending)
       await this.#ended
     } finally {
       this.#ready = false
-      await s3.drain()
-      await engine.drain().catch((error: unknown) => logger.error({ error }, 'draining the engine failed'))
-      await http.drain()
-      await s3.stop()
-      await http.stop()
-      await engine.stop()
-      await telemetry.stop()
+      for (const end of ending.reverse()) {
+        await end().catch((error: unknown) => this.#surroundings.logger.error({ error }, 'stopping failed'))
+      }
       forgetSignals()
-      logger.info({}, 'the gateway has stopped')
+      this.#surroundings.logger.info({}, 'the gateway has stopped')
     }
+  }
+
+  async #start(ending: (() => Promise<void>)[]): Promise<void> {
+    const { logger } = this.#surroundings
+    const { otlpEndpoint } = this.#config
+    const version = packageVersion()
+    const telemetry = await startTelemetry({ version, otlpEndpoint, producers: [this.#metrics], logger })
+    ending.push(() => telemetry.stop())
+    const engine = await startEngine(this.#engineParts())
+    ending.push(() => engine.stop())
+    observeEngine(engine, this.#journal.stats)
+    await makeBuckets(engine, this.#config)
+    const http = this.#httpPort(telemetry)
+    ending.push(() => drained(http))
+    await http.start()
+    ending.push(() => engine.drain())
+    const s3 = this.#s3Door(engine, telemetry)
+    ending.push(() => drained(s3))
+    await s3.start()
+    this.#ready = true
+    this.#announce(s3.url, http.url)
   }
 
   #engineParts(): Parameters<typeof startEngine>[0] {
@@ -158,8 +161,7 @@ class Gateway {
 
   #s3Door(engine: Engine, telemetry: Telemetry): DoorServer {
     const config = this.#config
-    const { logger } = this.#surroundings
-    const users = this.#users
+    const { logger, users, access } = this.#surroundings
     const authenticator = createAuthenticator({
       users: this.#directory,
       clock: systemClock,
@@ -171,7 +173,7 @@ class Gateway {
     const names = new Map(users.map((user) => [userPrincipal(user).id, userPrincipal(user).displayName]))
     const handler = createS3Door({
       store: engine.store,
-      access: createAccessControl(users),
+      access,
       authenticate: (request) => authenticator.authenticate(request),
       clock: systemClock,
       region: config.region,
@@ -194,10 +196,10 @@ class Gateway {
   }
 
   #announce(s3Url: string, httpUrl: string): void {
-    const { logger, root, dataPath, firstStart } = this.#surroundings
+    const { logger, dataPath } = this.#surroundings
     process.stdout.write(`ready s3=${s3Url} http=${httpUrl}\n`)
     logger.info({ s3: s3Url, http: httpUrl, data: dataPath }, 'the gateway serves')
-    if (firstStart && process.stderr.isTTY) process.stderr.write(firstWords(root, s3Url, this.#config.region))
+    if (process.stderr.isTTY) process.stderr.write(tryIt(s3Url, this.#config.region))
   }
 
   /** The first SIGTERM or SIGINT drains; a second one stops at once, which loses nothing acknowledged. */
@@ -247,15 +249,25 @@ async function makeBuckets(engine: Engine, config: Config): Promise<void> {
   }
 }
 
-/** What a person at a terminal wants to know at the first start; never logged. */
-function firstWords(root: RootUser, url: string, region: string): string {
-  const secret = root.made ? root.secretKey.reveal() : '...'
-  return `
-Try it:
-  AWS_ACCESS_KEY_ID=${root.accessKey} AWS_SECRET_ACCESS_KEY=${secret} AWS_DEFAULT_REGION=${region} \\
-    aws --endpoint-url ${url} s3 mb s3://first
-${root.made ? '\nThese root credentials were made just now and are kept in the data directory (file "credentials").\n' : ''}
-`
+/** Made credentials are shown once, to a person at a terminal, and never logged. */
+function showCredentials(root: RootUser, { logger, dataPath }: { logger: Logger; dataPath: string }): void {
+  const path = join(dataPath, 'credentials')
+  if (!process.stderr.isTTY) return logger.info({ path }, 'root credentials were made; they are in this file')
+  process.stderr.write(`
+Root credentials were made just now. They are kept in ${path} and not shown again:
+
+  export AWS_ACCESS_KEY_ID=${root.accessKey} AWS_SECRET_ACCESS_KEY=${root.secretKey.reveal()}
+
+`)
+}
+
+function tryIt(url: string, region: string): string {
+  return `\nTry:  AWS_DEFAULT_REGION=${region} aws --endpoint-url ${url} s3 mb s3://first\n\n`
+}
+
+async function drained(server: { drain(): Promise<void>; stop(): Promise<void> }): Promise<void> {
+  await server.drain()
+  await server.stop()
 }
 
 function logEvent(logger: Logger, event: EngineEvent): void {

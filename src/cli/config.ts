@@ -1,5 +1,6 @@
 import { configurationPage } from '../config/documentation.ts'
 import { parseConfig } from '../config/parse.ts'
+import { configuredAccess } from './access.ts'
 import { UsageError } from './command.ts'
 import { parseInput } from './machine.ts'
 import type { CliContext, Command } from './command.ts'
@@ -8,6 +9,7 @@ import type { CliContext, Command } from './command.ts'
 const ACTIONS: Readonly<Record<string, (argv: readonly string[], context: CliContext) => void>> = {
   check(argv, context) {
     const config = parseConfig(parseInput(argv, context))
+    configuredAccess(config)
     context.stdout.write(`the configuration can be used: ${config.users.length} users beside root\n`)
   },
   docs(argv, context) {

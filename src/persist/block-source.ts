@@ -11,7 +11,11 @@ import type { SegmentFiles } from './segment-files.ts'
 
 export interface PageVerifier {
   /** Whether the CRC-32 of every page of the slice is the given one; the last page may be short. */
-  verifyPages(slice: { slabOffset: number; length: number }, pageBytes: number, crcs: readonly number[]): Promise<boolean>
+  verifyPages(
+    slice: { slabOffset: number; length: number },
+    pageBytes: number,
+    crcs: readonly number[],
+  ): Promise<boolean>
 }
 
 export interface BlockSourceOptions {
@@ -45,11 +49,15 @@ export class BlockSource {
       try {
         const { blockBytes, pageBytes } = this.#options.limits
         const firstPage = (block * blockBytes) / pageBytes
-        const crcs = Array.from({ length: blockBytes / pageBytes }, (_, page) => unsealed.pageCrc(firstPage + page) ?? -1)
+        const crcs = Array.from(
+          { length: blockBytes / pageBytes },
+          (_, page) => unsealed.pageCrc(firstPage + page) ?? -1,
+        )
         return await this.#readChecked(file, { segment, block, slabOffset, length: blockBytes, pageBytes, crcs })
       } catch (error) {
         // The mender may be cutting its tail right now; what is durable of it is there again in a moment.
-        if (unsealed.failed) throw new TidegateError('Unavailable', `segment ${segment} is being mended`, { cause: error })
+        if (unsealed.failed)
+          throw new TidegateError('Unavailable', `segment ${segment} is being mended`, { cause: error })
         throw error
       } finally {
         await file.close()

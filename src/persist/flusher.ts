@@ -14,7 +14,12 @@ export interface FlusherOptions {
   readonly adopt: (segment: SegmentId) => Promise<void>
   /** Seals a segment whose writes failed. Returns the bytes of its data region. */
   readonly mend: (segment: SegmentId) => Promise<number>
-  readonly onFailure: (failure: { segment: SegmentId; action: 'adopt' | 'mend'; cause: unknown; attempt: number }) => void
+  readonly onFailure: (failure: {
+    segment: SegmentId
+    action: 'adopt' | 'mend'
+    cause: unknown
+    attempt: number
+  }) => void
   readonly random: () => number
 }
 
@@ -89,7 +94,13 @@ export class Flusher {
         this.#options.onFailure({ segment, action: item.action, cause, attempt: item.attempt })
         const pause = Math.min(PAUSE_MS_MAX, PAUSE_MS_MIN * 2 ** Math.min(item.attempt, 16))
         const slept = this.#options.clock.sleep(pause * (0.5 + this.#options.random() / 2), this.#stopping.signal)
-        if (!(await slept.then(() => true, () => false))) return
+        if (
+          !(await slept.then(
+            () => true,
+            () => false,
+          ))
+        )
+          return
       }
     }
   }
@@ -99,7 +110,9 @@ export class Flusher {
     // Reclaimed meanwhile: nothing refers to it any more.
     if (record) {
       await this.#options.adopt(segment)
-      await (await this.#options.index.segmentChanged(segment, 'persisted', record.bytes)).durable
+      await (
+        await this.#options.index.segmentChanged(segment, 'persisted', record.bytes)
+      ).durable
     }
     this.#items.delete(segment)
     this.#release(segment)
@@ -108,7 +121,7 @@ export class Flusher {
   /** Resolves when nothing can be done now: all persisted, or only failing items left. */
   async drain(): Promise<void> {
     while ([...this.#items.values()].some((item) => item.attempt === 0)) {
-      await Promise.race([...this.#running])
+      await Promise.race(this.#running)
     }
   }
 

@@ -80,12 +80,20 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
 }
 
 /** The adopted file was whole before it had its name; still, the other one goes only when this one is valid. */
-async function keepOne(options: RecoveryOptions, journaled: FoundSegment, adopted: FoundSegment): Promise<FoundSegment> {
+async function keepOne(
+  options: RecoveryOptions,
+  journaled: FoundSegment,
+  adopted: FoundSegment,
+): Promise<FoundSegment> {
   const file = await options.fileSystem.open(adopted.path, 'read')
-  const valid = await readFooter(file, adopted.segment).finally(() => file.close())
-  const [kept, removed] = valid ? [adopted, journaled] : [journaled, adopted]
-  await options.fileSystem.remove(removed.path)
-  return kept
+  try {
+    const valid = await readFooter(file, adopted.segment)
+    const [kept, removed] = valid ? [adopted, journaled] : [journaled, adopted]
+    await options.fileSystem.remove(removed.path)
+    return kept
+  } finally {
+    await file.close()
+  }
 }
 
 async function* allSegments(index: SegmentIndex): AsyncGenerator<IndexedSegment> {
@@ -103,9 +111,13 @@ async function markAdopted(options: RecoveryOptions, record: IndexedSegment): Pr
   let { bytes } = record
   if (record.state === 'open') {
     bytes = await options.files.use(record.segment, ({ footer }) => Promise.resolve(footer.dataBytes))
-    await (await options.index.segmentChanged(record.segment, 'sealed', bytes)).durable
+    await (
+      await options.index.segmentChanged(record.segment, 'sealed', bytes)
+    ).durable
   }
-  await (await options.index.segmentChanged(record.segment, 'persisted', bytes)).durable
+  await (
+    await options.index.segmentChanged(record.segment, 'persisted', bytes)
+  ).durable
 }
 
 async function sealJournaled(

@@ -2,6 +2,7 @@
 import { crc32 } from 'node:zlib'
 import { TidegateError } from '../common/errors.ts'
 import type { Limits } from '../common/limits.ts'
+import type { ChecksumAlgorithm } from '../common/model.ts'
 import type { Bodies } from './doors.ts'
 import type { Hashing, JournaledBody, Journaling, Memory, Persisting } from './byte-ports.ts'
 import type { MetadataContents } from './ports.ts'
@@ -71,10 +72,11 @@ export class OpenBodies implements Bodies {
     )
     try {
       const content = await contents.allocateContentId()
-      // The frame in the journal carries the body's CRC-32, whatever the client asked for.
-      const algorithms = request.algorithms.includes('CRC32')
-        ? request.algorithms
-        : [...request.algorithms, 'CRC32' as const]
+      // A frame in a shared segment carries the body's CRC-32, whatever the client asked for.
+      const shared = expectedLength === undefined || expectedLength <= limits.sharedBodyBytesMax
+      const algorithms = [
+        ...new Set<ChecksumAlgorithm>([...request.algorithms, ...(shared ? (['CRC32'] as const) : [])]),
+      ]
       const hash = hashing.open({ md5: true, sha256, algorithms })
       const label = encodeLabel(request.label)
       const body = new StreamedBody({ memory, journal, limits, hash, content, label, expectedLength })
@@ -98,6 +100,8 @@ export class OpenBodies implements Bodies {
     if (body.length + bytes.length > this.#parts.limits.putBytesMax) {
       throw new TidegateError('EntityTooLarge', `the body is larger than ${this.#parts.limits.putBytesMax} bytes`)
     }
+    // What was not announced was not counted when the body was opened (C19).
+    if (body.expectedLength === undefined) await this.#parts.persisting.accept(bytes.length)
     await body.append(bytes)
   }
 

@@ -179,7 +179,7 @@ export interface SegmentRecord {
   readonly state: SegmentState
   /** Bytes of the data region; 0 while open. */
   readonly bytes: number
-  /** Bytes that content records refer to; what shared ranges refer to counts each time. */
+  /** Bytes of the leaves that lie in it and are referred to at all. */
   readonly liveBytes: number
 }
 

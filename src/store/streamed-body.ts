@@ -48,6 +48,10 @@ export class StreamedBody {
     return this.#length
   }
 
+  get expectedLength(): number | undefined {
+    return this.#parts.expectedLength
+  }
+
   #beginStream(): void {
     this.#stream = this.#parts.journal.stream({ content: this.content, label: this.#parts.label })
   }

@@ -346,7 +346,7 @@ function* filesIn(directory: DirectoryNode, path: string): Generator<{ path: str
 
 /** Decides the renames of which neither half is on the disk: the old name, the new one, or both. */
 function settleRenames(directory: DirectoryNode, random: Random): void {
-  for (const removed of [...directory.unsynced]) {
+  for (const removed of directory.unsynced.slice()) {
     const { twin } = removed
     if (!twin || removed.node !== undefined || !twin.directory.unsynced.includes(twin.operation)) continue
     const outcome = random.pick(['old', 'new', 'both'])

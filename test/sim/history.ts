@@ -65,7 +65,14 @@ export class History {
   /** After a crash: this is the state, whatever was written before. */
   found(place: Place, value: Value): void {
     const writes = this.#of(place)
-    const base: Write = { value, what: 'found', begun: this.stamps.next(), ended: 0, outcome: 'acknowledged', durable: true }
+    const base: Write = {
+      value,
+      what: 'found',
+      begun: this.stamps.next(),
+      ended: 0,
+      outcome: 'acknowledged',
+      durable: true,
+    }
     base.ended = this.stamps.next()
     writes.splice(0, writes.length, base)
   }
@@ -73,7 +80,9 @@ export class History {
   /** Undefined when the state is allowed, else what is wrong. */
   judge(place: Place, seen: Value, looked: { from: number; to: number }): string | undefined {
     const writes = this.#of(place).filter((write) => write.begun < looked.to)
-    const superseding = writes.filter((write) => write.durable && write.outcome === 'acknowledged' && write.ended < looked.from)
+    const superseding = writes.filter(
+      (write) => write.durable && write.outcome === 'acknowledged' && write.ended < looked.from,
+    )
     const newest = superseding.reduce((latest, write) => Math.max(latest, write.begun), 0)
     const candidates = writes.filter((write) => {
       if (write.outcome === 'failed' && write.ended < looked.from) return false
@@ -82,7 +91,9 @@ export class History {
     if (candidates.some((write) => same(write.value, seen))) return undefined
     const origin = writes.find((write) => same(write.value, seen))
     const allowed = candidates.map((write) => `${write.what} (${describe(write.value)}, ${write.outcome})`).join('; ')
-    const reason = origin ? `is what ${origin.what} (${origin.outcome}) left, which was superseded` : 'was never written'
+    const reason = origin
+      ? `is what ${origin.what} (${origin.outcome}) left, which was superseded`
+      : 'was never written'
     return `${placeName(place)}: ${describe(seen)} ${reason}; allowed: ${allowed}`
   }
 
@@ -96,7 +107,9 @@ function same(one: Value, other: Value): boolean {
 }
 
 function describe(value: Value): string {
-  return value === undefined ? 'nothing' : `${value.length} bytes ${createHash('md5').update(value).digest('hex').slice(0, 8)}`
+  return value === undefined
+    ? 'nothing'
+    : `${value.length} bytes ${createHash('md5').update(value).digest('hex').slice(0, 8)}`
 }
 
 export function placeName({ bucket, key }: Place): string {

@@ -94,11 +94,15 @@ function clientOf({ s3, root }: GatewayProcess): S3Client {
   })
 }
 
-async function loadUntilKilled(gateway: GatewayProcess, client: S3Client, keys: Map<string, KeyState>): Promise<number> {
+async function loadUntilKilled(
+  gateway: GatewayProcess,
+  client: S3Client,
+  keys: Map<string, KeyState>,
+): Promise<number> {
   let writes = 0
-  let alive = true
+  const load = { alive: true }
   const writers = Array.from({ length: CLIENTS }, async (_, writer) => {
-    while (alive) {
+    while (load.alive) {
       const key = `client-${writer}/key-${randomInt(KEYS_PER_CLIENT)}`
       const state = keys.get(key) ?? { acknowledged: undefined, underWay: undefined }
       keys.set(key, state)
@@ -107,7 +111,7 @@ async function loadUntilKilled(gateway: GatewayProcess, client: S3Client, keys: 
         writes++
       } catch (error) {
         // What the dying process refused or dropped may have happened; before that every write must succeed.
-        if (alive) throw error
+        if (load.alive) throw error
         return
       }
     }
@@ -115,7 +119,7 @@ async function loadUntilKilled(gateway: GatewayProcess, client: S3Client, keys: 
   const working = Promise.all(writers)
   working.catch(() => undefined)
   await Promise.race([new Promise((resolve) => setTimeout(resolve, randomInt(LOAD_MS_MIN, LOAD_MS_MAX))), working])
-  alive = false
+  load.alive = false
   await gateway.kill()
   await working
   return writes
@@ -123,7 +127,8 @@ async function loadUntilKilled(gateway: GatewayProcess, client: S3Client, keys: 
 
 async function write(client: S3Client, key: string, state: KeyState): Promise<void> {
   const roll = Math.random()
-  if (roll < 0.15) return await follow(state, undefined, () => client.send(new DeleteObjectCommand({ Bucket: BUCKET, Key: key })))
+  if (roll < 0.15)
+    return await follow(state, undefined, () => client.send(new DeleteObjectCommand({ Bucket: BUCKET, Key: key })))
   const body = randomBytes(roll < 0.2 ? 2 * PART_BYTES + 1000 : pickSize())
   const content = digest(body)
   if (roll < 0.2) return await follow(state, content, () => multipart(client, key, body))
@@ -154,7 +159,9 @@ async function checkAll(client: S3Client, keys: Map<string, KeyState>): Promise<
     const found = await read(client, key)
     const allowed = [state.acknowledged, ...(state.underWay ? [state.underWay.content] : [])]
     if (!allowed.includes(found)) {
-      throw new Error(`${key} holds ${found ?? 'nothing'}, acknowledged was ${allowed.map((one) => one ?? 'nothing').join(' or ')}`)
+      throw new Error(
+        `${key} holds ${found ?? 'nothing'}, acknowledged was ${allowed.map((one) => one ?? 'nothing').join(' or ')}`,
+      )
     }
     state.acknowledged = found
     state.underWay = undefined

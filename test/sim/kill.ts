@@ -15,7 +15,9 @@ try {
     rounds,
     logFile,
     onRound: ({ round, writes, checked }) =>
-      void process.stdout.write(`round ${round}: ${checked} keys as acknowledged, then ${writes} writes until SIGKILL\n`),
+      void process.stdout.write(
+        `round ${round}: ${checked} keys as acknowledged, then ${writes} writes until SIGKILL\n`,
+      ),
   })
   process.stdout.write(`${total.writes} writes acknowledged, ${total.checked} objects read back and compared\n`)
   process.stdout.write(`${rounds} passed, 0 failed\n`)

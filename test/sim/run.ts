@@ -30,12 +30,15 @@ for (let seed = firstSeed; seed < firstSeed + runs; seed++) {
     for (const [what, count] of Object.entries(result.counts)) totals.set(what, (totals.get(what) ?? 0) + count)
   } catch (error) {
     failed++
-    process.stdout.write(`${(error as Error).message}\nrepeat with: npm run sim -- --runs 1 --cuts ${cuts} --seed ${seed}\n`)
+    process.stdout.write(
+      `${(error as Error).message}\nrepeat with: npm run sim -- --runs 1 --cuts ${cuts} --seed ${seed}\n`,
+    )
     if (failed >= 5) break
   }
   if ((seed - firstSeed) % 100 === 99) process.stdout.write(`${cutsDone} cuts, ${failed} runs failed\n`)
 }
-for (const [what, count] of [...totals].sort()) process.stdout.write(`  ${String(count).padStart(8)} ${what}\n`)
+for (const [what, count] of [...totals].sort(([one], [other]) => (one < other ? -1 : 1)))
+  process.stdout.write(`  ${String(count).padStart(8)} ${what}\n`)
 const seconds = ((performance.now() - startedMs) / 1000).toFixed(0)
 process.stdout.write(`${cutsDone} power cuts in ${seconds} s\n${runs - failed} passed, ${failed} failed\n`)
 process.exitCode = failed > 0 ? 1 : 0

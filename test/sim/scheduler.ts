@@ -32,7 +32,7 @@ export class Scheduler {
   after(ms: number, run: () => void): () => void {
     const event = { atMs: this.nowMs + ms, order: this.#order++, run, cancelled: false }
     let at = this.#events.length
-    while (at > 0 && (this.#events[at - 1] as ScheduledEvent).atMs < event.atMs) at--
+    while (at > 0 && (this.#events[at - 1] as ScheduledEvent).atMs <= event.atMs) at--
     this.#events.splice(at, 0, event)
     return () => {
       event.cancelled = true
@@ -72,12 +72,12 @@ export class Scheduler {
 
   /** Steps until the promise settles. @throws what it rejects with, or when it never settles */
   async until<T>(promise: Promise<T>, what: string, stepsMax = 200_000): Promise<T> {
-    let settled = false
+    const work = { settled: false }
     promise.then(
-      () => (settled = true),
-      () => (settled = true),
+      () => (work.settled = true),
+      () => (work.settled = true),
     )
-    for (let steps = 0, idle = 0; !settled; steps++) {
+    for (let steps = 0, idle = 0; !work.settled; steps++) {
       idle = (await this.step()) ? 0 : idle + 1
       // A batching device waits for an immediate of its own; a few idle turns are no deadlock.
       if (idle > 16 || steps > stepsMax) throw new Error(`${what} never settles`)

@@ -7,7 +7,15 @@ import { Random } from '../model/random.ts'
 import { checkNamespace } from '../model/check-namespace.ts'
 import { History, placeName, type Place } from './history.ts'
 import { Life, newMachine, type SabotageKind } from './life.ts'
-import { BrokenPromise, dropUnsafeParts, makeBuckets, PLAIN_BUCKET, VERSIONED_BUCKET, Workload, type Memory } from './workload.ts'
+import {
+  BrokenPromise,
+  dropUnsafeParts,
+  makeBuckets,
+  PLAIN_BUCKET,
+  VERSIONED_BUCKET,
+  Workload,
+  type Memory,
+} from './workload.ts'
 
 export interface RunOptions {
   readonly seed: number
@@ -141,15 +149,16 @@ class Run {
     await this.#start()
     this.#clearWeather()
     const { engine } = this.#life
-    for (const upload of [...this.memory.uploads]) await this.#until(this.#workload.finishUpload(upload), 'finishing an upload')
+    for (const upload of this.memory.uploads)
+      await this.#until(this.#workload.finishUpload(upload), 'finishing an upload')
     await this.#until(engine.journal.drain(), 'draining the journal')
     await this.#until(engine.flusher.drain(), 'draining the flusher')
     await this.#until(this.#reclaimAll(), 'reclaiming everything')
     await this.#until(this.#checkAll(), 'checking what is left')
     await this.#until(this.#checkSegments(), 'checking the segments')
-    const { activity } = engine.store
-    const { bodies, readers, reservedSlots } = activity()
-    if (bodies + readers + reservedSlots + engine.memory.leases > 0) throw new BrokenPromise(`left over: ${JSON.stringify(activity())}`)
+    const { bodies, readers, reservedSlots } = engine.store.activity()
+    if (bodies + readers + reservedSlots + engine.memory.leases > 0)
+      throw new BrokenPromise(`left over: ${JSON.stringify(engine.store.activity())}`)
     await this.#until(engine.drain(), 'draining')
     await this.#until(engine.stop(), 'stopping')
   }

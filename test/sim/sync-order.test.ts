@@ -58,7 +58,10 @@ function callOf(text: string): Call | undefined {
 }
 
 /** What was written and is not synced when each answer begins; and how many syncs of segments and metadata preceded it. */
-async function followAnswers(calls: readonly Call[], pid: number): Promise<{ unsynced: string[]; segmentSyncs: number; metadataSyncs: number }[]> {
+async function followAnswers(
+  calls: readonly Call[],
+  pid: number,
+): Promise<{ unsynced: string[]; segmentSyncs: number; metadataSyncs: number }[]> {
   const dirty = new Set<string>()
   const answers = []
   let seen = { segmentSyncs: 0, metadataSyncs: 0 }
@@ -131,9 +134,9 @@ test('C15: the segment and the metadata are synced before the response is writte
 
 test('a trace in which the answer comes first is found out', async () => {
   const trace = [
-    '1 pwrite64(9999<\/d/journal/a.seg>, "TGF1"..., 4, 0) = 4',
+    '1 pwrite64(9999</d/journal/a.seg>, "TGF1"..., 4, 0) = 4',
     '1 write(8<socket:[1]>, "HTTP/1.1 200 OK"..., 300) = 300',
-    '1 fdatasync(9999<\/d/journal/a.seg> <unfinished ...>',
+    '1 fdatasync(9999</d/journal/a.seg> <unfinished ...>',
     '2 write(8<socket:[1]>, "HTTP/1.1 200 OK"..., 300) = 300',
     '1 <... fdatasync resumed>) = 0',
     '2 write(8<socket:[1]>, "HTTP/1.1 200 OK"..., 300) = 300',

@@ -14,7 +14,9 @@ export const VERSIONED_BUCKET = 'versioned'
 const OWNER = 'root'
 const ATTRIBUTES: ObjectAttributes = { headers: {}, userMetadata: {}, tags: {}, storageClass: 'STANDARD' }
 /** Around every boundary of TINY_LIMITS. */
-const SIZES = [0, 1, 31, 32, 33, 63, 64, 65, 100, 127, 128, 129, 255, 256, 257, 511, 600, 1023, 1024, 1025, 1300, 2048, 3000]
+const SIZES = [
+  0, 1, 31, 32, 33, 63, 64, 65, 100, 127, 128, 129, 255, 256, 257, 511, 600, 1023, 1024, 1025, 1300, 2048, 3000,
+]
 
 /** An upload in progress, kept over crashes: its parts must be. */
 export interface KnownUpload extends Place {
@@ -75,7 +77,11 @@ export class Workload {
   }
 
   /** Runs a write and enters its outcome. Undefined when it failed in a way that the weather explains. */
-  async #write<T>(place: Place, write: { value: Value; what: string; ack: AckLevel }, run: () => Promise<T>): Promise<T | undefined> {
+  async #write<T>(
+    place: Place,
+    write: { value: Value; what: string; ack: AckLevel },
+    run: () => Promise<T>,
+  ): Promise<T | undefined> {
     const { history } = this.#memory
     const entry: Write = history.begin(place, { ...write, durable: write.ack !== 'memory' })
     try {
@@ -94,7 +100,10 @@ export class Workload {
     this.#count(code ?? 'error')
     if (code === 'SlowDown' || (code !== undefined && also.includes(code))) return
     if (this.badWeather && (code === 'StorageFull' || code === 'Unavailable')) return
-    throw new BrokenPromise(`${what} failed${this.badWeather ? ' in bad weather' : ''}: ${String((error as Error).stack)}`, { cause: error })
+    throw new BrokenPromise(
+      `${what} failed${this.badWeather ? ' in bad weather' : ''}: ${String((error as Error).stack)}`,
+      { cause: error },
+    )
   }
 
   #count(what: string): void {
@@ -111,7 +120,13 @@ export class Workload {
     const done = await this.#write(place, { value, what, ack }, async () => {
       try {
         return await this.#life.engine.store.objects.put({
-          ...place, body, attributes: ATTRIBUTES, checksum: undefined, owner: OWNER, conditions: NO_CONDITIONS, ack,
+          ...place,
+          body,
+          attributes: ATTRIBUTES,
+          checksum: undefined,
+          owner: OWNER,
+          conditions: NO_CONDITIONS,
+          ack,
         })
       } finally {
         if (body.kind === 'streamed') await this.#life.engine.store.bodies.discard(body.body)
@@ -134,8 +149,13 @@ export class Workload {
     const giveUpAt = random.chance(0.1) ? random.below(value.length + 1) : Infinity
     let body: number | undefined
     try {
-      body = await bodies.open({ expectedLength, algorithms: random.chance(0.3) ? ['CRC32C'] : [], sha256: false, label })
-      for (let at = 0; at < value.length && at < giveUpAt; ) {
+      body = await bodies.open({
+        expectedLength,
+        algorithms: random.chance(0.3) ? ['CRC32C'] : [],
+        sha256: false,
+        label,
+      })
+      for (let at = 0; at < value.length && at < giveUpAt;) {
         const chunk = Buffer.from(value.subarray(at, at + 1 + random.below(700)))
         await bodies.append(body, chunk)
         chunk.fill(0xee)
@@ -147,7 +167,8 @@ export class Workload {
         return undefined
       }
       const { digests, length } = await bodies.finish(body)
-      if (digests.md5 !== md5(value) || length !== value.length) throw new BrokenPromise('a body has other digests than its bytes')
+      if (digests.md5 !== md5(value) || length !== value.length)
+        throw new BrokenPromise('a body has other digests than its bytes')
       return { kind: 'streamed', body }
     } catch (error) {
       if (body !== undefined) await bodies.discard(body)
@@ -191,7 +212,7 @@ export class Workload {
     try {
       if (version.body.kind === 'inline') return Buffer.from(version.body.bytes)
       const value = Buffer.alloc(version.size)
-      for (let at = 0; at < version.size; ) {
+      for (let at = 0; at < version.size;) {
         if (holdMsMax > 0 && this.#random.chance(0.3)) await this.#pause(holdMsMax)
         const slice = await reading.read(reader, at, 1 + this.#random.below(version.size - at))
         value.set(reading.view(slice), at)
@@ -204,7 +225,8 @@ export class Workload {
       return value
     } catch (error) {
       // What was opened before it was durable may be undone under the reader, bytes and all.
-      if (!durable && isTidegateError(error, 'DataLost')) throw new TidegateError('Unavailable', 'undone', { cause: error })
+      if (!durable && isTidegateError(error, 'DataLost'))
+        throw new TidegateError('Unavailable', 'undone', { cause: error })
       throw error
     } finally {
       reading.close(reader)
@@ -217,7 +239,8 @@ export class Workload {
       if (version.removed) continue
       const { bucket, key, versionId } = version
       const value = await this.#read({ bucket, key, versionId }, { holdMsMax: 0 })
-      if (!value?.equals(version.value)) throw new BrokenPromise(`version ${versionId} of ${placeName(version)} is not what was written`)
+      if (!value?.equals(version.value))
+        throw new BrokenPromise(`version ${versionId} of ${placeName(version)} is not what was written`)
     }
   }
 
@@ -245,7 +268,9 @@ export class Workload {
       () => undefined,
     )
     if (!current) throw new BrokenPromise(`version ${version.versionId} of ${placeName(version)} is gone`)
-    const newest = await objects.head({ bucket: version.bucket, key: version.key }, NO_CONDITIONS).catch(() => undefined)
+    const newest = await objects
+      .head({ bucket: version.bucket, key: version.key }, NO_CONDITIONS)
+      .catch(() => undefined)
     if (!newest || newest.versionId === version.versionId) return
     version.removed = true
     await objects
@@ -263,7 +288,11 @@ export class Workload {
     if (!found || !value) return
     const ack = this.#ack()
     const { history } = this.#memory
-    const write = history.begin(target, { value, what: `copy ${ack} of ${placeName(source)}`, durable: ack !== 'memory' })
+    const write = history.begin(target, {
+      value,
+      what: `copy ${ack} of ${placeName(source)}`,
+      durable: ack !== 'memory',
+    })
     try {
       await objects.copy({
         source,
@@ -288,7 +317,7 @@ export class Workload {
     const { uploads } = this.#life.engine.store
     const record = await uploads
       .create({ ...place, owner: OWNER, attributes: ATTRIBUTES, checksumAlgorithm: undefined, checksumType: undefined })
-      .catch((error: unknown) => void this.#forgive(error, 'create upload'))
+      .catch((error: unknown) => this.#forgive(error, 'create upload'))
     if (!record) return
     const upload: KnownUpload = { ...place, uploadId: record.uploadId, parts: new Map() }
     this.#memory.uploads.add(upload)
@@ -332,7 +361,14 @@ export class Workload {
       const { bucket, key, uploadId } = upload
       const sourceConditions = { ifMatch: [found.etag] }
       const { etag } = await uploads.copyPart({
-        source, sourceConditions, range, bucket, key, uploadId, partNumber, ack: 'journal',
+        source,
+        sourceConditions,
+        range,
+        bucket,
+        key,
+        uploadId,
+        partNumber,
+        ack: 'journal',
       })
       upload.parts.set(partNumber, { etag, value, durable: true })
       this.#count('part copied')

@@ -73,7 +73,7 @@ export class LmdbBackend implements Backend {
   }
 
   async open(): Promise<void> {
-    const created = await mkdir(this.#directory, { recursive: true })
+    const created = await mkdir(this.#directory, { recursive: true, mode: 0o700 })
     this.#openDatabase()
     await syncDirectory(this.#directory)
     if (created === undefined) return

@@ -68,7 +68,9 @@ export class BodyStream {
       this.#pageCrcs[page] = crc32(slabView(slabOffset + length - rest, rest))
     }
     const { segment } = this
-    const written = device.submit([{ kind: 'write', segment, position, slabOffset, length }]).then((r) => this.#collect(r))
+    const written = device
+      .submit([{ kind: 'write', segment, position, slabOffset, length }])
+      .then((r) => this.#collect(r))
     this.#lastWrite = written
     if (this.#unsyncedBytes >= SYNC_EVERY_BYTES) {
       this.#unsyncedBytes = 0
@@ -87,7 +89,9 @@ export class BodyStream {
     const dataBytes = this.#length
     const { pageBytes } = this.#parts.limits
     const pages = Math.ceil(dataBytes / pageBytes)
-    const pageCrcs = Uint32Array.from({ length: pages }, (_, page) => must(this.#pageCrcs[page], `checksum of page ${page}`))
+    const pageCrcs = Uint32Array.from({ length: pages }, (_, page) =>
+      must(this.#pageCrcs[page], `checksum of page ${page}`),
+    )
     const bodies = [{ content: this.#content, offset: 0, length: dataBytes, label: this.#label }]
     const footer = encodeFooter({ segment, dataBytes, pageBytes, pageCrcs, bodies })
     const results = await this.#parts.device.submit([

@@ -10,7 +10,10 @@ import type { DeviceThreadData } from './device-thread.ts'
 
 /** A device in a thread of its own. A thread that dies fails what it had, and all that comes after. */
 export function createThreadDevice(data: DeviceThreadData, observer?: BatchingObserver): JournalDevice {
-  const worker = new Worker(workerEntry(import.meta.url, 'device-thread'), { workerData: data, name: 'tidegate-journal' })
+  const worker = new Worker(workerEntry(import.meta.url, 'device-thread'), {
+    workerData: data,
+    name: 'tidegate-journal',
+  })
   worker.unref()
   let failure: Error | undefined
   let waiting: { resolve: (result: BatchResult) => void; reject: (error: Error) => void } | undefined

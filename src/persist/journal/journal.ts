@@ -103,7 +103,9 @@ export class Journal {
     ])
     if (created?.error) throw deviceError(segment, created.error)
     try {
-      await (await index.segmentOpened(segment)).durable
+      await (
+        await index.segmentOpened(segment)
+      ).durable
     } catch (error) {
       await sharedDevice.submit([{ kind: 'close', segment }])
       await files.remove(segment).catch(() => undefined)
@@ -125,7 +127,9 @@ export class Journal {
     try {
       const bytes = await segment.seal()
       const { index } = this.#options
-      await (await index.segmentChanged(segment.segment, 'sealed', bytes)).durable
+      await (
+        await index.segmentChanged(segment.segment, 'sealed', bytes)
+      ).durable
       segment.settleAll()
       this.#unsealed.delete(segment.segment)
       this.#unsyncedNamed.delete(segment)
@@ -160,7 +164,9 @@ export class Journal {
       const opened = await index.segmentOpened(segment)
       try {
         // Durable before the publish, for the reason given at `#create`.
-        await (await index.segmentChanged(segment, 'sealed', dataBytes)).durable
+        await (
+          await index.segmentChanged(segment, 'sealed', dataBytes)
+        ).durable
       } catch (error) {
         // If the first commit was undone, its reason is the one to tell.
         await opened.durable

@@ -126,7 +126,7 @@ export class SharedSegment {
   #submitWrites(from: number, to: number): void {
     const { blockBytes } = this.#parts.limits
     const operations: DeviceOperation[] = []
-    for (let position = from; position < to; ) {
+    for (let position = from; position < to;) {
       const within = position % blockBytes
       const length = Math.min(to - position, blockBytes - within)
       const slabOffset = must(this.#blocks[Math.floor(position / blockBytes)], 'slot of the tail') + within

@@ -42,9 +42,13 @@ export class LocalDiskStore {
       await this.#fileSystem.syncDirectory(this.#files.places.journal)
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException
-      throw new TidegateError(code === 'ENOSPC' ? 'StorageFull' : 'Unavailable', `cannot adopt segment ${segment}: ${message}`, {
-        cause: error,
-      })
+      throw new TidegateError(
+        code === 'ENOSPC' ? 'StorageFull' : 'Unavailable',
+        `cannot adopt segment ${segment}: ${message}`,
+        {
+          cause: error,
+        },
+      )
     }
   }
 
@@ -71,7 +75,7 @@ export class LocalDiskStore {
     const target = await this.#fileSystem.open(temporary, 'create')
     try {
       const chunk = Buffer.alloc(COPY_CHUNK_BYTES)
-      for (let position = 0; ; ) {
+      for (let position = 0; ;) {
         const got = await source.read(chunk, position)
         if (got === 0) break
         await target.write(chunk.subarray(0, got), position)

@@ -18,11 +18,16 @@ export interface ContentRange {
 }
 
 /**
- * Writes a range of an opened object's content, the head being written already. Resolves with the bytes handed over
- * when all of them are, or when the client has gone; every lease has been, or will be, given back.
- * @throws what `reading.read` throws; the answer is then cut short
+ * Writes a range of an opened object's content. `head` is called once, when the first bytes are there: until then a failure
+ * can still be answered as one. Resolves with the bytes handed over when all of them are, or when the client has gone;
+ * every lease has been, or will be, given back.
+ * @throws what `reading.read` throws; after `head` the answer is then cut short
  */
-export async function sendContent(response: ServerResponse, reading: Reading, range: ContentRange): Promise<number> {
+export async function sendContent(
+  response: ServerResponse,
+  reading: Reading,
+  { head, ...range }: ContentRange & { head: () => void },
+): Promise<number> {
   const flight = new Flight(response, reading)
   let sent = 0
   try {
@@ -30,12 +35,23 @@ export async function sendContent(response: ServerResponse, reading: Reading, ra
       if (flight.full) await flight.room()
       if (flight.gone) return sent
       const slice = await reading.read(range.reader, range.offset + sent, range.length - sent)
+      if (sent === 0) beginAnswer(head, () => reading.release(slice.lease))
       sent += slice.length
       if (!flight.write(slice.lease, reading.view(slice))) return sent - slice.length
     }
     return sent
   } finally {
     flight.end()
+  }
+}
+
+/** A head that cannot be written must not keep the slice that was read for it. */
+function beginAnswer(head: () => void, release: () => void): void {
+  try {
+    head()
+  } catch (error) {
+    release()
+    throw error
   }
 }
 

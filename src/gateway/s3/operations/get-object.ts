@@ -40,13 +40,15 @@ async function answer(call: Call, opened: OpenedObject, overrides: ContentHeader
   pushTaggingCount(headers, version, call)
   pushSelection(headers, selection, version)
   const { response, exchange } = call
-  response.writeHead(selection.partial ? 206 : 200, headers)
+  const head = (): void => void response.writeHead(selection.partial ? 206 : 200, headers)
   if (version.body.kind === 'inline') {
+    head()
     response.end(inlineBytes(version.body.bytes, selection))
     exchange.bytesOut += selection.length
     return
   }
-  const range = { reader: opened.reader, offset: selection.offset, length: selection.length }
+  if (selection.length === 0) head()
+  const range = { reader: opened.reader, offset: selection.offset, length: selection.length, head }
   exchange.bytesOut += await sendContent(response, call.store.reading, range)
   response.end()
 }

@@ -21,7 +21,9 @@ function write(position: number, length: number): DeviceOperation {
 test('C22: all who wait at the same moment share one sync', async () => {
   const fileSystem = newFileSystem()
   const batches: { submissions: number; syncs: number }[] = []
-  const device = createInlineDevice(fileSystem, memoryOf(Buffer.alloc(256, 1)), { onBatch: (batch) => batches.push(batch) })
+  const device = createInlineDevice(fileSystem, memoryOf(Buffer.alloc(256, 1)), {
+    onBatch: (batch) => batches.push(batch),
+  })
   await device.submit([CREATE])
   const writers = Array.from({ length: 20 }, (_, index) => device.submit([write(index * 10, 10), SYNC]))
   const answers = await Promise.all(writers)
@@ -54,7 +56,11 @@ test('C14: a write answers with the checksums of the pages it completes', async 
   const device = createInlineDevice(newFileSystem(), memoryOf(bytes))
   const results = await device.submit([CREATE, write(0, 63), write(63, 2), write(65, 191)])
   const page = (index: number): number => crc32(bytes.subarray(index * 64, index * 64 + 64))
-  expect(results.slice(1).map(({ pages }) => pages)).toEqual([[], [[0, page(0)]], [1, 2, 3].map((index) => [index, page(index)])])
+  expect(results.slice(1).map(({ pages }) => pages)).toEqual([
+    [],
+    [[0, page(0)]],
+    [1, 2, 3].map((index) => [index, page(index)]),
+  ])
 })
 
 test('after a failed sync everything on that segment fails until it is closed; other segments go on', async () => {

@@ -1,0 +1,140 @@
+/** The engine as a whole over its production parts (threads, real files), and its answer to a full disk. */
+import { createHash, randomBytes, randomFillSync } from 'node:crypto'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { systemClock } from '../../src/common/clock.ts'
+import { NO_CONDITIONS } from '../../src/common/conditions.ts'
+import { startEngine, type Engine, type EngineEvent } from '../../src/engine.ts'
+import { createMemoryStore } from '../../src/meta/memory/memory-store.ts'
+import { MemoryBackend, MemoryDisk } from '../../src/meta/memory/memory-backend.ts'
+import { createHashWorkers } from '../../src/persist/hashing/hash-workers.ts'
+import { createThreadDevice } from '../../src/persist/journal/device-threads.ts'
+import { nodeFileSystem } from '../../src/persist/node-file-system.ts'
+import { Random } from '../model/random.ts'
+import { Life, newMachine, TINY_LIMITS } from '../sim/life.ts'
+
+const ATTRIBUTES = { headers: {}, userMetadata: {}, tags: {}, storageClass: 'STANDARD' }
+let directory: string
+let events: EngineEvent[]
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'tidegate-engine-'))
+  events = []
+})
+
+afterEach(async () => {
+  await rm(directory, { recursive: true, force: true })
+})
+
+async function start(metadata: MemoryDisk): Promise<Engine> {
+  const store = join(directory, 'store')
+  await mkdir(store, { recursive: true })
+  return await startEngine({
+    clock: systemClock,
+    limits: TINY_LIMITS,
+    fileSystem: nodeFileSystem,
+    places: { journal: join(directory, 'journal'), store },
+    slabBytes: 64 * TINY_LIMITS.blockBytes,
+    defaultAck: 'journal',
+    diskReserveBytes: 0,
+    createDevice: ({ buffer, blockBytes, pageBytes }) => createThreadDevice({ slab: buffer, blockBytes, pageBytes }),
+    createHashing: (slab) => createHashWorkers({ slab, workers: 1, queueSlicesMax: 16 }),
+    createOrderedStore: (beforeCommit) =>
+      createMemoryStore({ backend: new MemoryBackend({ disk: metadata }), beforeCommit }),
+    fillRandom: randomFillSync,
+    random: Math.random,
+    onEvent: (event) => events.push(event),
+    poison: true,
+  })
+}
+
+async function put(engine: Engine, key: string, bytes: Buffer): Promise<void> {
+  const { bodies, objects } = engine.store
+  const body = await bodies.open({
+    expectedLength: bytes.length,
+    algorithms: [],
+    sha256: false,
+    label: { bucket: 'b-1', key },
+  })
+  try {
+    for (let at = 0; at < bytes.length; at += 500) await bodies.append(body, bytes.subarray(at, at + 500))
+    await bodies.finish(body)
+    await objects.put({
+      bucket: 'b-1',
+      key,
+      body: { kind: 'streamed', body },
+      attributes: ATTRIBUTES,
+      checksum: undefined,
+      owner: 'root',
+      conditions: NO_CONDITIONS,
+      ack: undefined,
+    })
+  } finally {
+    await bodies.discard(body)
+  }
+}
+
+async function get(engine: Engine, key: string): Promise<Buffer> {
+  const { objects, reading } = engine.store
+  const { reader, version } = await objects.open({ bucket: 'b-1', key }, NO_CONDITIONS)
+  try {
+    if (version.body.kind === 'inline') return Buffer.from(version.body.bytes)
+    const pieces: Buffer[] = []
+    for (let at = 0; at < version.size;) {
+      const slice = await reading.read(reader, at, version.size - at)
+      pieces.push(Buffer.from(reading.view(slice)))
+      reading.release(slice.lease)
+      at += slice.length
+    }
+    return Buffer.concat(pieces)
+  } finally {
+    reading.close(reader)
+  }
+}
+
+test('what was put is read back, after a drain and after a stop without one', { timeout: 60_000 }, async () => {
+  const metadata = new MemoryDisk()
+  const sizes = [0, 1, 32, 33, 256, 1000, 1024, 1025, 9000]
+  const bodies = sizes.map((size) => randomBytes(size))
+  for (const ending of ['drain', 'stop', 'read'] as const) {
+    const engine = await start(metadata)
+    if (ending === 'drain') await engine.store.buckets.create({ name: 'b-1', owner: 'root', region: 'r' })
+    for (const [index, bytes] of bodies.entries()) {
+      if (ending !== 'drain')
+        expect((await get(engine, `${index}`)).equals(bytes), `${ending} ${bytes.length}`).toBe(true)
+      await put(engine, `${index}`, bytes)
+      const { etag } = await engine.store.objects.head({ bucket: 'b-1', key: `${index}` }, NO_CONDITIONS)
+      expect(etag).toBe(createHash('md5').update(bytes).digest('hex'))
+      expect((await get(engine, `${index}`)).equals(bytes)).toBe(true)
+    }
+    expect(engine.store.activity()).toEqual({ bodies: 0, readers: 0, reservedSlots: 0 })
+    if (ending === 'drain') await engine.drain()
+    await engine.stop()
+  }
+  const problems = events.filter(({ kind }) => kind !== 'recovered')
+  expect(problems).toEqual([])
+})
+
+test('C19: a full disk refuses writes, lets deletes through, and takes writes again when there is room', async () => {
+  const life = new Life(newMachine(new Random(3), undefined), new Random(3))
+  await life.start(undefined)
+  const { engine, scheduler, fileSystem } = life
+  const until = <T>(work: Promise<T>): Promise<T> => scheduler.until(work, 'a call')
+  await until(engine.store.buckets.create({ name: 'b-1', owner: 'root', region: 'r' }))
+  const bytes = Buffer.alloc(600, 6)
+  await until(put(engine, 'before', bytes))
+  fileSystem.faults.full = true
+  await expect(until(put(engine, 'refused', bytes))).rejects.toMatchObject({ code: 'StorageFull' })
+  expect((await until(get(engine, 'before'))).equals(bytes)).toBe(true)
+  await until(engine.store.objects.delete({ bucket: 'b-1', key: 'before' }, NO_CONDITIONS))
+  await expect(until(get(engine, 'refused'))).rejects.toMatchObject({ code: 'NoSuchKey' })
+  fileSystem.faults.full = false
+  await scheduler.until(scheduler.delay(40_000), 'the mender')
+  await until(put(engine, 'after', bytes))
+  expect((await until(get(engine, 'after'))).equals(bytes)).toBe(true)
+  expect(engine.store.activity()).toEqual({ bodies: 0, readers: 0, reservedSlots: 0 })
+  await until(engine.drain())
+  await until(engine.stop())
+})

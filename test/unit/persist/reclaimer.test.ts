@@ -1,0 +1,132 @@
+import { expect, test } from 'vitest'
+import type { SegmentId } from '../../../src/common/ids.ts'
+import { Reclaimer, type ReclaimerOptions } from '../../../src/persist/reclaimer.ts'
+import type { SegmentBody } from '../../../src/persist/ports.ts'
+import { FakeIndex, segmentNumber } from './fixtures.ts'
+
+const [ONE, TWO] = [segmentNumber(1), segmentNumber(2)]
+
+function newReclaimer(options: Partial<ReclaimerOptions> = {}): {
+  reclaimer: Reclaimer
+  index: FakeIndex
+  removed: SegmentId[]
+  settled: () => number
+} {
+  const index = new FakeIndex()
+  const removed: SegmentId[] = []
+  let settled = 0
+  const reclaimer = new Reclaimer({
+    index,
+    horizon: () => Infinity,
+    hasPending: () => false,
+    isUnsealed: () => false,
+    compactBelow: 0.5,
+    remove: (segment) => {
+      removed.push(segment)
+      return Promise.resolve()
+    },
+    bodies: () => Promise.resolve([]),
+    copyBody: (_, body) =>
+      Promise.resolve({
+        run: { content: body.content, segment: TWO, segmentOffset: 100, length: body.length },
+        sync: () => Promise.resolve(),
+        settled: () => settled++,
+      }),
+    ...options,
+  })
+  return { reclaimer, index, removed, settled: () => settled }
+}
+
+test('C12: an emptied segment waits for the readers that began before, then goes', async () => {
+  let horizon = 0
+  const { reclaimer, index, removed } = newReclaimer({ horizon: () => horizon })
+  index.set(ONE, { state: 'persisted', bytes: 10 })
+  index.emptied = [ONE]
+  await reclaimer.step()
+  await reclaimer.step()
+  expect(removed).toEqual([])
+  horizon = index.visible
+  await reclaimer.step()
+  expect([removed, index.rows.has(ONE)]).toEqual([[ONE], false])
+})
+
+test('C12: an emptied segment waits until the commit that emptied it is durable', async () => {
+  const { reclaimer, index, removed } = newReclaimer()
+  index.set(ONE, { state: 'persisted', bytes: 10 })
+  index.durableUpTo = 1
+  index.emptied = [ONE]
+  await reclaimer.step()
+  expect(removed).toEqual([])
+  index.durableUpTo = undefined
+  await reclaimer.step()
+  expect(removed).toEqual([ONE])
+})
+
+test('C12: what is visibly empty but could still be undone is not removed', async () => {
+  const { reclaimer, index, removed } = newReclaimer()
+  index.set(ONE, { state: 'persisted', bytes: 10 })
+  reclaimer.emptied([ONE])
+  index.durable = () => Promise.reject(new Error('undone'))
+  await expect(reclaimer.step()).rejects.toThrow('undone')
+  expect(removed).toEqual([])
+  const row = index.rows.get(ONE)
+  if (row) row.liveBytes = 10
+  index.durable = () => Promise.resolve()
+  await reclaimer.step()
+  expect(removed).toEqual([])
+})
+
+test.each(['hasPending', 'isUnsealed'] as const)('a segment that is still written to stays (%s)', async (reason) => {
+  let holds = true
+  const { reclaimer, index, removed } = newReclaimer({ [reason]: () => holds })
+  index.set(ONE, { state: 'sealed', bytes: 10 })
+  reclaimer.emptied([ONE])
+  await reclaimer.step()
+  expect(removed).toEqual([])
+  holds = false
+  await reclaimer.step()
+  expect(removed).toEqual([ONE])
+})
+
+const BODIES: SegmentBody[] = [1, 2, 3, 4].map((content) => ({
+  content,
+  offset: content * 1000,
+  length: 900,
+  label: '',
+}))
+
+test('C22: a segment that is mostly dead is compacted: what is live moves, what is dead does not', async () => {
+  const { reclaimer, index, removed, settled } = newReclaimer({ bodies: () => Promise.resolve(BODIES) })
+  index.set(ONE, { state: 'persisted', bytes: 4000, liveBytes: 900 })
+  index.liveContents.add(3)
+  expect(await reclaimer.compactSome()).toBe(true)
+  expect(index.moved.map(({ from, to }) => [from.content, from.segmentOffset, to.segment])).toEqual([[3, 3000, TWO]])
+  expect(settled()).toBe(1)
+  await reclaimer.step()
+  expect(removed).toEqual([ONE])
+})
+
+test('a segment of small bodies with long names is not copied over and over', async () => {
+  const tiny = BODIES.map((body) => ({ ...body, length: 10, label: 'x'.repeat(900) }))
+  let looks = 0
+  const { reclaimer, index } = newReclaimer({
+    bodies: () => {
+      looks++
+      return Promise.resolve(tiny)
+    },
+  })
+  index.set(ONE, { state: 'persisted', bytes: 4000, liveBytes: 40 })
+  for (const { content } of tiny) index.liveContents.add(content)
+  for (let round = 0; round < 3; round++) expect(await reclaimer.compactSome()).toBe(false)
+  expect([index.moved, looks]).toEqual([[], 1])
+})
+
+test('compaction leaves open and well-filled segments alone, and finds empty ones', async () => {
+  const { reclaimer, index, removed } = newReclaimer()
+  index.set(ONE, { state: 'open', bytes: 0, liveBytes: 1 })
+  index.set(TWO, { state: 'persisted', bytes: 100, liveBytes: 60 })
+  index.set(segmentNumber(3), { state: 'persisted', bytes: 100, liveBytes: 0 })
+  expect(await reclaimer.compactSome()).toBe(false)
+  await reclaimer.step()
+  expect(removed).toEqual([segmentNumber(3)])
+})

@@ -1,0 +1,60 @@
+import { beforeEach, expect, test } from 'vitest'
+import { SegmentFiles } from '../../../src/persist/segment-files.ts'
+import type { ForgetfulFileSystem } from '../../sim/forgetful-file-system.ts'
+import { newFileSystem, PLACES, segmentImage, segmentNumber, writeFile } from './fixtures.ts'
+
+const SEGMENT = segmentNumber(0x1a)
+let fileSystem: ForgetfulFileSystem
+let files: SegmentFiles
+
+beforeEach(() => {
+  fileSystem = newFileSystem()
+  files = new SegmentFiles(fileSystem, PLACES)
+})
+
+const { sealed, data } = segmentImage(SEGMENT, [Buffer.from('body')])
+
+test('segments are found in both places, and nothing else is', async () => {
+  await writeFile(fileSystem, files.journalPath(SEGMENT), data)
+  await writeFile(fileSystem, files.adoptedPath(segmentNumber(2)), data)
+  await writeFile(fileSystem, `${PLACES.journal}/${SEGMENT}.seg.part`, data)
+  await writeFile(fileSystem, `${PLACES.store}/segments/zz/${SEGMENT}.seg`, data)
+  await writeFile(fileSystem, `${PLACES.store}/segments/77/${SEGMENT}.seg`, data)
+  expect(await files.find()).toEqual([
+    { segment: SEGMENT, place: 'journal', path: files.journalPath(SEGMENT) },
+    { segment: segmentNumber(2), place: 'adopted', path: `${PLACES.store}/segments/02/${segmentNumber(2)}.seg` },
+  ])
+})
+
+test('a sealed segment is found wherever it lies, and stays open for the next reader while it is renamed', async () => {
+  await writeFile(fileSystem, files.journalPath(SEGMENT), sealed)
+  const dataBytes = (): Promise<number> => files.use(SEGMENT, ({ footer }) => Promise.resolve(footer.dataBytes))
+  expect(await dataBytes()).toBe(data.length)
+  await fileSystem.makeDirectory(files.adoptedDirectory(SEGMENT))
+  await fileSystem.rename(files.journalPath(SEGMENT), files.adoptedPath(SEGMENT))
+  expect(await dataBytes()).toBe(data.length)
+  expect(
+    await new SegmentFiles(fileSystem, PLACES).use(SEGMENT, ({ footer }) => Promise.resolve(footer.bodies.length)),
+  ).toBe(1)
+})
+
+test('no file, or one without a valid footer, is DataLost, and is looked for again next time', async () => {
+  const use = (): Promise<number> => files.use(SEGMENT, () => Promise.resolve(1))
+  await expect(use()).rejects.toMatchObject({ code: 'DataLost' })
+  await writeFile(fileSystem, files.journalPath(SEGMENT), data)
+  await expect(use()).rejects.toMatchObject({ code: 'DataLost' })
+  const file = await fileSystem.open(files.journalPath(SEGMENT), 'write')
+  await file.write(sealed, 0)
+  expect(await use()).toBe(1)
+})
+
+test('a removed segment is closed when its last reader is done, not before', async () => {
+  await writeFile(fileSystem, files.journalPath(SEGMENT), sealed)
+  const into = Buffer.alloc(4)
+  await files.use(SEGMENT, async ({ file, footer }) => {
+    await files.remove(SEGMENT)
+    await file.read(into, footer.bodies[0]?.offset ?? 0)
+  })
+  expect(into.toString()).toBe('body')
+  expect(fileSystem.paths()).toEqual([])
+})
