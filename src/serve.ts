@@ -1,5 +1,6 @@
 /** `tidegate serve`: the doors over an engine, from a configuration, until a signal ends it. */
 import { createHash, randomFillSync, randomUUID, timingSafeEqual } from 'node:crypto'
+import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { AssertionFailed } from './common/assert.ts'
 import { configuredAccess } from './cli/access.ts'
@@ -10,7 +11,7 @@ import { checkLimits, DEFAULT_LIMITS, type Limits } from './common/limits.ts'
 import { createLogger, type Logger } from './common/logging.ts'
 import { startTelemetry, type Telemetry } from './common/telemetry.ts'
 import { rootUser, type RootUser } from './config/credentials.ts'
-import { openDataDirectory } from './config/data-directory.ts'
+import { DataDirectoryUnusable, openDataDirectory } from './config/data-directory.ts'
 import type { Config } from './config/parse.ts'
 import { startEngine, type Engine, type EngineEvent } from './engine.ts'
 import { createJournalStats, observeEngine } from './engine-metrics.ts'
@@ -33,12 +34,33 @@ export async function serve(config: Config): Promise<void> {
   const { users, access } = configuredAccess(config)
   const directory = await openDataDirectory(config.data)
   try {
+    refuseLostMetadata(directory.path, config)
     const root = await rootUser(config.root, directory.path)
     if (root.made) showCredentials(root, { logger, dataPath: directory.path })
     await new Gateway(config, { logger, dataPath: directory.path, root, users, access }).run()
   } finally {
     await directory.close()
   }
+}
+
+/**
+ * Segments without the metadata that names them would look like orphans, and recovery removes orphans.
+ * @throws DataDirectoryUnusable
+ */
+function refuseLostMetadata(dataPath: string, config: Config): void {
+  const segments = join(storePath(dataPath, config), 'segments')
+  const metadata = join(dataPath, 'meta', 'data.mdb')
+  if (existsSync(metadata) || !existsSync(segments)) return
+  const shards = readdirSync(segments)
+  if (!shards.some((shard) => readdirSync(join(segments, shard)).length > 0)) return
+  throw new DataDirectoryUnusable(
+    `${segments} holds segments, and ${metadata}, which names what is in them, is not there: ` +
+      'put it back, or point --data or --remote elsewhere',
+  )
+}
+
+function storePath(dataPath: string, config: Config): string {
+  return config.remote?.directory ?? join(dataPath, 'store')
 }
 
 interface Surroundings {
@@ -121,7 +143,7 @@ class Gateway {
       clock: systemClock,
       limits,
       fileSystem: nodeFileSystem,
-      places: { journal: join(dataPath, 'journal'), store: config.remote?.directory ?? join(dataPath, 'store') },
+      places: { journal: join(dataPath, 'journal'), store: storePath(dataPath, config) },
       slabBytes: config.cacheMemory,
       defaultAck: config.ack,
       diskReserveBytes: config.diskReserve,

@@ -52,7 +52,10 @@ async function complaintAbout(request: FuzzRequest): Promise<string | undefined>
       await connection.send(piece)
       await turn()
     }
-    if (!request.whole) return void (await connection.anything(PATIENCE_MS))
+    if (!request.whole) {
+      await connection.anything(PATIENCE_MS)
+      return undefined
+    }
     for (;;) {
       const answer = await connection.response({ bodyless: request.method === 'HEAD' })
       if (answer.status < 200) continue

@@ -90,7 +90,9 @@ export async function readMetrics(gateway: GatewayProcess): Promise<ReadonlyMap<
 /** Not `fetch`: a gateway with a certificate of its own making is read too. */
 function textFrom(url: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    const answered = (response: IncomingMessage): void => text(response).then(resolve, reject)
+    const answered = (response: IncomingMessage): void => {
+      text(response).then(resolve, reject)
+    }
     const options = { agent: false, headers: { connection: 'close' }, timeout: SETTLE_MS_MAX }
     const request = url.startsWith('https:')
       ? httpsGet(url, { ...options, rejectUnauthorized: false }, answered)
