@@ -203,6 +203,7 @@ class Gateway {
       limits: limitsOf(config),
       owner: (id) => ({ id, displayName: names.get(id) ?? id }),
       log: logger,
+      bodyIdleMsMax: config.idleTimeout,
     })
     return createDoorServer({
       ...this.#listener('s3'),
