@@ -90,7 +90,10 @@ async function expectAbsent(key: string): Promise<void> {
 function flipAfter(framed: Buffer, mark: string, behind = 0): Buffer {
   const at = framed.indexOf(mark) + mark.length + behind
   const spoiled = Buffer.from(framed)
-  spoiled[at] = (spoiled[at] ?? 0) ^ 1
+  const digit = String.fromCharCode(spoiled[at] ?? 0)
+  // A hex digit becomes another one, so that it is the signature that is wrong and not its spelling.
+  if (/[0-9a-f]/.test(digit)) spoiled.write(digit === '0' ? '1' : '0', at)
+  else spoiled[at] = (spoiled[at] ?? 0) ^ 1
   return spoiled
 }
 

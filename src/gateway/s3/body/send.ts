@@ -35,12 +35,7 @@ export async function sendContent(
       if (flight.full) await flight.room()
       if (flight.gone) return sent
       const slice = await reading.read(range.reader, range.offset + sent, range.length - sent)
-      if (sent === 0) {
-        beginAnswer(head, () => reading.release(slice.lease))
-        // What is in memory is read in this very turn: it goes out with the head in one system call.
-        response.cork()
-        process.nextTick(() => response.uncork())
-      }
+      if (sent === 0) beginAnswer(head, () => reading.release(slice.lease))
       sent += slice.length
       if (!flight.write(slice.lease, reading.view(slice))) return sent - slice.length
     }
