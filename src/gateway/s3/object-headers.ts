@@ -123,3 +123,8 @@ function metadataText(text: string): string {
   }
   return text
 }
+
+/** The version that a write made. S3 names only real ones: the null version of a suspended bucket is not mentioned. */
+export function pushNewVersion(headers: string[], versionId: string | undefined): void {
+  if (versionId !== undefined && versionId !== 'null') headers.push('x-amz-version-id', versionId)
+}

@@ -158,23 +158,28 @@ function completeAtOnce(attempt: Attempt): Promise<Commit<ObjectVersion>> {
 async function completeInSteps(attempt: Attempt): Promise<Commit<ObjectVersion> | typeof INTERRUPTED> {
   const { context, request, content } = attempt
   const { parts } = request
-  await context.store.transact(async (tx) => {
+  const begun = await context.store.transact(async (tx) => {
     const found = await findUpload(tx, request)
     tx.put(found.rowKey, encodeUpload({ ...found.upload, token: content }))
     beginBuild(tx, context, content, false)
   })
+  await begun.durable
+  const written: Promise<void>[] = []
   let at: BuildPosition = BUILD_START
   for (let first = 0; first < parts.length; first += PARTS_PER_STEP) {
     const from = at
-    const { value } = await context.store.transact(async (tx) => {
+    const { value, durable } = await context.store.transact(async (tx) => {
       const found = await findUpload(tx, request)
       if (found.upload.token !== content) return INTERRUPTED
       const pieces = await piecesOf(tx, request, parts.slice(first, first + PARTS_PER_STEP))
       return appendPieces(tx, content, from, pieces)
     })
     if (value === INTERRUPTED) return INTERRUPTED
+    written.push(durable)
     at = value
   }
+  // A step that was undone would leave a hole that no later step sees (composites.ts).
+  await Promise.all(written)
   const committed = await context.store.transact(async (tx) => {
     const found = await findUpload(tx, request)
     if (found.upload.token !== content) return INTERRUPTED

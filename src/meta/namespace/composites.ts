@@ -6,6 +6,9 @@
  *
  * The G row is written before the first piece, so whatever becomes of the builder, the reclaimer finds what there is. It
  * leaves those alone that this process is building at the moment (`context.building`); after a restart there are none.
+ *
+ * A step that is visible may yet be undone, while later ones are not. So the builder waits until the G row is durable before
+ * it writes the first piece, and until every piece is durable before it publishes.
  */
 import { assert, must } from '../../common/assert.ts'
 import type { ContentId } from '../../common/ids.ts'

@@ -68,6 +68,7 @@ export async function copyPart(context: NamespaceContext, request: CopyPartReque
     const begun = await context.store.transact((tx) => beginCopy(tx, state))
     const { value } = begun
     if ('copied' in value) return { value: value.copied, revision: begun.revision, durable: begun.durable }
+    await begun.durable
     return await copyInSteps(state, value.source)
   } finally {
     context.building.delete(made)
@@ -96,17 +97,21 @@ async function beginCopy(tx: Transaction, state: CopyState): Promise<{ copied: C
 async function copyInSteps(state: CopyState, source: CopySource): Promise<Commit<Copied>> {
   const { context, made } = state
   const length = source.to - source.from
+  const written: Promise<void>[] = []
   for (let at: BuildPosition = BUILD_START; at.offset < length;) {
     const from = at
-    const { value } = await context.store.transact(async (tx) => {
+    const { value, durable } = await context.store.transact(async (tx) => {
       await checkSourceKept(tx, source)
       const wanted = { from: source.from + from.offset, to: source.to, base: 0 }
       const ranges = (await leafRanges(tx, { ...source, wanted }, PIECES_PER_ROW)).slice(0, PIECES_PER_ROW)
       await referTo(tx, ranges)
       return appendPieces(tx, made, from, ranges.map(pieceOf))
     })
+    written.push(durable)
     at = value
   }
+  // A step that was undone would leave a hole that no later step sees (composites.ts).
+  await Promise.all(written)
   return context.store.transact(async (tx) => {
     await publishBuild(tx, made, length)
     return putCopied(tx, state, source, { content: made, contentOffset: 0 })

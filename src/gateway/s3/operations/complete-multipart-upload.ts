@@ -5,6 +5,7 @@ import type { Call } from '../call.ts'
 import { checksumElement, checksumOfElement, checksumValue, parseChecksumType } from '../checksums.ts'
 import { bareEtag, writeConditions } from '../conditions.ts'
 import { invalidArgument, S3Error } from '../errors.ts'
+import { pushNewVersion } from '../object-headers.ts'
 import type { Operation } from '../operation.ts'
 import { document, element } from '../xml/escape.ts'
 import { childrenNamed, childText, parseRoot, type XmlElement } from '../xml/parse.ts'
@@ -34,7 +35,7 @@ export const completeMultipartUpload = {
       ack: call.ack,
     })
     const headers = call.replyHeaders()
-    if (result.versionId !== undefined) headers.push('x-amz-version-id', result.versionId)
+    pushNewVersion(headers, result.versionId)
     const content =
       element('Location', location(call)) +
       element('Bucket', call.bucket) +

@@ -6,6 +6,7 @@ import { copySourceConditions, writeConditions } from '../conditions.ts'
 import { invalidArgument, S3Error } from '../errors.ts'
 import { hideMissingKey } from '../missing-key.ts'
 import { objectAttributes } from '../object-attributes.ts'
+import { pushNewVersion } from '../object-headers.ts'
 import type { Operation } from '../operation.ts'
 import { parseTaggingHeader, type Tags } from '../tags.ts'
 import { isoDate } from '../times.ts'
@@ -56,7 +57,7 @@ export const copyObject = {
         ack: call.ack,
       })
       const headers = call.replyHeaders()
-      if (result.versionId !== undefined) headers.push('x-amz-version-id', result.versionId)
+      pushNewVersion(headers, result.versionId)
       if (result.sourceVersionId !== undefined) headers.push('x-amz-copy-source-version-id', result.sourceVersionId)
       const content =
         element('LastModified', isoDate(result.mtimeMs)) +

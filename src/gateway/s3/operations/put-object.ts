@@ -3,6 +3,7 @@ import { planBody, receiveBody } from '../body/receive.ts'
 import type { Call } from '../call.ts'
 import { pushChecksum } from '../checksums.ts'
 import { objectAttributes } from '../object-attributes.ts'
+import { pushNewVersion } from '../object-headers.ts'
 import type { Operation } from '../operation.ts'
 
 export const putObject = {
@@ -35,7 +36,7 @@ export const putObject = {
       const headers = call.replyHeaders()
       headers.push('ETag', `"${result.etag}"`)
       pushChecksum(headers, result.checksum)
-      if (result.versionId !== undefined) headers.push('x-amz-version-id', result.versionId)
+      pushNewVersion(headers, result.versionId)
       call.send(200, headers)
     } catch (error) {
       await body.discard()

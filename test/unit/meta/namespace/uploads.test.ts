@@ -2,6 +2,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import type { UploadRecord } from '../../../../src/common/model.ts'
 import { DEFAULT_LIMITS } from '../../../../src/common/limits.ts'
 import { createNamespace } from '../../../../src/meta/namespace/namespace.ts'
+import { MemoryBackend } from '../../../../src/meta/memory/memory-backend.ts'
 import type { MemoryStoreOptions } from '../../../../src/meta/memory/memory-store.ts'
 import { checkNamespace } from '../../../model/check-namespace.ts'
 import { PLAIN, fixture, type Fixture } from './fixture.ts'
@@ -59,6 +60,18 @@ function completion(upload: UploadRecord, partNumbers: readonly number[]) {
     conditions: {},
     ack: 'journal',
   } as const
+}
+
+/** Bytes of an object's extents, which must follow one another without a hole. */
+async function wholeBytes(made: Fixture, key: string): Promise<number> {
+  const { body } = await made.namespace.lookup('box', key)
+  if (body.kind !== 'content') throw new Error('content')
+  let end = 0
+  for (const extent of await made.namespace.extents(body.content, 0, Infinity)) {
+    expect(extent.offset).toBe(end)
+    end += extent.length
+  }
+  return end
 }
 
 const numbers = (count: number): number[] => Array.from({ length: count }, (_, index) => index + 1)
@@ -166,6 +179,43 @@ describe('multipart uploads', () => {
     expect(value.size).toBe(11_000)
     await made.reclaim()
     expect(await checkNamespace(made.store)).toMatchObject({ dropped: 0, contents: 1101, parts: 0 })
+  })
+
+  test('a step that is undone by a failed commit leaves no hole in what is built', async () => {
+    for (let failing = 1; failing <= 8; failing++) {
+      let countdown = Infinity
+      const sync = (): Promise<void> => (--countdown === 0 ? Promise.reject(new Error('EIO')) : Promise.resolve())
+      const made = await begin({ backend: new MemoryBackend({ sync }) })
+      const upload = await createUpload(made)
+      await Promise.all(numbers(2600).map((partNumber) => putPart(made, upload, partNumber)))
+      const copied = await createUpload(made, 'copied')
+      await made.namespace.flush()
+      countdown = failing
+      // Cut short or not: what is there afterwards is whole.
+      await made.namespace.completeUpload(completion(upload, numbers(2600))).catch(() => undefined)
+      await made.namespace.flush().catch(() => undefined)
+      countdown = Infinity
+      await made.namespace.completeUpload(completion(upload, numbers(2600)))
+      expect(await wholeBytes(made, 'k')).toBe(26_000)
+      countdown = failing
+      const part = {
+        source: { bucket: 'box', key: 'k' },
+        sourceConditions: {},
+        range: { offset: 0, length: 2000 },
+        ...copied,
+        partNumber: 1,
+        etag: etagOf(1),
+        checksum: undefined,
+      }
+      await made.namespace.copyPart(part).catch(() => undefined)
+      await made.namespace.flush().catch(() => undefined)
+      countdown = Infinity
+      await made.namespace.copyPart(part)
+      await made.namespace.completeUpload(completion(copied, [1]))
+      expect(await wholeBytes(made, 'copied')).toBe(2000)
+      await made.reclaim()
+      expect(await checkNamespace(made.store)).toMatchObject({ dropped: 0, parts: 0 })
+    }
   })
 
   test('a part copied from many pieces, in steps', async () => {
