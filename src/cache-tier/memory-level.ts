@@ -200,22 +200,24 @@ export class MemoryLevel {
   /** Brings a block in without lending it; never waits for memory. */
   prefetch(segment: SegmentId, block: number, fetch: FetchBlock): void {
     const key = blockKey(segment, block)
-    if (this.#blocks.has(key) || this.#fetching.has(key) || this.#slab.freeSlots + this.#policy.size === 0) return
-    this.#fetchOnce(segment, block, fetch).catch(() => undefined)
+    if (this.#blocks.has(key) || this.#fetching.has(key) || this.#urgent.length + this.#waiting.length > 0) return
+    const slabOffset = this.#takeOrEvict()
+    if (slabOffset === undefined) return
+    this.#fetchOnce(segment, block, fetch, slabOffset).catch(() => undefined)
   }
 
   /** Resolves with the length of the block, which was in memory a moment ago. */
-  #fetchOnce(segment: SegmentId, block: number, fetch: FetchBlock): Promise<number> {
+  #fetchOnce(segment: SegmentId, block: number, fetch: FetchBlock, slot?: number): Promise<number> {
     const key = blockKey(segment, block)
     const under = this.#fetching.get(key)
     if (under) return under
-    const fetching = this.#fetch(segment, block, fetch).finally(() => this.#fetching.delete(key))
+    const fetching = this.#fetch(segment, block, fetch, slot).finally(() => this.#fetching.delete(key))
     this.#fetching.set(key, fetching)
     return fetching
   }
 
-  async #fetch(segment: SegmentId, block: number, fetch: FetchBlock): Promise<number> {
-    const slabOffset = await this.acquire('read')
+  async #fetch(segment: SegmentId, block: number, fetch: FetchBlock, slot?: number): Promise<number> {
+    const slabOffset = slot ?? (await this.acquire('read'))
     let length: number
     try {
       length = await fetch(segment, block, slabOffset)

@@ -3,6 +3,7 @@
  * segments that are mostly dead. Bytes go only when the commit that dropped their last reference is durable and nothing
  * that began before it still reads (C12).
  */
+import { isTidegateError } from '../common/errors.ts'
 import type { SegmentId, Revision } from '../common/ids.ts'
 import type { StoredRun } from '../common/model.ts'
 import { framedBodyBytes } from './journal/format.ts'
@@ -87,7 +88,13 @@ export class Reclaimer {
         if (!this.#emptied.has(record.segment)) this.emptied([record.segment])
       } else if (record.liveBytes < record.bytes * this.#options.compactBelow) {
         if (this.#notWorthwhile.get(record.segment) === record.liveBytes) continue
-        if (await this.#compact(record)) return true
+        try {
+          if (await this.#compact(record)) return true
+        } catch (error) {
+          // A damaged one must not keep those behind it from their turn.
+          if (isTidegateError(error, 'DataLost')) this.#notWorthwhile.set(record.segment, record.liveBytes)
+          throw error
+        }
       }
     }
     return false

@@ -161,6 +161,8 @@ export class SegmentFiles {
     for (const path of [this.journalPath(segment), this.adoptedPath(segment)]) {
       await this.#fileSystem.remove(path)
     }
+    // Read ahead meanwhile: a file that stays open keeps its space.
+    this.#retire(segment)
   }
 
   close(): void {

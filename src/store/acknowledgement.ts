@@ -26,7 +26,11 @@ export class Acknowledgement {
 
   /** The level of one write: the request's, else the bucket's. @throws InvalidArgument for `replicated` on one node */
   level(requested: AckLevel | undefined, bucket: BucketRecord): AckLevel {
-    const level = requested ?? bucket.ack
+    return this.checked(requested ?? bucket.ack)
+  }
+
+  /** @throws InvalidArgument for a level that one node cannot keep */
+  checked(level: AckLevel): AckLevel {
     if (level === 'replicated') {
       throw new TidegateError('InvalidArgument', 'acknowledgement level "replicated" needs more than one node')
     }

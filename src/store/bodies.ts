@@ -23,6 +23,8 @@ export interface BodiesParts {
 interface OpenBody {
   readonly body: StreamedBody
   readonly release: () => void
+  /** A put or an upload of a part has it: that alone decides what becomes of it, even when the door goes away meanwhile. */
+  taken: boolean
   discarded: boolean
 }
 
@@ -81,7 +83,7 @@ export class OpenBodies implements Bodies {
       const label = encodeLabel(request.label)
       const body = new StreamedBody({ memory, journal, limits, hash, content, label, expectedLength })
       const id = this.#nextId++
-      this.#open.set(id, { body, release, discarded: false })
+      this.#open.set(id, { body, release, taken: false, discarded: false })
       return id
     } catch (error) {
       release()
@@ -100,8 +102,9 @@ export class OpenBodies implements Bodies {
     if (body.length + bytes.length > this.#parts.limits.putBytesMax) {
       throw new TidegateError('EntityTooLarge', `the body is larger than ${this.#parts.limits.putBytesMax} bytes`)
     }
-    // What was not announced was not counted when the body was opened (C19).
+    // What was not announced was not counted when the body was opened (C19). What was may be gone by the time it is written.
     if (body.expectedLength === undefined) await this.#parts.persisting.accept(bytes.length)
+    else if (body.streamedSegment) await this.#parts.persisting.accept(0)
     await body.append(bytes)
   }
 
@@ -113,7 +116,11 @@ export class OpenBodies implements Bodies {
 
   async discard(id: BodyId): Promise<void> {
     const open = this.#open.get(id)
-    if (!open || open.discarded) return
+    if (open && !open.taken) await this.#giveUp(id, open)
+  }
+
+  async #giveUp(id: BodyId, open: OpenBody): Promise<void> {
+    if (open.discarded) return
     open.discarded = true
     this.#open.delete(id)
     try {
@@ -163,6 +170,8 @@ export class OpenBodies implements Bodies {
   async #takeStreamed(id: BodyId): Promise<TakenBody> {
     const open = this.#get(id)
     const digests = await open.body.finish()
+    // Looked up again: it may have been discarded meanwhile.
+    this.#get(id).taken = true
     let journaled: JournaledBody | undefined
     return {
       length: open.body.length,
@@ -177,7 +186,7 @@ export class OpenBodies implements Bodies {
         // A stream that reached the disk is removed by `discard`; a shared one only has to be let go.
         if (!this.#open.has(id)) return
         if (journaled && !open.body.streamedSegment) journaled.settled()
-        await this.discard(id).catch(() => undefined)
+        await this.#giveUp(id, open).catch(() => undefined)
       },
       done: () => {
         journaled?.settled()
@@ -187,7 +196,7 @@ export class OpenBodies implements Bodies {
     }
   }
 
-  /** Gives back what doors left open; at shutdown. */
+  /** Gives back what doors left open; at shutdown. A body that is being published right now is not theirs any more. */
   async discardAll(): Promise<void> {
     await Promise.all([...this.#open.keys()].map((id) => this.discard(id).catch(() => undefined)))
   }

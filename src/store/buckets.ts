@@ -1,15 +1,18 @@
 /** Buckets as the doors call them. */
 import type { AckLevel, BucketRecord, Versioning } from '../common/model.ts'
+import type { Acknowledgement } from './acknowledgement.ts'
 import type { Buckets } from './doors.ts'
 import type { Metadata } from './ports.ts'
 
 export class StoreBuckets implements Buckets {
   readonly #metadata: Metadata
   readonly #defaultAck: AckLevel
+  readonly #acknowledgement: Acknowledgement
 
-  constructor(parts: { metadata: Metadata; defaultAck: AckLevel }) {
+  constructor(parts: { metadata: Metadata; acknowledgement: Acknowledgement; defaultAck: AckLevel }) {
     this.#metadata = parts.metadata
     this.#defaultAck = parts.defaultAck
+    this.#acknowledgement = parts.acknowledgement
   }
 
   async create(request: {
@@ -18,7 +21,8 @@ export class StoreBuckets implements Buckets {
     region: string
     ack?: AckLevel | undefined
   }): Promise<BucketRecord> {
-    const commit = await this.#metadata.createBucket({ ...request, ack: request.ack ?? this.#defaultAck })
+    const ack = this.#acknowledgement.checked(request.ack ?? this.#defaultAck)
+    const commit = await this.#metadata.createBucket({ ...request, ack })
     await commit.durable
     return commit.value
   }

@@ -99,7 +99,7 @@ export interface Bodies {
   append(body: BodyId, bytes: Uint8Array): Promise<void>
   /** No more bytes. Resolves with the digests of all of it. The caller compares them before it publishes or discards. */
   finish(body: BodyId): Promise<{ length: number; digests: BodyDigests }>
-  /** Gives everything back, whatever state the body is in; a no-op once it was published. */
+  /** Gives everything back, whatever state the body is in; a no-op once a put has it, which then gives back what it must. */
   discard(body: BodyId): Promise<void>
 }
 

@@ -48,7 +48,7 @@ export function createStore(options: StoreOptions): RunningStore {
   const objects = new StoreObjects({ metadata, bodies, readers, acknowledgement, limits })
   const uploads = new StoreUploads({ metadata, bodies, objects, readers, hashing, acknowledgement, limits })
   return {
-    buckets: new StoreBuckets({ metadata, defaultAck: options.defaultAck }),
+    buckets: new StoreBuckets({ metadata, acknowledgement, defaultAck: options.defaultAck }),
     objects,
     reading: readers,
     bodies,

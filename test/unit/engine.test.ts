@@ -3,7 +3,7 @@ import { createHash, randomBytes, randomFillSync } from 'node:crypto'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { systemClock } from '../../src/common/clock.ts'
 import { NO_CONDITIONS } from '../../src/common/conditions.ts'
 import { startEngine, type Engine, type EngineEvent } from '../../src/engine.ts'
@@ -28,7 +28,7 @@ afterEach(async () => {
   await rm(directory, { recursive: true, force: true })
 })
 
-async function start(metadata: MemoryDisk): Promise<Engine> {
+async function start(metadata: MemoryDisk, sync?: () => Promise<void>): Promise<Engine> {
   const store = join(directory, 'store')
   await mkdir(store, { recursive: true })
   return await startEngine({
@@ -42,7 +42,7 @@ async function start(metadata: MemoryDisk): Promise<Engine> {
     createDevice: ({ buffer, blockBytes, pageBytes }) => createThreadDevice({ slab: buffer, blockBytes, pageBytes }),
     createHashing: (slab) => createHashWorkers({ slab, workers: 1, queueSlicesMax: 16 }),
     createOrderedStore: (beforeCommit) =>
-      createMemoryStore({ backend: new MemoryBackend({ disk: metadata }), beforeCommit }),
+      createMemoryStore({ backend: new MemoryBackend({ disk: metadata, ...(sync && { sync }) }), beforeCommit }),
     fillRandom: randomFillSync,
     random: Math.random,
     onEvent: (event) => events.push(event),
@@ -117,6 +117,29 @@ test('what was put is read back, after a drain and after a stop without one', { 
   expect(problems).toEqual([])
 })
 
+test('a drain that finds a body being published leaves it its bytes', async () => {
+  for (const size of [700, 5000]) {
+    let syncing: (() => void) | undefined
+    let slow = false
+    const engine = await start(new MemoryDisk(), () =>
+      slow ? new Promise((resolve) => (syncing = resolve)) : Promise.resolve(),
+    )
+    await engine.store.buckets.create({ name: 'b-1', owner: 'root', region: 'r' })
+    const bytes = randomBytes(size)
+    await put(engine, 'first', bytes)
+    slow = true
+    const putting = put(engine, 'k', bytes)
+    await vi.waitFor(() => expect(syncing).toBeDefined())
+    const draining = engine.store.stop()
+    slow = false
+    syncing?.()
+    await Promise.all([putting, draining])
+    expect((await get(engine, 'k')).equals(bytes)).toBe(true)
+    expect(engine.store.activity()).toEqual({ bodies: 0, readers: 0, reservedSlots: 0 })
+    await engine.stop()
+  }
+})
+
 test('C19: a full disk refuses writes, lets deletes through, and takes writes again when there is room', async () => {
   const life = new Life(newMachine(new Random(3), undefined), new Random(3))
   await life.start(undefined)
@@ -136,5 +159,21 @@ test('C19: a full disk refuses writes, lets deletes through, and takes writes ag
   expect((await until(get(engine, 'after'))).equals(bytes)).toBe(true)
   expect(engine.store.activity()).toEqual({ bodies: 0, readers: 0, reservedSlots: 0 })
   await until(engine.drain())
+  await until(engine.stop())
+})
+
+test('C19: a large body that was let in is refused when others have taken the room meanwhile', async () => {
+  const life = new Life(newMachine(new Random(3), undefined), new Random(3))
+  await life.start(undefined)
+  const { engine, scheduler, fileSystem } = life
+  const until = <T>(work: Promise<T>): Promise<T> => scheduler.until(work, 'a call')
+  const { bodies } = engine.store
+  const request = { expectedLength: 5000, algorithms: [], sha256: false, label: { bucket: 'b-1', key: 'k' } }
+  const body = await until(bodies.open(request))
+  await until(bodies.append(body, Buffer.alloc(500)))
+  fileSystem.space = () => Promise.resolve({ freeBytes: -1, totalBytes: 1000 })
+  await scheduler.until(scheduler.delay(1000), 'the next look')
+  await expect(until(bodies.append(body, Buffer.alloc(500)))).rejects.toMatchObject({ code: 'StorageFull' })
+  await until(bodies.discard(body))
   await until(engine.stop())
 })

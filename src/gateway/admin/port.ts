@@ -52,6 +52,7 @@ class FastifyHttpPort implements HttpPort {
       serverFactory: (handle) => {
         const server = createHttpServer(options, {
           responseBegun: (socket) => this.#inFlight.responseBegun(socket),
+          resting: (socket) => this.#inFlight.resting(socket),
           refused: (status, code) => this.#refused(status, code),
         })
         server.on('request', (request, response) => {

@@ -51,6 +51,8 @@ export class ListenError extends Error {
 export interface ListenerEvents {
   /** A response was begun on this connection and is not finished, so no other bytes may be put between. */
   responseBegun(socket: Socket): boolean
+  /** No request is under way on this connection. */
+  resting(socket: Socket): boolean
   /** Something ended before it became a request. */
   refused(status: number, code: string): string
 }
@@ -77,6 +79,8 @@ export function createHttpServer(options: ListenerOptions, events: ListenerEvent
   server.maxConnections = options.connectionsMax ?? CONNECTIONS_MAX
   server.on('drop', () => events.refused(503, 'TooManyConnections'))
   server.setTimeout(options.idleTimeoutMs ?? IDLE_TIMEOUT_MS, (socket: Socket) => {
+    // Between requests nobody asked: an answer now would be taken for that of a request which crosses it on the way.
+    if (events.resting(socket)) return void socket.destroy()
     refuse(socket, events, REFUSALS.timeout)
   })
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
@@ -159,6 +163,11 @@ export class InFlight {
   end(response: ServerResponse): void {
     this.#responses.delete(response)
     if (this.#draining && this.#responses.size === 0) this.#onRest?.()
+  }
+
+  resting(socket: Socket): boolean {
+    for (const response of this.#responses) if (response.req.socket === socket) return false
+    return true
   }
 
   responseBegun(socket: Socket): boolean {

@@ -74,6 +74,7 @@ class FastifyDoor implements DoorServer {
       serverFactory: (handle) => {
         const server = createHttpServer(options, {
           responseBegun: (socket) => this.#inFlight.responseBegun(socket),
+          resting: (socket) => this.#inFlight.resting(socket),
           refused: (status, code) => this.#refused(status, code),
         })
         server.on('request', handle)

@@ -31,7 +31,7 @@ export interface ChunkSeed {
   readonly scope: string
 }
 
-export type AuthenticationForm = 'anonymous' | 'header' | 'presigned' | 'basic' | 'bearer'
+export type AuthenticationForm = 'anonymous' | 'header' | 'presigned' | 'presigned-v2' | 'basic' | 'bearer'
 
 /**
  * Where a request came from, as far as it may be believed: X-Forwarded-* counts only from a configured proxy

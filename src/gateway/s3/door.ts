@@ -67,6 +67,12 @@ export interface S3DoorOptions {
 
 const BODY_IDLE_MS_MAX = 30_000
 
+/** @throws S3Error NotImplemented for a level that this operation would not act on (see Operation.ack) */
+function refuseUnmetAck(call: Call): void {
+  const { ack } = call
+  if (ack === 'persisted' || ack === 'replicated') throw new S3Error('NotImplemented')
+}
+
 export function createS3Door(options: S3DoorOptions): HttpHandler {
   const { store, access, region, limits, owner, log } = options
   const door: Door = {
@@ -103,9 +109,9 @@ export function createS3Door(options: S3DoorOptions): HttpHandler {
     if (operation.features === true) refuseUnbuiltFeatures(call.headers)
     operation.access(call)
     if (!call.authorized) throw new S3Error('AccessDenied')
-    if (call.headers['x-amz-expected-bucket-owner'] ?? call.headers['x-amz-source-expected-bucket-owner']) {
-      await checkExpectedOwners(call)
-    }
+    const expected = call.headers['x-amz-expected-bucket-owner'] ?? call.headers['x-amz-source-expected-bucket-owner']
+    if (expected !== undefined) await checkExpectedOwners(call)
+    if (operation.ack !== true && operation.method !== 'GET' && operation.method !== 'HEAD') refuseUnmetAck(call)
     await operation.run(call)
   }
 

@@ -20,6 +20,11 @@ export interface Operation {
    * objects and the making of buckets have such headers.
    */
   readonly features?: true
+  /**
+   * Acts on x-tidegate-ack in full. Other writes change metadata only and are always synced before they are answered, which
+   * is all that `memory` and `journal` ask; what asks for more is refused there (C36).
+   */
+  readonly ack?: true
   /** Authorises all it will do that can be known before the body is read; the default is to deny. @throws AccessDenied */
   access(call: Call): void
   /** Parses, does and answers. */

@@ -114,7 +114,7 @@ export function createNamespace(options: NamespaceOptions): Namespace {
     fillRandom: options.fillRandom ?? randomFillSync,
   }
   const completer = new UploadCompleter(context)
-  const reclaimer = new Reclaimer(context)
+  const reclaimer = new Reclaimer(context, store)
   const bind = <Rest extends unknown[], Result>(
     operation: (context: NamespaceContext, ...rest: Rest) => Result,
   ): ((...rest: Rest) => Result) => operation.bind(undefined, context)

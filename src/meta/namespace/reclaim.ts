@@ -18,6 +18,7 @@ import { assert, unreachable } from '../../common/assert.ts'
 import type { ByteString, ContentId, Revision, SegmentId } from '../../common/ids.ts'
 import type { Transaction } from '../ports.ts'
 import { isUsed } from './complete-upload.ts'
+import type { CommitEvents } from './decoded-cache.ts'
 import { nothingWritten, type Commit, type NamespaceContext } from './context.ts'
 import {
   RECLAIM,
@@ -71,13 +72,19 @@ export class Reclaimer {
   readonly #context: NamespaceContext
   #batch: readonly ByteString[] = []
   #batchRevision: Revision = 0
+  #rollbacks = 0
   #cursor: string = RECLAIM
   #running: Promise<unknown> = Promise.resolve()
   /** Segments without live bytes that were open when that was seen. */
   readonly #emptyWhileOpen = new Set<SegmentId>()
 
-  constructor(context: NamespaceContext) {
+  constructor(context: NamespaceContext, events: Partial<CommitEvents> = {}) {
     this.#context = context
+    // A drop that was noted and undone may come again, after readers who must be waited for (C12): so it is noted anew.
+    events.onRollback?.(() => {
+      this.#batch = []
+      this.#rollbacks++
+    })
   }
 
   /** One bounded step. Calls run one after another. */
@@ -93,9 +100,9 @@ export class Reclaimer {
     if (this.#batch.length === 0 || Math.min(horizon, store.durableRevision()) < this.#batchRevision) {
       return nothingWritten(this.#context, { steps: 0, emptied: await this.#emptied(new Set()) })
     }
-    const batch = this.#batch
+    const [batch, rollbacks] = [this.#batch, this.#rollbacks]
     const { value, revision, durable } = await store.transact((tx) => this.#step(tx, batch))
-    this.#batch = batch.slice(value.finished)
+    if (rollbacks === this.#rollbacks) this.#batch = batch.slice(value.finished)
     return { value: { steps: value.rows, emptied: await this.#emptied(value.segments) }, revision, durable }
   }
 

@@ -129,3 +129,12 @@ test('prefetch brings a block in once, and a failure of it is nobody’s', async
   expect(fetches).toEqual(['1/5'])
   expect(memory.stats.hits + memory.stats.misses).toBeGreaterThan(hitsBefore)
 })
+
+test('prefetch never waits for memory: when all of it is held it does nothing', async () => {
+  const held = await scheduler.until(Promise.all([0, 1, 2, 3].map((block) => lend(ONE, block))), 'lending')
+  memory.prefetch(TWO, 0, fetch)
+  expect(memory.stats.waits).toBe(0)
+  for (const { lease } of held) memory.giveBack(lease)
+  await scheduler.step()
+  expect(fetches).not.toContain('2/0')
+})

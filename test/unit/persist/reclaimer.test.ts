@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { TidegateError } from '../../../src/common/errors.ts'
 import type { SegmentId } from '../../../src/common/ids.ts'
 import { Reclaimer, type ReclaimerOptions } from '../../../src/persist/reclaimer.ts'
 import type { SegmentBody } from '../../../src/persist/ports.ts'
@@ -104,6 +105,21 @@ test('C22: a segment that is mostly dead is compacted: what is live moves, what 
   expect(settled()).toBe(1)
   await reclaimer.step()
   expect(removed).toEqual([ONE])
+})
+
+test('a damaged segment fails one round and does not keep the next one from its turn', async () => {
+  const three = segmentNumber(3)
+  const tried: SegmentId[] = []
+  const { reclaimer, index } = newReclaimer({
+    bodies: (segment) => {
+      tried.push(segment)
+      return segment === ONE ? Promise.reject(new TidegateError('DataLost', 'damaged')) : Promise.resolve([])
+    },
+  })
+  for (const segment of [ONE, three]) index.set(segment, { state: 'persisted', bytes: 1000, liveBytes: 10 })
+  await expect(reclaimer.compactSome()).rejects.toMatchObject({ code: 'DataLost' })
+  await reclaimer.compactSome()
+  expect(tried).toEqual([ONE, three])
 })
 
 test('a segment of small bodies with long names is not copied over and over', async () => {

@@ -58,3 +58,15 @@ test('a removed segment is closed when its last reader is done, not before', asy
   expect(into.toString()).toBe('body')
   expect(fileSystem.paths()).toEqual([])
 })
+
+test('a file that is read while it is removed does not stay open', async () => {
+  await writeFile(fileSystem, files.adoptedPath(SEGMENT), sealed)
+  const remove = fileSystem.remove.bind(fileSystem)
+  const dataBytes = (): Promise<number> => files.use(SEGMENT, ({ footer }) => Promise.resolve(footer.dataBytes))
+  fileSystem.remove = async (path) => {
+    if (path === files.adoptedPath(SEGMENT)) expect(await dataBytes()).toBe(data.length)
+    await remove(path)
+  }
+  await files.remove(SEGMENT)
+  await expect(dataBytes()).rejects.toMatchObject({ code: 'DataLost' })
+})

@@ -154,7 +154,7 @@ function passPresignedV2(passage: Passage, claims: PresignedV2Claims, options: A
     principal: user.principal,
     // No signature covers the host, so no bucket may be read from it.
     origin: { host: '', address: passage.address, secure: passage.secure },
-    form: 'presigned',
+    form: 'presigned-v2',
     payload,
     trailers: declaredTrailers(headers, payload),
   }

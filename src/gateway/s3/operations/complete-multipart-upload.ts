@@ -1,3 +1,4 @@
+import { isTidegateError } from '../../../common/errors.ts'
 import type { ChecksumType, ObjectChecksum, UploadRecord } from '../../../common/model.ts'
 import type { CompletedPart } from '../../../store/types.ts'
 import { COMPLETE_BYTES_MAX, receiveDocument } from '../body/document.ts'
@@ -17,6 +18,7 @@ export const completeMultipartUpload = {
   level: 'object',
   subresource: 'uploadId',
   features: true,
+  ack: true,
   access: (call) => call.authorize('s3:PutObject'),
   run: async (call) => {
     // The checksum headers tell of the object here, not of this document.
@@ -54,8 +56,10 @@ export const completeMultipartUpload = {
 async function uploadOf(call: Call, address: ReturnType<typeof uploadAddress>): Promise<UploadRecord | undefined> {
   try {
     return await call.store.uploads.get(address)
-  } catch {
-    return undefined
+  } catch (error) {
+    // A Complete that is repeated: the store remembers what became of it.
+    if (isTidegateError(error, 'NoSuchUpload')) return undefined
+    throw error
   }
 }
 

@@ -19,9 +19,10 @@ export const copyObject = {
   copy: true,
   features: true,
   /** A copy is a read of the source and a write of the target (lesson 5.2.16). */
+  ack: true,
   access: (call) => {
     authorizeSource(call)
-    call.authorize('s3:PutObject')
+    authorizeTarget(call)
     if (call.headers['x-amz-tagging'] !== undefined) call.authorize('s3:PutObjectTagging')
   },
   run: async (call) => {
@@ -39,8 +40,10 @@ export const copyObject = {
     }
     try {
       const asked = copySourceConditions(call)
-      const seen =
-        change === undefined && algorithm === undefined ? undefined : await call.store.objects.head(source, asked)
+      const untagged = tags === undefined && !mayCopyTags(call)
+      const look = untagged || change !== undefined || algorithm !== undefined
+      const seen = look ? await call.store.objects.head(source, asked) : undefined
+      if (untagged && Object.keys(seen?.attributes.tags ?? {}).length > 0) throw new S3Error('AccessDenied')
       if (algorithm !== undefined && seen?.checksum?.algorithm !== algorithm) throw otherChecksum(algorithm)
       const attributes =
         replaced ?? (change === undefined || seen === undefined ? undefined : { ...seen.attributes, ...change })
@@ -51,7 +54,8 @@ export const copyObject = {
         bucket: call.bucket,
         key: call.key,
         attributes,
-        tags,
+        // None were seen, and any that come meanwhile are not for this caller.
+        tags: untagged ? {} : tags,
         owner: call.authenticated.principal.id,
         conditions: writeConditions(call),
         ack: call.ack,
@@ -76,6 +80,22 @@ export function authorizeSource(call: Call): void {
   const { bucket, key, versionId } = call.copySource
   const action = versionId === undefined ? 's3:GetObject' : 's3:GetObjectVersion'
   call.authorize(action, { bucket, key }, { 's3:versionid': versionId })
+}
+
+/**
+ * The right to write the copy. Conditions see the source as it is read, whatever the spelling of the header: `/b/k` and
+ * `b/%6B` must not slip past a rule on `b/k` (lesson 5.2.12). @throws AccessDenied
+ */
+export function authorizeTarget(call: Call): void {
+  const { bucket, key } = call.copySource
+  call.authorize('s3:PutObject', undefined, { 's3:x-amz-copy-source': `${bucket}/${key}` })
+}
+
+/** Tags that come along are read from the source and written to the target, as on AWS (lesson 5.2.16). */
+function mayCopyTags(call: Call): boolean {
+  const { bucket, key, versionId } = call.copySource
+  const action = versionId === undefined ? 's3:GetObjectTagging' : 's3:GetObjectVersionTagging'
+  return call.mayDo(action, { bucket, key }, { 's3:versionid': versionId }) && call.mayDo('s3:PutObjectTagging')
 }
 
 /**

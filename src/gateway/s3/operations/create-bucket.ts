@@ -13,6 +13,7 @@ export const createBucket = {
   method: 'PUT',
   level: 'bucket',
   features: true,
+  ack: true,
   access: (call) => call.authorize('s3:CreateBucket'),
   run: async (call) => {
     const { region } = call.door

@@ -5,6 +5,7 @@ export const deleteObject = {
   name: 'DeleteObject',
   method: 'DELETE',
   level: 'object',
+  ack: true,
   access: (call) => call.authorize(call.versionId === undefined ? 's3:DeleteObject' : 's3:DeleteObjectVersion'),
   run: async (call) => {
     const result = await call.store.objects.delete(call.address, deleteConditions(call), call.ack)

@@ -11,6 +11,7 @@ export const putObject = {
   method: 'PUT',
   level: 'object',
   features: true,
+  ack: true,
   access: (call) => {
     call.authorize('s3:PutObject')
     if (call.headers['x-amz-tagging'] !== undefined) call.authorize('s3:PutObjectTagging')

@@ -4,7 +4,7 @@ import type { Operation } from '../operation.ts'
 import { parseCopyRange, parsePartNumber } from '../range.ts'
 import { isoDate } from '../times.ts'
 import { document, element } from '../xml/escape.ts'
-import { authorizeSource, copyError } from './copy-object.ts'
+import { authorizeSource, authorizeTarget, copyError } from './copy-object.ts'
 import { uploadAddress } from './upload-part.ts'
 
 export const uploadPartCopy = {
@@ -14,9 +14,10 @@ export const uploadPartCopy = {
   subresource: 'uploadId',
   copy: true,
   features: true,
+  ack: true,
   access: (call) => {
     authorizeSource(call)
-    call.authorize('s3:PutObject')
+    authorizeTarget(call)
   },
   run: async (call) => {
     const partNumber = parsePartNumber(call.query('partNumber'), call.door.limits.partsMax)

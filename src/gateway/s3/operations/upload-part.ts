@@ -12,6 +12,7 @@ export const uploadPart = {
   level: 'object',
   subresource: 'uploadId',
   features: true,
+  ack: true,
   access: (call) => call.authorize('s3:PutObject'),
   run: async (call) => {
     const partNumber = parsePartNumber(call.query('partNumber'), call.door.limits.partsMax)

@@ -233,6 +233,11 @@ it('closes a connection on which nothing moves in the middle of a body (lessons 
   await vi.waitFor(() => expect(failure).toBeInstanceOf(Error))
 })
 
+it('closes a connection that rests without a word, which a next request could take for its answer (lesson 5.1.15)', async () => {
+  const server = await door(hello, { idleTimeoutMs: 150 })
+  expect(await received(connect(server.port, '127.0.0.1'))).toBe('')
+})
+
 it('drops connections over the cap (lesson 5.2.7)', async () => {
   const server = await door(hello, { connectionsMax: 2 })
   const held = [connect(server.port, '127.0.0.1'), connect(server.port, '127.0.0.1')]

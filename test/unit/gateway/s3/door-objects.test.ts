@@ -195,10 +195,39 @@ describe('CopyObject', () => {
     expect(harness.asked.map((asked) => [asked.action, asked.key])).toEqual([
       ['s3:GetObject', 'a/../secret'],
       ['s3:PutObject', 'dst'],
+      ['s3:GetObjectTagging', 'a/../secret'],
+      ['s3:PutObjectTagging', 'dst'],
     ])
     harness.deny((asked) => asked.action === 's3:GetObjectVersion')
     const versioned = await ask('PUT /b/dst', { headers: { 'x-amz-copy-source': '/b/a/../secret?versionId=null' } })
     expect(versioned.status).toBe(403)
+  })
+
+  it.each(['s3:GetObjectTagging', 's3:PutObjectTagging'])(
+    'copies tags only for those with %s (lesson 5.2.16)',
+    async (action) => {
+      await ask('PUT /b/src', { body: 'hello', headers: { 'x-amz-tagging': 'a=1' } })
+      await ask('PUT /b/bare', { body: 'hello' })
+      harness.deny((asked) => asked.action === action)
+      expect((await ask('PUT /b/dst', { headers: { 'x-amz-copy-source': 'b/src' } })).status).toBe(403)
+      expect((await ask('PUT /b/dst', { headers: { 'x-amz-copy-source': 'b/bare' } })).status).toBe(200)
+    },
+  )
+
+  it('shows conditions the source that is read, however it is spelled (lesson 5.2.12)', async () => {
+    await ask('PUT /b/secret', { body: 'hello' })
+    harness.deny((asked) => asked.context['s3:x-amz-copy-source'] === 'b/secret' && asked.action === 's3:PutObject')
+    for (const source of ['b/secret', '/b/secret', 'b/%73ecret', 'b/secret?versionId=null']) {
+      for (const line of ['PUT /b/dst', 'PUT /b/dst?partNumber=1&uploadId=u']) {
+        expect((await ask(line, { headers: { 'x-amz-copy-source': source } })).status, `${line} ${source}`).toBe(403)
+      }
+    }
+  })
+
+  it('holds the source to its expected owner beside an empty one', async () => {
+    await ask('PUT /b/src', { body: 'hello' })
+    const owners = { 'x-amz-expected-bucket-owner': '', 'x-amz-source-expected-bucket-owner': 'nobody' }
+    expect((await ask('PUT /b/dst', { headers: { 'x-amz-copy-source': 'b/src', ...owners } })).status).toBe(403)
   })
 })
 

@@ -1,12 +1,14 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import { newSegmentId } from '../../../../src/common/ids.ts'
+import { MemoryBackend } from '../../../../src/meta/memory/memory-backend.ts'
+import type { MemoryStoreOptions } from '../../../../src/meta/memory/memory-store.ts'
 import { checkNamespace } from '../../../model/check-namespace.ts'
 import { fixture, type Fixture } from './fixture.ts'
 
 const open: Fixture[] = []
 
-async function begin(): Promise<Fixture> {
-  const made = await fixture()
+async function begin(options: MemoryStoreOptions = {}): Promise<Fixture> {
+  const made = await fixture(options)
   open.push(made)
   await made.bucket('box')
   return made
@@ -30,6 +32,27 @@ describe('reclaim', () => {
     expect(await checkNamespace(made.store)).toMatchObject({ dropped: 1 })
     expect((await made.namespace.dismantle(made.namespace.revision())).value.steps).toBe(1)
     expect(await checkNamespace(made.store)).toMatchObject({ dropped: 0 })
+  })
+
+  test('C12: a drop that was seen, undone and made again waits for the readers from before it was made again', async () => {
+    let sync = (): Promise<void> => Promise.resolve()
+    const made = await begin({ backend: new MemoryBackend({ sync: () => sync() }) })
+    await made.put('box', 'k', { run: await made.run(10) })
+    await made.namespace.flush()
+    const failing = Promise.withResolvers<void>()
+    sync = () => failing.promise
+    const undone = await made.remove('box', 'k')
+    const seen = made.namespace.dismantle(made.namespace.revision())
+    expect((await seen).value.steps).toBe(0)
+    failing.reject(new Error('EIO'))
+    await expect(undone.durable).rejects.toMatchObject({ code: 'Unavailable' })
+    sync = () => Promise.resolve()
+    await made.put('box', 'other')
+    const reading = made.namespace.revision()
+    await made.remove('box', 'k')
+    await made.namespace.flush()
+    expect((await made.namespace.dismantle(reading)).value.steps).toBe(0)
+    expect((await made.namespace.dismantle(made.namespace.revision())).value.steps).toBe(1)
   })
 
   test('a segment that was open when it emptied is told once it is sealed', async () => {

@@ -1,5 +1,6 @@
 import { createHmac } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
+import { requestFacts } from '../../../../../src/gateway/http/auth/request-facts.ts'
 import { authenticate, EXAMPLE, EXAMPLE_MS, HOST, rawRequest, refusal } from './support.ts'
 
 /** As botocore's HmacV1QueryAuth does it. */
@@ -31,12 +32,21 @@ describe('presigned URLs of signature version 2', () => {
       '/b/k?response-content-type=text%2Fplain',
     ]) {
       expect(get(url(resource))).toMatchObject({
-        form: 'presigned',
+        form: 'presigned-v2',
         principal: { kind: 'root' },
         payload: { kind: 'unsigned' },
       })
     }
-    expect(get(url('/b/k', { amz: 'x-amz-meta-a:1\n' }), { 'x-amz-meta-a': '1' }).form).toBe('presigned')
+    expect(get(url('/b/k', { amz: 'x-amz-meta-a:1\n' }), { 'x-amz-meta-a': '1' }).form).toBe('presigned-v2')
+  })
+
+  it('is told apart by policy conditions, and is an unsigned payload to them (C35)', () => {
+    const authenticated = get(url('/b/k'))
+    expect(requestFacts({ authenticated, headers: {}, query: () => undefined })).toMatchObject({
+      's3:authtype': 'REST-QUERY-STRING',
+      's3:signatureversion': 'AWS',
+      's3:x-amz-content-sha256': 'UNSIGNED-PAYLOAD',
+    })
   })
 
   it('reads no bucket from a host that is not signed', () => {
