@@ -237,6 +237,7 @@ function buildJournal(
     random: parts.random,
     adopt: (segment) => localDisk.adopt(segment),
     mend,
+    waitMsMax: limits.persistWaitMsMax,
     onFailure: (failure) => parts.onEvent({ kind: 'persist-failed', ...failure }),
   })
   const journal: Journal = new Journal({

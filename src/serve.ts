@@ -148,7 +148,10 @@ class Gateway {
       defaultAck: config.ack,
       diskReserveBytes: config.diskReserve,
       createDevice: ({ buffer, blockBytes, pageBytes }) =>
-        createThreadDevice({ slab: buffer, blockBytes, pageBytes }, this.#journal.observer),
+        createThreadDevice(
+          { slab: buffer, blockBytes, pageBytes },
+          { observer: this.#journal.observer, onDeath: (error) => this.#mustEnd(error) },
+        ),
       createHashing: (slab) => createHashWorkers({ slab, workers: config.hashWorkers, queueSlicesMax: 64 }),
       createOrderedStore: (beforeCommit) =>
         createLmdbStore({
@@ -213,7 +216,7 @@ class Gateway {
       metrics: this.#metrics,
       ready: () => this.#ready,
       accessLog: config.accessLog,
-      onBug: (error) => this.#fail(error),
+      onBug: (error) => this.#mustEnd(error),
       tracing: telemetry.tracing,
     })
   }
@@ -225,6 +228,14 @@ class Gateway {
     if (process.stderr.isTTY) process.stderr.write(tryIt(s3Url, this.#config.region))
   }
 
+  /** Nothing that follows could be trusted: drains what can be drained and ends with code 1. */
+  #mustEnd(error: unknown): void {
+    const { logger } = this.#surroundings
+    logger.fatal({ error }, error instanceof AssertionFailed ? 'a broken invariant' : 'the process must end')
+    process.exitCode = 1
+    this.#fail(error)
+  }
+
   /** The first SIGTERM or SIGINT drains; a second one stops at once, which loses nothing acknowledged. */
   #listenToSignals(): () => void {
     const { logger } = this.#surroundings
@@ -234,11 +245,7 @@ class Gateway {
       logger.info({ signal }, 'draining: no new connections, requests in flight finish')
       this.#end()
     }
-    const onBug = (error: unknown): void => {
-      logger.fatal({ error }, error instanceof AssertionFailed ? 'a broken invariant' : 'an uncaught exception')
-      process.exitCode = 1
-      this.#fail(error)
-    }
+    const onBug = (error: unknown): void => this.#mustEnd(error)
     process.on('SIGTERM', onSignal).on('SIGINT', onSignal)
     process.on('uncaughtException', onBug).on('unhandledRejection', onBug)
     return () => {

@@ -23,6 +23,8 @@ export interface Limits {
   readonly streamBlocksInFlightMax: number
   /** How long a writer waits for memory or journal room before it is told SlowDown (C19). */
   readonly admissionWaitMsMax: number
+  /** How long a write with ack `persisted` waits for the remote store; longer than the flusher's longest pause. */
+  readonly persistWaitMsMax: number
   /** Size of the largest object that one PUT or one part may hold. */
   readonly putBytesMax: number
   readonly partsMax: number
@@ -48,6 +50,7 @@ export const DEFAULT_LIMITS: Limits = checkLimits({
   segmentAgeMsMax: 10_000,
   streamBlocksInFlightMax: 8,
   admissionWaitMsMax: 30_000,
+  persistWaitMsMax: 120_000,
   putBytesMax: 5 * GIB,
   partsMax: 10_000,
   partBytesMin: 5 * MIB,

@@ -21,6 +21,8 @@ export interface FlusherOptions {
     attempt: number
   }) => void
   readonly random: () => number
+  /** How long `persisted` waits for the remote store. */
+  readonly waitMsMax: number
 }
 
 const PAUSE_MS_MIN = 100
@@ -56,9 +58,12 @@ export class Flusher {
     void run.finally(() => this.#running.delete(run))
   }
 
-  /** Resolves once the segment is in the remote store and metadata says so. Rejects when the flusher stops before. */
+  /**
+   * Resolves once the segment is in the remote store and metadata says so. @throws Unavailable when it is not there within
+   * `waitMsMax`, or the flusher stops before: what was published stays published, and is carried there later.
+   */
   async persisted(segment: SegmentId): Promise<void> {
-    if (this.#stopping.signal.aborted) throw notPersisted()
+    if (this.#stopping.signal.aborted) throw notPersisted('the gateway stops')
     const waiting = new Promise<void>((resolve, reject) => {
       const waiters = this.#waiters.get(segment) ?? []
       waiters.push({ resolve, reject })
@@ -69,7 +74,12 @@ export class Flusher {
     // Looked up after the waiter is in place, so that a segment persisted in between is not waited for.
     const record = await this.#options.index.segment(segment)
     if (!record || record.state === 'persisted') this.#release(segment)
-    await waiting
+    const patience = new AbortController()
+    const tooLong = this.#options.clock.sleep(this.#options.waitMsMax, patience.signal).then(() => {
+      throw notPersisted(`waited ${this.#options.waitMsMax} ms`)
+    })
+    tooLong.catch(() => undefined)
+    await Promise.race([waiting, tooLong]).finally(() => patience.abort(new Error('no longer waited for')))
   }
 
   #release(segment: SegmentId): void {
@@ -128,11 +138,12 @@ export class Flusher {
   async stop(): Promise<void> {
     this.#stopping.abort(new Error('the flusher stops'))
     await Promise.all(this.#running)
-    for (const waiters of this.#waiters.values()) for (const waiter of waiters) waiter.reject(notPersisted())
+    for (const waiters of this.#waiters.values())
+      for (const waiter of waiters) waiter.reject(notPersisted('the gateway stops'))
     this.#waiters.clear()
   }
 }
 
-function notPersisted(): TidegateError {
-  return new TidegateError('Unavailable', 'the gateway stops before the segment is persisted')
+function notPersisted(reason: string): TidegateError {
+  return new TidegateError('Unavailable', `the segment is not in the remote store yet: ${reason}`)
 }

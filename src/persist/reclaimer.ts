@@ -85,7 +85,8 @@ export class Reclaimer {
     for (const record of page) {
       if (record.state === 'open' || this.#options.hasPending(record.segment)) continue
       if (record.liveBytes <= 0) {
-        if (!this.#emptied.has(record.segment)) this.emptied([record.segment])
+        // Again with the revision of now: an older entry may be from a commit that was undone since.
+        this.emptied([record.segment])
       } else if (record.liveBytes < record.bytes * this.#options.compactBelow) {
         if (this.#notWorthwhile.get(record.segment) === record.liveBytes) continue
         try {

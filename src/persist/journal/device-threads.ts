@@ -8,8 +8,14 @@ import { BatchingDevice, type BatchingObserver } from './batching.ts'
 import { executeBatch, type BatchResult, type DeviceMemory, type JournalDevice } from './device.ts'
 import type { DeviceThreadData } from './device-thread.ts'
 
-/** A device in a thread of its own. A thread that dies fails what it had, and all that comes after. */
-export function createThreadDevice(data: DeviceThreadData, observer?: BatchingObserver): JournalDevice {
+/**
+ * A device in a thread of its own. A thread that dies fails what it had, and all that comes after; `onDeath` is told, since
+ * nothing can be written any more and the process had better end and recover.
+ */
+export function createThreadDevice(
+  data: DeviceThreadData,
+  options: { observer?: BatchingObserver; onDeath?: (error: Error) => void } = {},
+): JournalDevice {
   const worker = new Worker(workerEntry(import.meta.url, 'device-thread'), {
     workerData: data,
     name: 'tidegate-journal',
@@ -18,6 +24,7 @@ export function createThreadDevice(data: DeviceThreadData, observer?: BatchingOb
   let failure: Error | undefined
   let waiting: { resolve: (result: BatchResult) => void; reject: (error: Error) => void } | undefined
   const fail = (error: Error): void => {
+    if (!failure) options.onDeath?.(error)
     failure ??= error
     waiting?.reject(failure)
   }
@@ -35,7 +42,7 @@ export function createThreadDevice(data: DeviceThreadData, observer?: BatchingOb
         waiting = undefined
         worker.unref()
       }) as Promise<BatchResult>,
-    observer,
+    options.observer,
   )
   return {
     submit: (operations) => device.submit(operations),

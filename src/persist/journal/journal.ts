@@ -5,6 +5,7 @@
  * What is durable when: a run of `append` once its `sync()` resolved; a run of a stream once `finish()` resolved; all that
  * was given to `nameUnsynced` once `barrier()` resolved (C15: awaited before every metadata sync).
  */
+import { TidegateError } from '../../common/errors.ts'
 import { newSegmentId, type ContentId, type SegmentId } from '../../common/ids.ts'
 import type { Clock } from '../../common/clock.ts'
 import type { Limits } from '../../common/limits.ts'
@@ -59,7 +60,13 @@ export class Journal {
 
   /** Appends a body of at most `sharedBodyBytesMax` bytes to the open segment. Settles when it is readable from memory. */
   append(request: AppendRequest): Promise<AppendedBody> {
-    const appended = this.#appending.then(() => this.#append(request))
+    const { clock, limits } = this.#options
+    const deadlineMs = clock.monotonicMs() + limits.admissionWaitMsMax
+    const appended = this.#appending.then(() => {
+      // Each append before it may have waited for memory; together they may not keep this one longer than allowed (C19).
+      if (clock.monotonicMs() <= deadlineMs) return this.#append(request)
+      throw new TidegateError('SlowDown', `the journal was busy for ${limits.admissionWaitMsMax} ms`)
+    })
     this.#appending = appended.catch(() => undefined)
     return appended
   }

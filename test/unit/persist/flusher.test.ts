@@ -21,6 +21,7 @@ function newFlusher(options: Partial<FlusherOptions> = {}): {
     random: () => 1,
     adopt: () => Promise.resolve(),
     mend: () => Promise.resolve(10),
+    waitMsMax: 30_000,
     onFailure: ({ action, attempt }) => failures.push({ action, attempt }),
     ...options,
   })
@@ -98,4 +99,18 @@ test('a look-up that fails is told once, and leaves no rejection behind when the
   index.segment = () => Promise.reject(new Error('metadata is away'))
   await expect(flusher.persisted(ONE)).rejects.toThrow('metadata is away')
   await flusher.stop()
+})
+
+test('who waits for the remote store is told when it takes too long, and the segment is carried there all the same', async () => {
+  let works = false
+  const { flusher, index, scheduler } = newFlusher({
+    adopt: () => (works ? Promise.resolve() : Promise.reject(new Error('no room'))),
+    waitMsMax: 60_000,
+  })
+  flusher.add(ONE, 'adopt')
+  const refused = expect(flusher.persisted(ONE)).rejects.toMatchObject({ code: 'Unavailable' })
+  await scheduler.until(refused, 'the refusal')
+  works = true
+  await scheduler.until(flusher.persisted(ONE), 'the segment')
+  expect(index.rows.get(ONE)?.state).toBe('persisted')
 })
