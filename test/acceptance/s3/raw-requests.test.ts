@@ -372,6 +372,19 @@ describe('signatures', () => {
   })
 })
 
+it('acts on an acknowledgement level, or refuses it (C36)', async () => {
+  const ask = async (request: { method: string; target: string; body?: Buffer }, level: string): Promise<string> =>
+    outcomeOf(await sendSigned(suite.gateway, { ...request, headers: { 'x-tidegate-ack': level } }))
+  const put = { method: 'PUT', target: '/raw/acknowledged', body: Buffer.from('x') }
+  for (const level of ['memory', 'journal', 'persisted']) expect(await ask(put, level), level).toBe('200')
+  expect(await ask(put, 'replicated')).toBe('400 InvalidArgument')
+  expect(await ask(put, 'soon')).toBe('400 InvalidArgument')
+  const initiate = { method: 'POST', target: '/raw/acknowledged?uploads' }
+  expect(await ask(initiate, 'persisted')).toBe('501 NotImplemented')
+  expect(await ask({ method: 'PUT', target: '/never-made' }, 'replicated')).toBe('400 InvalidArgument')
+  expect(await ask({ method: 'DELETE', target: '/raw/acknowledged' }, 'journal')).toBe('204')
+})
+
 it('holds nothing at the end', async () => {
   await expectSettled(suite.gateway)
   expect(await listedKeys('raw')).toContain('<Key>present</Key>')
