@@ -145,5 +145,7 @@ export class Flusher {
 }
 
 function notPersisted(reason: string): TidegateError {
-  return new TidegateError('Unavailable', `the segment is not in the remote store yet: ${reason}`)
+  return new TidegateError('Unavailable', `the write is published, and not in the remote store yet: ${reason}`, {
+    details: { published: true },
+  })
 }

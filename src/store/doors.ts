@@ -2,8 +2,8 @@
  * The store as the three doors call it. The store implements these; a door is handed them by src/main.ts.
  *
  * Every method settles once its result is visible to every later read on any door, and, for writes, once it is as
- * durable as the request asked (C15-C18). A write that rejects has published nothing, except that `Unavailable` on a
- * time-out leaves the outcome unknown. Methods may be called concurrently. Errors are `TidegateError`s from the table.
+ * durable as the request asked (C15-C18). A write that rejects has published nothing, except that `Unavailable` with
+ * `details.published` was published as safely as `journal` and waited in vain for the remote store. Methods may be called concurrently. Errors are `TidegateError`s from the table.
  */
 import type {
   AckLevel,

@@ -79,7 +79,7 @@ export class Workload {
   /** Runs a write and enters its outcome. Undefined when it failed in a way that the weather explains. */
   async #write<T>(
     place: Place,
-    write: { value: Value; what: string; ack: AckLevel },
+    write: { value: Value; what: string; ack: AckLevel; also?: () => readonly ErrorCode[] },
     run: () => Promise<T>,
   ): Promise<T | undefined> {
     const { history } = this.#memory
@@ -89,8 +89,8 @@ export class Workload {
       history.end(entry, 'acknowledged')
       return result
     } catch (error) {
-      history.end(entry, 'failed')
-      this.#forgive(error, write.what)
+      history.end(entry, outcomeOf(error))
+      this.#forgive(error, write.what, write.also?.())
       return undefined
     }
   }
@@ -307,7 +307,7 @@ export class Workload {
       history.end(write, 'acknowledged')
       this.#count(`copy ${ack}`)
     } catch (error) {
-      history.end(write, 'failed')
+      history.end(write, outcomeOf(error))
       this.#forgive(error, 'copy', ['PreconditionFailed', 'NoSuchKey'])
     }
   }
@@ -391,7 +391,10 @@ export class Workload {
     }
     const value = Buffer.concat(parts.map(([, part]) => part.value))
     const ack = this.#ack()
-    const done = await this.#write({ bucket, key }, { value, what: `complete ${ack}`, ack }, () =>
+    // Nor may the weather turn meanwhile: a part at level `memory` is then undone under the Complete.
+    const unsafe = parts.some(([, part]) => !part.durable)
+    const also = (): readonly ErrorCode[] => (unsafe && this.badWeather ? ['InvalidPart'] : [])
+    const done = await this.#write({ bucket, key }, { value, what: `complete ${ack}`, ack, also }, () =>
       uploads.complete({
         bucket,
         key,
@@ -440,4 +443,10 @@ export async function makeBuckets(life: Life): Promise<void> {
 
 function md5(bytes: Uint8Array): string {
   return createHash('md5').update(bytes).digest('hex')
+}
+
+/** A write that only waited in vain for the remote store is published, and as safe as `journal`. */
+function outcomeOf(error: unknown): 'acknowledged' | 'failed' {
+  const published = isTidegateError(error, 'Unavailable') && error.details['published'] === true
+  return published ? 'acknowledged' : 'failed'
 }
