@@ -185,7 +185,8 @@ class FastifyDoor implements DoorServer {
 
   #logAccess(exchange: DoorExchange, status: number, durationMs: number): void {
     const { logger, accessLog = 'debug', name } = this.#options
-    const level = status >= 500 ? 'warn' : accessLog
+    // Not being built is no failure: somebody asked for it, and was told.
+    const level = status >= 500 && status !== 501 ? 'warn' : accessLog
     if (level === 'off' || !logger.isLevelEnabled(level)) return
     const { request } = exchange
     logger[level](

@@ -18,7 +18,7 @@ import {
   publishBuild,
   type BuildPosition,
 } from './composites.ts'
-import { checkConditions } from './conditions.ts'
+import { checkConditions } from '../../common/conditions.ts'
 import { leafRanges, type LeafRange } from './contents.ts'
 import { readBucket, type Commit, type NamespaceContext } from './context.ts'
 import type { ObjectAddress } from './copy.ts'

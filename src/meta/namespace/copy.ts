@@ -1,6 +1,6 @@
 /** CopyObject and tags: new versions and attributes over the same bytes. */
 import type { AckLevel, Conditions, ObjectAttributes, ObjectVersion } from '../../common/model.ts'
-import { checkConditions } from './conditions.ts'
+import { checkConditions } from '../../common/conditions.ts'
 import { beginStep, endStep, leaseInodes, readBucket, type Commit, type NamespaceContext } from './context.ts'
 import { inodeKey } from './keys.ts'
 import { resolveVersion } from './lookup.ts'

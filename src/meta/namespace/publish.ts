@@ -15,7 +15,7 @@ import type {
 } from '../../common/model.ts'
 import type { StoredRun } from '../../common/model.ts'
 import { beginStep, endStep, leaseInodes, type Commit, type NamespaceContext, type Step } from './context.ts'
-import { checkConditions } from './conditions.ts'
+import { checkConditions } from '../../common/conditions.ts'
 import { entryKey, inodeKey } from './keys.ts'
 import { validateKey } from './names.ts'
 import { objectVersion } from './object-version.ts'

@@ -5,7 +5,7 @@
  */
 import type { Conditions } from '../../common/model.ts'
 import type { InodeId } from '../../common/ids.ts'
-import { checkConditions, hasConditions } from './conditions.ts'
+import { checkConditions, hasConditions } from '../../common/conditions.ts'
 import { beginStep, endStep, leaseInodes, type Commit, type NamespaceContext, type Step } from './context.ts'
 import { entryKey } from './keys.ts'
 import { validateKey } from './names.ts'

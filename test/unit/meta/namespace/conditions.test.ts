@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { isTidegateError } from '../../../../src/common/errors.ts'
 import type { Conditions } from '../../../../src/common/model.ts'
-import { checkConditions, type ConditionUse } from '../../../../src/meta/namespace/conditions.ts'
+import { checkConditions, type ConditionUse } from '../../../../src/common/conditions.ts'
 
 const SECOND = 1000
 const TARGET = { etag: 'e', mtimeMs: 10 * SECOND + 500, size: 7 }
