@@ -75,6 +75,8 @@ export interface ObjectVersion {
   readonly body: ObjectBody
   /** Revision at which it was published. */
   readonly revision: Revision
+  /** From this time on the key does not name it any more; undefined: for ever. */
+  readonly expiresMs: number | undefined
 }
 
 export type ObjectBody =
@@ -101,6 +103,9 @@ export interface StoredRun {
 export interface Conditions {
   readonly ifMatch?: readonly string[]
   readonly ifNoneMatch?: readonly string[]
+  /** Revisions in the same header, one condition with its ETags: `If-Match: "r42"` (KV door). */
+  readonly ifMatchRevisions?: readonly Revision[]
+  readonly ifNoneMatchRevisions?: readonly Revision[]
   readonly ifModifiedSinceMs?: number
   readonly ifUnmodifiedSinceMs?: number
   /** S3 extensions on DELETE: x-amz-if-match-last-modified-time, x-amz-if-match-size. */
@@ -139,6 +144,9 @@ export interface ListedObject {
   readonly owner: string
   readonly checksumAlgorithm: ChecksumAlgorithm | undefined
   readonly checksumType: ChecksumType | undefined
+  /** Revision at which it was published. */
+  readonly revision: Revision
+  readonly expiresMs: number | undefined
 }
 
 export interface ListedVersion extends ListedObject {

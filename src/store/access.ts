@@ -7,6 +7,33 @@ export interface Principal {
   readonly id: string
   readonly displayName: string
   readonly kind: 'root' | 'user' | 'anonymous'
+  /** Set when a token speaks for the user: then only what both the token's scope and the user's policies allow (5.2, 24). */
+  readonly token?: TokenScope | undefined
+}
+
+export const TOKEN_VERBS = ['read', 'list', 'write', 'delete'] as const
+/**
+ * `read`: values, their attributes, and whether keys exist. `list`: names of keys and of buckets, and watching. `write`: values and
+ * attributes. `delete`: keys and versions. No verb covers making or deleting buckets, their configuration, or tokens.
+ */
+export type TokenVerb = (typeof TOKEN_VERBS)[number]
+
+export interface TokenScope {
+  readonly id: string
+  /** Bucket names, or patterns with `*` and `?`. */
+  readonly buckets: readonly string[]
+  readonly verbs: readonly TokenVerb[]
+}
+
+/** A bearer token as it is kept: only a hash of its secret (the secret is 256 random bits, so a plain hash does). */
+export interface TokenRecord extends TokenScope {
+  readonly name: string
+  /** Who made it, and for whom it speaks. */
+  readonly parent: { readonly id: string; readonly displayName: string; readonly kind: 'root' | 'user' }
+  readonly createdMs: number
+  readonly expiresMs: number | undefined
+  /** Hex. */
+  readonly secretSha256: string
 }
 
 export interface AccessResource {

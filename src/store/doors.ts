@@ -37,6 +37,17 @@ import type {
   SlabSlice,
 } from './types.ts'
 
+import type { Revision } from '../common/ids.ts'
+import type {
+  ScanPage,
+  ScanRequest,
+  TransactionRequest,
+  TransactionResult,
+  WatchBatch,
+  WatcherId,
+  WatchRequest,
+} from './kv-types.ts'
+
 export interface Buckets {
   /** @throws BucketAlreadyOwnedByYou, BucketAlreadyExists, InvalidBucketName, TooManyBuckets */
   create(request: { name: string; owner: string; region: string; ack?: AckLevel | undefined }): Promise<BucketRecord>
@@ -136,6 +147,38 @@ export interface Uploads {
   abort(request: { bucket: string; key: string; uploadId: string }): Promise<void>
 }
 
+/** Beside `Objects`, which puts, gets and deletes single keys: what S3 has no operation for. */
+export interface KeyValues {
+  scan(request: ScanRequest): Promise<ScanPage>
+  /** Strictly serializable. @throws TransactionTooLarge, InvalidCounter, InvalidArgument (a key written twice) */
+  transact(request: TransactionRequest): Promise<TransactionResult>
+  /** Which keys name an object, in order, at one revision. */
+  exist(bucket: string, keys: readonly string[]): Promise<{ exist: readonly boolean[]; revision: Revision }>
+  /** How many of the keys, from the first on, name an object: the first that does not ends the count. */
+  countLeading(bucket: string, keys: readonly string[]): Promise<{ count: number; revision: Revision }>
+  /**
+   * Holds an object's bytes in this node's memory for a time: brings them there, and keeps them from being evicted.
+   * `durationMs` 0 lets them go. Resolves with the bytes held, 0 for a body that lies in the metadata.
+   * @throws NoSuchKey; StorageFull when the share of memory that may be pinned would be passed
+   */
+  pin(address: ObjectAddress, durationMs: number): Promise<{ bytes: number }>
+}
+
+/** Changes of what keys name, told once they are durable. */
+export interface Watching {
+  /** The last revision that watchers could have been told of. */
+  revision(): Revision
+  /** @throws NoSuchBucket, RevisionGone, SlowDown when there are too many watchers */
+  open(request: WatchRequest): Promise<WatcherId>
+  /**
+   * Resolves with the next events as soon as there are any, or with none after `waitMs`. At most `limit` events, unless
+   * one revision alone has more. One call at a time for a watcher. @throws RevisionGone when they are no longer kept
+   */
+  next(watcher: WatcherId, options: { waitMs: number; limit: number }): Promise<WatchBatch>
+  /** Ends a `next` under way with no events. */
+  close(watcher: WatcherId): void
+}
+
 /** Everything a door is handed. */
 export interface Store {
   readonly buckets: Buckets
@@ -143,4 +186,6 @@ export interface Store {
   readonly reading: Reading
   readonly bodies: Bodies
   readonly uploads: Uploads
+  readonly keyValues: KeyValues
+  readonly watching: Watching
 }

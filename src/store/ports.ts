@@ -21,6 +21,15 @@ import type {
   Versioning,
 } from '../common/model.ts'
 
+import type { TokenRecord } from './access.ts'
+import type {
+  MetadataScanPage,
+  MetadataTransactRequest,
+  MetadataTransactResult,
+  ScanRequest,
+  WatchEvent,
+} from './kv-types.ts'
+
 /** A commit that is visible; `durable` settles when it survives power loss (see meta/ports.ts, Committed). */
 export interface Commit<T> {
   readonly value: T
@@ -45,6 +54,7 @@ export interface PublishRequest {
   readonly checksum: ObjectChecksum | undefined
   readonly conditions: Conditions
   readonly ack: AckLevel
+  readonly ttlMs?: number | undefined
 }
 
 export interface MetadataBuckets {
@@ -213,6 +223,42 @@ export interface MetadataSegments {
   ): Promise<{ removedMemory: number; lost: { bucket: string; key: string }[] }>
 }
 
+export interface MetadataValues {
+  /** One page in key order, at one revision. Values of up to `valueBytesMax` come along until the page holds a few MiB of them. */
+  scan(request: ScanRequest): Promise<MetadataScanPage>
+  /**
+   * Compares and operations in one transaction (C1). When a compare needs the bytes of a body that does not lie inline, nothing is
+   * done and the answer says which. @throws TransactionTooLarge, InvalidCounter, InvalidArgument (a key written twice)
+   */
+  transactValues(request: MetadataTransactRequest): Promise<Commit<MetadataTransactResult>>
+  /** Which keys name an object, in order, at one revision. With `leading`, looks no further than the first that does not. */
+  presence(
+    bucket: string,
+    keys: readonly string[],
+    leading: boolean,
+  ): Promise<{ present: readonly boolean[]; revision: Revision }>
+  /** One bounded step: removes what has expired by now. `expired` is 0 when there is nothing left to do now. */
+  expire(): Promise<Commit<{ expired: number }>>
+}
+
+export interface MetadataTokens {
+  /** @throws InvalidRequest when there are too many */
+  putToken(token: TokenRecord): Promise<Commit<void>>
+  /** Kept decoded when hot. */
+  token(id: string): Promise<TokenRecord | undefined>
+  listTokens(after: string, limit: number): Promise<TokenRecord[]>
+  /** False when there is none. */
+  removeToken(id: string): Promise<Commit<boolean>>
+}
+
+/** A change of what keys name, of any bucket. Durable when it is told. */
+export type MetadataChange = WatchEvent & { readonly bucket: string }
+
+export interface MetadataChanges {
+  /** Every change from the revision (inclusive) on, in order, whole revisions, until the signal aborts. @throws RevisionGone */
+  watch(fromRevision: Revision, signal: AbortSignal): AsyncIterable<MetadataChange>
+}
+
 export interface MetadataService {
   revision(): Revision
   durableRevision(): Revision
@@ -221,4 +267,13 @@ export interface MetadataService {
 }
 
 export interface Metadata
-  extends MetadataBuckets, MetadataObjects, MetadataContents, MetadataUploads, MetadataSegments, MetadataService {}
+  extends
+    MetadataBuckets,
+    MetadataObjects,
+    MetadataContents,
+    MetadataUploads,
+    MetadataSegments,
+    MetadataValues,
+    MetadataTokens,
+    MetadataChanges,
+    MetadataService {}

@@ -47,6 +47,8 @@ export interface PutObjectRequest {
   readonly conditions: Conditions
   /** Undefined: the bucket's level. */
   readonly ack: AckLevel | undefined
+  /** How long after its publication the key stops naming it; undefined: never. */
+  readonly ttlMs?: number | undefined
 }
 
 export interface PutResult {
@@ -56,6 +58,7 @@ export interface PutResult {
   readonly mtimeMs: number
   readonly checksum: ObjectChecksum | undefined
   readonly revision: Revision
+  readonly expiresMs: number | undefined
 }
 
 export interface ObjectAddress {

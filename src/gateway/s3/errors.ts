@@ -120,6 +120,8 @@ export const CORE_ERRORS = {
   InvalidArgument: { code: 'InvalidArgument', own: true },
   InvalidBucketName: { code: 'InvalidBucketName' },
   InvalidBucketState: { code: 'InvalidBucketState', own: true },
+  // Counters and tokens are other doors' concepts; named for completeness.
+  InvalidCounter: { code: 'InvalidRequest', own: true },
   InvalidKey: { code: 'InvalidArgument', own: true },
   InvalidPart: { code: 'InvalidPart' },
   InvalidPartOrder: { code: 'InvalidPartOrder' },
@@ -130,6 +132,7 @@ export const CORE_ERRORS = {
   MethodNotAllowed: { code: 'MethodNotAllowed' },
   NoSuchBucket: { code: 'NoSuchBucket' },
   NoSuchKey: { code: 'NoSuchKey' },
+  NoSuchToken: { code: 'InvalidRequest', own: true },
   NoSuchUpload: { code: 'NoSuchUpload' },
   NoSuchVersion: { code: 'NoSuchVersion' },
   NotImplemented: { code: 'NotImplemented', own: true },
