@@ -1,0 +1,265 @@
+/**
+ * The HTTP port: one Fastify application on which the KV API, the admin API, metrics and their description are registered
+ * as plugins. What every route on it has in common is here:
+ *
+ * - a request is an exchange (id, access log, metrics) before Fastify sees it: `request.exchange`;
+ * - a route that declares `config.operation` is logged under that name, and authenticated unless `config.open` is set: then
+ *   `request.authenticated` says who sent it, known before a byte of the body is read (lessons 5.1.14, 5.2.1);
+ * - errors are problem details (problem.ts), whoever raised them;
+ * - `100 Continue` is sent when a body is about to be read, not before.
+ *
+ * Routes that stream may `reply.hijack()` in an `onRequest` hook of their own; those answer with `sendProblem` too.
+ */
+import { fastify } from 'fastify'
+import { AssertionFailed } from '../../common/assert.ts'
+import { TidegateError } from '../../common/errors.ts'
+import type { Lifecycle } from '../../common/lifecycle.ts'
+import { ANONYMOUS } from '../../store/access.ts'
+import type { RawRequest } from './auth/authenticator.ts'
+import type { DoorExchange } from './exchange.ts'
+import { ExchangeRecorder, isAmbiguouslyFramed, type RecorderOptions } from './exchange-recorder.ts'
+import { healthCheckOf } from './health.ts'
+import { DRAIN_TIMEOUT_MS, InFlight, createHttpServer, listen, urlOf, type ListenerOptions } from './listener.ts'
+import { INTERNAL_PROBLEM, problemDocument, problemHeaders, problemOf, type Problem } from './problem.ts'
+import { REFUSALS, sendRefusal } from './refusal.ts'
+import type { Authenticated } from './types.ts'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    readonly exchange: DoorExchange
+    /** Set on every route that is not `open`, before its handlers run. */
+    authenticated: Authenticated | undefined
+  }
+  interface FastifyContextConfig {
+    /** Name in the access log and in metrics, as `KvScan`. */
+    operation?: string
+    /** Serves without credentials. */
+    open?: true
+  }
+}
+
+/** May be asked to authenticate at once or, where a token has to be looked up, a little later. */
+export type PortAuthenticate = (request: RawRequest) => Authenticated | Promise<Authenticated>
+
+export interface HttpPortOptions extends ListenerOptions, RecorderOptions {
+  /** Whether the engine serves; asked by /-/readyz. */
+  readonly ready: () => boolean
+  readonly authenticate: PortAuthenticate
+  /** Told of a failed assertion in a handler, after the client was answered; the process guard ends the process. */
+  readonly onBug?: ((error: AssertionFailed) => void) | undefined
+  readonly plugins: readonly PortPlugin[]
+}
+
+/** What a plugin sees of the port. */
+export interface PortContext {
+  /** Aborted when the port begins to drain: whoever streams without end ends then. */
+  readonly draining: AbortSignal
+  readonly sendProblem: (exchange: DoorExchange, error: unknown) => void
+}
+
+export type PortPlugin = (app: FastifyInstance, port: PortContext) => void | Promise<void>
+
+export interface HttpPort extends Lifecycle {
+  /** `http://HOST:PORT` as bound. Valid after `start`. */
+  readonly url: string
+}
+
+/** Of routes that do not say otherwise. */
+const BODY_BYTES_MAX = 64 * 1024
+
+export function createHttpPort(options: HttpPortOptions): HttpPort {
+  return new FastifyHttpPort(options)
+}
+
+class FastifyHttpPort implements HttpPort {
+  readonly #options: HttpPortOptions
+  readonly #inFlight = new InFlight()
+  readonly #recorder: ExchangeRecorder
+  readonly #draining = new AbortController()
+  readonly #exchanges = new WeakMap<IncomingMessage, DoorExchange>()
+  readonly #app: FastifyInstance
+  #server: Server | undefined
+  #address = { host: '', port: 0 }
+
+  constructor(options: HttpPortOptions) {
+    this.#options = options
+    this.#recorder = new ExchangeRecorder(options, this.#inFlight)
+    this.#app = fastify({
+      logger: false,
+      bodyLimit: BODY_BYTES_MAX,
+      return503OnClosing: false,
+      exposeHeadRoutes: false,
+      routerOptions: { ignoreTrailingSlash: false, maxParamLength: 1 << 20 },
+      ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: true } },
+      frameworkErrors: (error, request, reply) => this.#answerError(error, request, reply),
+      serverFactory: (handle) => this.#createServer(handle),
+    })
+    this.#commonParts()
+  }
+
+  get url(): string {
+    return urlOf(this.#options, this.#address)
+  }
+
+  async start(): Promise<void> {
+    const port: PortContext = {
+      draining: this.#draining.signal,
+      sendProblem: (exchange, error) => this.#sendProblem(exchange, error),
+    }
+    for (const plugin of this.#options.plugins) await plugin(this.#app, port)
+    await this.#app.ready()
+    this.#address = await listen(this.#app.server, this.#options)
+  }
+
+  async drain(): Promise<void> {
+    if (this.#inFlight.draining || this.#server?.listening !== true) return
+    this.#draining.abort()
+    await this.#inFlight.drain(this.#server, this.#options.drainTimeoutMs ?? DRAIN_TIMEOUT_MS)
+  }
+
+  async stop(): Promise<void> {
+    this.#draining.abort()
+    if (this.#server?.listening === true) await this.#inFlight.drain(this.#server, 0)
+    this.#server?.closeAllConnections()
+    await this.#app.close()
+  }
+
+  #createServer(handle: (request: IncomingMessage, response: ServerResponse) => void): Server {
+    const server = createHttpServer(this.#options, {
+      responseBegun: (socket) => this.#inFlight.responseBegun(socket),
+      resting: (socket) => this.#inFlight.resting(socket),
+      refused: (status, code) => this.#recorder.refused(status, code),
+    })
+    const begin = (request: IncomingMessage, response: ServerResponse): void => {
+      const exchange = this.#recorder.begin(request, response)
+      this.#exchanges.set(request, exchange)
+      if (isAmbiguouslyFramed(request)) {
+        exchange.errorCode = REFUSALS.badRequest.code
+        return sendRefusal(response, REFUSALS.badRequest, exchange.requestId)
+      }
+      handle(request, response)
+    }
+    server.on('request', begin)
+    server.on('checkContinue', begin)
+    this.#server = server
+    return server
+  }
+
+  #exchangeOf(request: IncomingMessage): DoorExchange {
+    const exchange = this.#exchanges.get(request)
+    if (exchange === undefined) throw new AssertionFailed('every request of the port is an exchange')
+    return exchange
+  }
+
+  #commonParts(): void {
+    const exchangeOf = (request: IncomingMessage): DoorExchange => this.#exchangeOf(request)
+    this.#app.decorateRequest('exchange', {
+      getter(this: FastifyRequest) {
+        return exchangeOf(this.raw)
+      },
+    })
+    this.#app.decorateRequest('authenticated', undefined)
+    this.#app.addHook('onRequest', (request, reply, done) => this.#admit(request, reply, done))
+    this.#app.addHook('preParsing', (request, _reply, payload, done) => {
+      request.exchange.sendContinue()
+      done(null, payload)
+    })
+    for (const path of ['/-/healthz', '/-/readyz'] as const) {
+      this.#app.get(path, { config: { operation: 'Health', open: true } }, (_request, reply) => {
+        const well = healthCheckOf('GET', path) === 'alive' || (!this.#inFlight.draining && this.#options.ready())
+        return reply.code(well ? 200 : 503).send()
+      })
+    }
+    this.#app.setErrorHandler((error: FastifyError, request, reply) => this.#answerError(error, request, reply))
+    this.#app.setNotFoundHandler((request, reply) => {
+      reply.hijack()
+      this.#writeProblem(request.exchange, NO_SUCH_PAGE)
+    })
+  }
+
+  #admit(request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
+    const { exchange } = request
+    const { config } = request.routeOptions
+    exchange.operation = config.operation ?? 'Unknown'
+    reply
+      .header('x-request-id', exchange.requestId)
+      .header('cache-control', 'no-store')
+      .header('x-content-type-options', 'nosniff')
+    if (config.open === true || config.operation === undefined) return done()
+    try {
+      const authenticated = this.#options.authenticate(rawRequest(request.raw))
+      if (!(authenticated instanceof Promise)) {
+        known(request, authenticated)
+        return done()
+      }
+      authenticated.then((value) => known(request, value)).then(() => done(), done)
+    } catch (error) {
+      done(error as Error)
+    }
+  }
+
+  #answerError(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+    reply.hijack()
+    this.#sendProblem(request.exchange, error)
+  }
+
+  #sendProblem(exchange: DoorExchange, error: unknown): void {
+    const problem = askForCredentials(exchange, problemOf(error)) ?? fastifyProblem(error)
+    if (problem === undefined || problem.status === 500) {
+      const { requestId, operation } = exchange
+      this.#options.logger.error({ door: this.#options.name, requestId, operation, error }, 'a request handler failed')
+    }
+    this.#writeProblem(exchange, problem ?? INTERNAL_PROBLEM)
+    if (error instanceof AssertionFailed) this.#options.onBug?.(error)
+  }
+
+  /** An answer that has begun can only be cut short. */
+  #writeProblem(exchange: DoorExchange, problem: Problem): void {
+    const { request, response } = exchange
+    exchange.errorCode = problem.code
+    if (response.headersSent || response.destroyed) return void response.destroy()
+    const headers = problemHeaders(problem, exchange.requestId)
+    if (request.method === 'HEAD' || problem.status === 304)
+      return void response.writeHead(problem.status, headers).end()
+    const body = Buffer.from(problemDocument(problem, exchange.requestId))
+    headers.push('Content-Type', 'application/problem+json', 'Content-Length', String(body.length))
+    exchange.bytesOut += body.length
+    response.writeHead(problem.status, headers).end(body)
+  }
+}
+
+const NO_SUCH_PAGE: Problem = { status: 404, code: 'NotFound', detail: 'there is nothing at this path', details: {} }
+
+/** To somebody who sent no credentials, "denied" means that he should. */
+function askForCredentials(exchange: DoorExchange, problem: Problem | undefined): Problem | undefined {
+  if (problem?.code !== 'AccessDenied' || exchange.principalId !== ANONYMOUS.id) return problem
+  return { ...problem, status: 401, code: 'Unauthenticated' }
+}
+
+function known(request: FastifyRequest, authenticated: Authenticated): void {
+  request.authenticated = authenticated
+  request.exchange.principalId = authenticated.principal.id
+}
+
+export function rawRequest(request: IncomingMessage): RawRequest {
+  return {
+    method: request.method ?? '',
+    rawTarget: request.url ?? '',
+    headers: request.headers,
+    rawHeaders: request.rawHeaders,
+    remoteAddress: request.socket.remoteAddress,
+    tls: (request.socket as { encrypted?: boolean }).encrypted === true,
+  }
+}
+
+/** What Fastify itself refuses: a bad escape, a body that fails its schema or is too long, an unknown type. */
+function fastifyProblem(error: unknown): Problem | undefined {
+  if (!(error instanceof Error)) return undefined
+  const { statusCode: status, code, validation } = error as FastifyError
+  if (status === undefined || status < 400 || status >= 500) return undefined
+  if (status === 413) return problemOf(new TidegateError('EntityTooLarge', error.message))
+  const named = validation === undefined && code !== 'FST_ERR_BAD_URL' ? 'InvalidRequest' : 'InvalidArgument'
+  return { status, code: named, detail: error.message, details: {} }
+}
