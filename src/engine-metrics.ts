@@ -46,6 +46,7 @@ export function observeEngine(engine: Engine, journal: JournalStats): void {
   ]
   const gauges: Reading[] = [
     ['tidegate_cache_held_bytes', 'Memory held by cached blocks', () => memory.bytesHeld],
+    ['tidegate_cache_pinned_bytes', 'Memory held by pinned blocks', () => memory.bytesPinned],
     ['tidegate_cache_leases', 'Slices of memory that are being sent', () => memory.leases],
     ['tidegate_backlog_segments', 'Sealed segments that are not in the remote store yet', () => flusher.backlog],
     [

@@ -142,7 +142,7 @@ function buildEngine(parts: EngineParts): BuiltEngine {
     memory: storeMemory(bytes, fetch),
   })
   const reclaimer = buildReclaimer(parts, bytes, { namespace, journal, store, fetch })
-  const runners = backgroundJobs({ journal, reclaimer }).map(
+  const runners = backgroundJobs({ namespace, journal, reclaimer }).map(
     (job) =>
       new BackgroundRunner(job, {
         clock,
@@ -284,6 +284,9 @@ function storeMemory({ memory, slab, slabView }: Bytes, fetch: Fetch): StoreMemo
     prefetch: (segment, block) => memory.prefetch(segment, block, fetch),
     giveBack: (lease) => memory.giveBack(lease),
     view: slabView,
+    pin: (pin, untilMs) => memory.pin(pin, untilMs),
+    unpin: (pin) => memory.unpin(pin),
+    pinnedBytesMax: memory.bytesPinnedMax,
     bodySlotsMax: Math.floor(slab.slots * BODY_SLOTS_SHARE),
   }
 }
@@ -310,7 +313,15 @@ function buildReclaimer(
   })
 }
 
-function backgroundJobs({ journal, reclaimer }: { journal: Journal; reclaimer: Reclaimer }): BackgroundJob[] {
+function backgroundJobs({
+  namespace,
+  journal,
+  reclaimer,
+}: {
+  namespace: Namespace
+  journal: Journal
+  reclaimer: Reclaimer
+}): BackgroundJob[] {
   return [
     {
       name: 'seal',
@@ -320,6 +331,8 @@ function backgroundJobs({ journal, reclaimer }: { journal: Journal; reclaimer: R
         return Promise.resolve(false)
       },
     },
+    // Often enough that a prefix whose last key has expired is gone within a second (C31).
+    { name: 'expire', pauseMs: 250, round: async () => (await namespace.expire()).value.expired > 0 },
     { name: 'reclaim', pauseMs: 200, round: () => reclaimer.step() },
     { name: 'compact', pauseMs: 30_000, round: () => reclaimer.compactSome() },
   ]

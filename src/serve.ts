@@ -1,5 +1,5 @@
 /** `tidegate serve`: the doors over an engine, from a configuration, until a signal ends it. */
-import { createHash, randomFillSync, randomUUID, timingSafeEqual } from 'node:crypto'
+import { randomFillSync } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { AssertionFailed } from './common/assert.ts'
@@ -15,12 +15,13 @@ import { DataDirectoryUnusable, openDataDirectory } from './config/data-director
 import type { Config } from './config/parse.ts'
 import { startEngine, type Engine, type EngineEvent } from './engine.ts'
 import { createJournalStats, observeEngine } from './engine-metrics.ts'
-import { createHttpPort, type HttpPort } from './gateway/admin/port.ts'
+import type { HttpPort } from './gateway/http/port.ts'
 import { createAuthenticator } from './gateway/http/auth/authenticator.ts'
 import { RequestMetrics } from './gateway/http/request-metrics.ts'
 import type { ListenerOptions } from './gateway/http/listener.ts'
 import { createDoorServer, type DoorServer } from './gateway/http/server.ts'
 import { createS3Door } from './gateway/s3/door.ts'
+import { httpPortOf } from './http-port.ts'
 import { createLmdbStore } from './meta/lmdb/lmdb-store.ts'
 import { createHashWorkers } from './persist/hashing/hash-workers.ts'
 import { createThreadDevice } from './persist/journal/device-threads.ts'
@@ -124,10 +125,10 @@ class Gateway {
     ending.push(() => engine.stop())
     observeEngine(engine, this.#journal.stats)
     await makeBuckets(engine, this.#config)
-    const http = this.#httpPort(telemetry)
+    ending.push(() => engine.drain())
+    const http = this.#httpPort(engine, telemetry)
     ending.push(() => drained(http))
     await http.start()
-    ending.push(() => engine.drain())
     const s3 = this.#s3Door(engine, telemetry)
     ending.push(() => drained(s3))
     await s3.start()
@@ -166,15 +167,20 @@ class Gateway {
     }
   }
 
-  #httpPort(telemetry: Telemetry): HttpPort {
-    const { http } = this.#config
-    return createHttpPort({
-      ...this.#listener('http'),
-      host: http.host,
-      port: http.port,
-      collect: () => telemetry.collect(),
+  #httpPort(engine: Engine, telemetry: Telemetry): HttpPort {
+    const { logger, access } = this.#surroundings
+    return httpPortOf({
+      config: this.#config,
+      limits: limitsOf(this.#config),
+      engine,
+      telemetry,
+      metrics: this.#metrics,
+      users: this.#directory,
+      access,
+      logger,
+      listener: this.#listener('http'),
       ready: () => this.#ready,
-      verifyBasic: (accessKey, secret) => sameSecret(this.#directory.findByAccessKey(accessKey)?.secretKey, secret),
+      onBug: (error) => this.#mustEnd(error),
     })
   }
 
@@ -253,12 +259,6 @@ class Gateway {
       process.off('uncaughtException', onBug).off('unhandledRejection', onBug)
     }
   }
-}
-
-/** Compared in constant time, at the same cost for an unknown key (SECURITY-LESSONS 5.1.10). */
-function sameSecret(known: string | undefined, given: string): boolean {
-  const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
-  return timingSafeEqual(digest(known ?? randomUUID()), digest(given)) && known !== undefined
 }
 
 function limitsOf(config: Config): Limits {

@@ -3,9 +3,11 @@
  *
  * A block is in one of these states:
  *
- *   pinned by its writer   an open block: readable, growing, never evicted (`publish` .. `settle`)
- *   pinned by readers      being sent; never evicted while a lease is out (C13)
- *   idle                   evicted when a slot is needed, in the order of S3-FIFO
+ *   open      held by its writer: readable, growing, never evicted (`publish` .. `settle`)
+ *   leased    being sent; never evicted while a lease is out (C13)
+ *   pinned    somebody asked that it stay for a time: not in the order of eviction at all until then, so that many pins do
+ *             not make an eviction long. Pins together hold a share of memory only
+ *   idle      evicted when a slot is needed, in the order of S3-FIFO
  *
  * Slots are also lent to writers that gather a body (`acquire('stream')`). Who finds no slot waits in line, first the
  * journal (which frees memory by writing), then the rest in order of arrival, at most the admission time (C19).
@@ -17,15 +19,16 @@ import type { SegmentId } from '../common/ids.ts'
 import type { Limits } from '../common/limits.ts'
 import { S3Fifo } from './s3-fifo.ts'
 import type { Slab } from './slab.ts'
+import { TimedPins } from './timed-pins.ts'
 
 interface Block {
   readonly key: string
   readonly slabOffset: number
   length: number
-  pins: number
+  leases: number
   /** Still written to by its owner. */
   open: boolean
-  /** Its segment is gone or it was replaced: the slot is freed with the last pin. */
+  /** Its segment is gone or it was replaced: the slot is freed with the last lease. */
   forgotten: boolean
 }
 
@@ -40,6 +43,13 @@ export interface MemoryLevelStats {
   waits: number
 }
 
+export interface BlockPin {
+  readonly segment: SegmentId
+  readonly block: number
+  /** Whose pin it is: each of several has an end of its own. */
+  readonly holder: number
+}
+
 export interface LentBlock {
   readonly slabOffset: number
   readonly length: number
@@ -49,6 +59,8 @@ export interface LentBlock {
 /** Fills a slot with a block and returns its length. */
 export type FetchBlock = (segment: SegmentId, block: number, slabOffset: number) => Promise<number>
 
+/** Share of the slots that pins may hold together; bodies under way, readers and the journal have the rest. */
+const PINNED_SHARE_MAX = 0.25
 /** How often a block that was evicted at once is fetched again for one reader. */
 const LEND_ATTEMPTS_MAX = 8
 
@@ -65,6 +77,7 @@ export class MemoryLevel {
   readonly #bySegment = new Map<SegmentId, Set<number>>()
   readonly #urgent: SlotWaiter[] = []
   readonly #waiting: SlotWaiter[] = []
+  readonly #pins = new TimedPins<string>()
   #nextLease = 1
 
   constructor(options: { slab: Slab; limits: Limits; clock: Clock }) {
@@ -76,6 +89,15 @@ export class MemoryLevel {
 
   get bytesHeld(): number {
     return this.#blocks.size * this.#slab.slotBytes
+  }
+
+  get bytesPinned(): number {
+    this.#endPins('now')
+    return this.#pins.size * this.#slab.slotBytes
+  }
+
+  get bytesPinnedMax(): number {
+    return Math.floor(this.#slab.slots * PINNED_SHARE_MAX) * this.#slab.slotBytes
   }
 
   get leases(): number {
@@ -117,9 +139,10 @@ export class MemoryLevel {
   #takeOrEvict(): number | undefined {
     const free = this.#slab.take()
     if (free !== undefined) return free
+    this.#endPins('when due')
     const key = this.#policy.evict((candidate) => {
       const block = must(this.#blocks.get(candidate), 'block in the policy')
-      return block.open || block.pins > 0
+      return block.open || block.leases > 0
     })
     if (key === undefined) return undefined
     const block = must(this.#blocks.get(key), 'evicted block')
@@ -155,7 +178,7 @@ export class MemoryLevel {
       known.length = length
       return
     }
-    this.#add(segment, block, { key, slabOffset, length, pins: 0, open: true, forgotten: false })
+    this.#add(segment, block, { key, slabOffset, length, leases: 0, open: true, forgotten: false })
   }
 
   settle(segment: SegmentId, block: number): void {
@@ -169,9 +192,10 @@ export class MemoryLevel {
     for (const index of this.#bySegment.get(segment) ?? []) {
       const block = must(this.#blocks.get(blockKey(segment, index)), 'block of a segment')
       this.#policy.remove(block.key)
+      this.#pins.forget(block.key)
       this.#drop(block)
       block.forgotten = true
-      if (block.pins === 0) this.#give(block.slabOffset)
+      if (block.leases === 0) this.#give(block.slabOffset)
     }
   }
 
@@ -232,12 +256,12 @@ export class MemoryLevel {
       this.#give(slabOffset)
       return other.length
     }
-    this.#add(segment, block, { key, slabOffset, length, pins: 0, open: false, forgotten: false })
+    this.#add(segment, block, { key, slabOffset, length, leases: 0, open: false, forgotten: false })
     return length
   }
 
   #lease(block: Block): LentBlock {
-    block.pins++
+    block.leases++
     const lease = this.#nextLease++
     this.#leases.set(lease, block)
     return { slabOffset: block.slabOffset, length: block.length, lease }
@@ -247,15 +271,55 @@ export class MemoryLevel {
     const block = this.#leases.get(lease)
     if (!block) return
     this.#leases.delete(lease)
-    this.#unpin(block)
+    this.#unlease(block)
   }
 
-  #unpin(block: Block): void {
-    block.pins--
-    assert(block.pins >= 0, 'a block is unpinned as often as it was pinned')
-    if (block.pins > 0) return
+  #unlease(block: Block): void {
+    block.leases--
+    assert(block.leases >= 0, 'a lease is given back once')
+    if (block.leases > 0) return
     if (block.forgotten) this.#give(block.slabOffset)
     else if (!block.open) this.#serveWaiters()
+  }
+
+  /**
+   * Keeps a block that is here from being evicted until then, for one holder of any number; of two ends the later one counts.
+   * Returns what takes this call back, or undefined when the share of memory that may be pinned is used up.
+   * @param untilMs of the monotonic clock
+   */
+  pin({ segment, block, holder }: BlockPin, untilMs: number): (() => void) | undefined {
+    const key = blockKey(segment, block)
+    // Its segment was removed since it was lent.
+    if (!this.#blocks.has(key)) return () => undefined
+    if (!this.#pins.has(key) && (this.#pins.size + 1) * this.#slab.slotBytes > this.bytesPinnedMax) {
+      this.#endPins('now')
+      if ((this.#pins.size + 1) * this.#slab.slotBytes > this.bytesPinnedMax) return undefined
+    }
+    const before = this.#pins.end(key, holder)
+    if (before !== undefined && before >= untilMs) return () => undefined
+    this.#pins.set(key, holder, untilMs)
+    this.#policy.remove(key)
+    return () => {
+      // Somebody asked for longer since then, or nobody holds it any more.
+      if (this.#pins.end(key, holder) !== untilMs) return
+      if (before === undefined) this.unpin({ segment, block, holder })
+      else this.#pins.set(key, holder, before)
+    }
+  }
+
+  unpin({ segment, block, holder }: BlockPin): void {
+    const key = blockKey(segment, block)
+    if (!this.#pins.unset(key, holder)) return
+    this.#policy.insert(key, this.#slab.slotBytes)
+    this.#serveWaiters()
+  }
+
+  /** Blocks whose pins have ended may be evicted again. */
+  #endPins(sweep: 'when due' | 'now'): void {
+    if (this.#pins.size === 0) return
+    for (const key of this.#pins.takeEnded(this.#clock.monotonicMs(), sweep)) {
+      this.#policy.insert(key, this.#slab.slotBytes)
+    }
   }
 
   #add(segment: SegmentId, index: number, block: Block): void {

@@ -4,7 +4,7 @@ import type { Config } from '../config/parse.ts'
 export type ExitCode = 0 | 1 | 2 | 3
 
 export interface Output {
-  write(text: string): unknown
+  write(text: string | Uint8Array): unknown
   readonly isTTY?: boolean
 }
 
@@ -15,6 +15,8 @@ export interface CliContext {
   readonly env: Readonly<Record<string, string | undefined>>
   readonly stdout: Output
   readonly stderr: Output
+  /** Standard input; the process's when absent. */
+  readonly stdin?: AsyncIterable<Uint8Array>
   /** Brings the gateway up and resolves when it has been stopped again. src/main.ts passes it in. */
   readonly serve: (config: Config) => Promise<void>
 }

@@ -6,11 +6,20 @@ import { DataDirectoryInUse, DataDirectoryUnusable } from '../config/data-direct
 import { UsageError } from './command.ts'
 import { configCommand } from './config.ts'
 import { commandHelp, findCommand, helpCommand, overview } from './help.ts'
+import { kvCommand } from './kv.ts'
 import { serveCommand } from './serve.ts'
+import { tokenCommand } from './token.ts'
 import { versionCommand } from './version.ts'
 import type { CliContext, Command, ExitCode } from './command.ts'
 
-const COMMANDS: readonly Command[] = [serveCommand, configCommand, versionCommand, helpCommand(() => COMMANDS)]
+const COMMANDS: readonly Command[] = [
+  serveCommand,
+  kvCommand,
+  tokenCommand,
+  configCommand,
+  versionCommand,
+  helpCommand(() => COMMANDS),
+]
 
 const HELP_FLAGS: ReadonlySet<string> = new Set(['--help', '-h'])
 
@@ -51,4 +60,10 @@ function report(error: unknown, context: CliContext): ExitCode {
 }
 
 /** Failures whose message says all there is to say. */
-const EXPECTED_FAILURES: Readonly<Record<string, true>> = { ListenError: true, TidegateError: true }
+const EXPECTED_FAILURES: Readonly<Record<string, true>> = {
+  GatewayError: true,
+  KvError: true,
+  ListenError: true,
+  RevisionGone: true,
+  TidegateError: true,
+}

@@ -4,13 +4,18 @@
  * If-Match, when present, silences If-Unmodified-Since, and If-None-Match silences If-Modified-Since: so S3's two documented
  * combinations (If-Match true and If-Unmodified-Since false is 200; If-None-Match false and If-Modified-Since true is 304)
  * follow. Times have whole seconds, so an object's own time is cut to the second first.
+ *
+ * A header may name revisions beside ETags (KV door). They are one condition: it is there if either list is, and matches if
+ * one of either does.
  */
 import { TidegateError } from './errors.ts'
+import type { Revision } from './ids.ts'
 import type { Conditions } from './model.ts'
 
 /** What conditions look at. */
 export interface ConditionTarget {
   readonly etag: string
+  readonly revision: Revision
   readonly mtimeMs: number
   readonly size: number
 }
@@ -34,13 +39,14 @@ export const NO_CONDITIONS: Conditions = {}
 export function checkConditions(use: ConditionUse, conditions: Conditions, target: ConditionTarget | undefined): void {
   if (!target) return checkAbsent(use, conditions)
   const mtimeMs = Math.floor(target.mtimeMs / 1000) * 1000
-  if (conditions.ifMatch) {
-    if (!matches(conditions.ifMatch, target.etag)) fail('If-Match')
+  const { ifMatch, ifMatchRevisions, ifNoneMatch, ifNoneMatchRevisions } = conditions
+  if (ifMatch || ifMatchRevisions) {
+    if (!matches(ifMatch, ifMatchRevisions, target)) fail('If-Match')
   } else if (conditions.ifUnmodifiedSinceMs !== undefined && mtimeMs > conditions.ifUnmodifiedSinceMs) {
     fail('If-Unmodified-Since')
   }
-  if (conditions.ifNoneMatch) {
-    if (matches(conditions.ifNoneMatch, target.etag)) refuse(use, target, 'If-None-Match')
+  if (ifNoneMatch || ifNoneMatchRevisions) {
+    if (matches(ifNoneMatch, ifNoneMatchRevisions, target)) refuse(use, target, 'If-None-Match')
   } else if (conditions.ifModifiedSinceMs !== undefined && mtimeMs <= conditions.ifModifiedSinceMs) {
     // RFC 9110, 13.1.3: only GET and HEAD heed If-Modified-Since; S3 heeds it for the source of a copy too.
     if (use === 'read' || use === 'source') refuse(use, target, 'If-Modified-Since')
@@ -58,6 +64,8 @@ export function hasConditions(conditions: Conditions): boolean {
   return (
     conditions.ifMatch !== undefined ||
     conditions.ifNoneMatch !== undefined ||
+    conditions.ifMatchRevisions !== undefined ||
+    conditions.ifNoneMatchRevisions !== undefined ||
     conditions.ifModifiedSinceMs !== undefined ||
     conditions.ifUnmodifiedSinceMs !== undefined ||
     conditions.ifMatchLastModifiedMs !== undefined ||
@@ -67,13 +75,18 @@ export function hasConditions(conditions: Conditions): boolean {
 
 /** No object: If-None-Match holds; If-Match does not. A delete of nothing is a success whatever it asks. */
 function checkAbsent(use: ConditionUse, conditions: Conditions): void {
-  if (use === 'write' && conditions.ifMatch) {
+  if (use === 'write' && (conditions.ifMatch || conditions.ifMatchRevisions)) {
     throw new TidegateError('NoSuchKey', 'If-Match on a key that has no object', { details: { condition: 'If-Match' } })
   }
 }
 
-function matches(etags: readonly string[], etag: string): boolean {
-  return etags.includes('*') || etags.includes(etag)
+function matches(
+  etags: readonly string[] | undefined,
+  revisions: readonly Revision[] | undefined,
+  target: ConditionTarget,
+): boolean {
+  if (etags && (etags.includes('*') || etags.includes(target.etag))) return true
+  return revisions?.includes(target.revision) ?? false
 }
 
 function refuse(use: ConditionUse, target: ConditionTarget, condition: string): void {

@@ -2,7 +2,7 @@
  * The data directory: who may use it, and whether it is one we understand.
  *
  *     DATA/            mode 0700, made if absent
- *       FORMAT         {"format": 1, "createdBy": "tidegate"}: written first, synced, never changed by a running gateway
+ *       FORMAT         {"format": 2, "createdBy": "tidegate"}: written first, synced, never changed by a running gateway
  *       LOCK-<hex>     Unix socket on which the owner listens
  *       credentials    root credentials made at the first start (credentials.ts)
  *       ...            what persist and meta keep
@@ -28,7 +28,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { writeFileDurably } from './durable-file.ts'
 import type { Server } from 'node:net'
 
-const FORMAT_VERSION = 1
+/**
+ * 2 since entries carry revisions and expiries. Format 1 was only ever written by builds from before the first release, so
+ * it is refused rather than upgraded.
+ */
+const FORMAT_VERSION = 2
 const SOCKET_PATH_BYTES_MAX = 107
 const LOCK_PREFIX = 'LOCK-'
 /** How long one waits for others, which may be about to give way, before it takes them for owners. */
@@ -98,6 +102,12 @@ async function checkFormat(directory: string): Promise<boolean> {
   if (format > FORMAT_VERSION) {
     throw new DataDirectoryUnusable(
       `--data: ${directory} has format ${format}, written by a newer Tidegate; this one knows formats up to ${FORMAT_VERSION}`,
+    )
+  }
+  if (format < FORMAT_VERSION) {
+    throw new DataDirectoryUnusable(
+      `--data: ${directory} has format ${format}, written by a Tidegate from before the first release; this one reads format ` +
+        `${FORMAT_VERSION} only: start in an empty directory and copy the objects over through the S3 door`,
     )
   }
   return false

@@ -64,8 +64,8 @@ interface Given {
 }
 type GivenBySource = Partial<Record<OptionName, Given>>
 
-/** Variables beside the option table that begin with TIDEGATE_ and are not ours to refuse: they tell commands where the gateway is. */
-const CLIENT_VARIABLES: readonly string[] = ['TIDEGATE_GATEWAY']
+/** Variables beside the option table that begin with TIDEGATE_ and are not ours to refuse: they tell commands where the gateway is and who asks. */
+const CLIENT_VARIABLES: readonly string[] = ['TIDEGATE_GATEWAY', 'TIDEGATE_TOKEN']
 const HASH_WORKERS_MAX = 8
 const CACHE_MEMORY_BYTES_MIN = PARSERS.bytes(OPTIONS.cacheMemory.min)
 

@@ -72,6 +72,16 @@ export interface Change {
   readonly rows: readonly ChangedRow[]
 }
 
+export interface WatchOptions {
+  /** Ends once every change up to and including this revision has been shown; it must be a durable one. */
+  readonly through?: Revision | undefined
+  /**
+   * Shows also how far it has come: a `Change` without rows says that every change up to and including its revision has been
+   * shown. One comes whenever there is nothing more to show at once.
+   */
+  readonly progress?: boolean | undefined
+}
+
 export interface OrderedStoreLimits {
   /** Puts, deletes and adds of one transaction (C2). */
   readonly operationsMax: number
@@ -100,7 +110,12 @@ export interface OrderedStore extends Lifecycle {
   /**
    * Every committed change of keys that start with `prefix`, in order, each revision once, from `fromRevision`
    * (inclusive) on, then live until the signal aborts. Counters are not watched.
-   * @throws RevisionGone when changes after `fromRevision` are no longer kept (C7).
+   * @throws RevisionGone when changes after `fromRevision` are no longer kept (C7); `details.oldest` is the first that are.
    */
-  watch(prefix: ByteString, fromRevision: Revision, signal: AbortSignal): AsyncIterable<Change>
+  watch(
+    prefix: ByteString,
+    fromRevision: Revision,
+    signal: AbortSignal,
+    options?: WatchOptions,
+  ): AsyncIterable<Change>
 }

@@ -24,7 +24,7 @@
 import { assert, AssertionFailed, must } from '../common/assert.ts'
 import { isTidegateError, TidegateError } from '../common/errors.ts'
 import type { ByteString, Revision } from '../common/ids.ts'
-import type { Change, Committed, OrderedStoreLimits, ReadView, Transaction } from './ports.ts'
+import type { Change, Committed, OrderedStoreLimits, ReadView, Transaction, WatchOptions } from './ports.ts'
 import { CommitGroup } from './stage/commit-group.ts'
 import { Fifo } from './stage/fifo.ts'
 import { LogKeeper } from './stage/log-keeper.ts'
@@ -140,8 +140,13 @@ export class SerialStage implements EmbeddedStore {
   }
 
   /** As the port says. A change is shown only once it is durable, so no watcher is told of what may be undone. */
-  watch(prefix: ByteString, fromRevision: Revision, signal: AbortSignal): AsyncIterable<Change> {
-    return this.#log.watch(prefix, fromRevision, signal)
+  watch(
+    prefix: ByteString,
+    fromRevision: Revision,
+    signal: AbortSignal,
+    options?: WatchOptions,
+  ): AsyncIterable<Change> {
+    return this.#log.watch(prefix, fromRevision, signal, options)
   }
 
   onCommit(listener: CommitListener): () => void {

@@ -1,3 +1,5 @@
+import type { Secret } from '../common/secret.ts'
+
 /**
  * Who may do what (C35). One function decides for every door; doors name the action in IAM's words (`s3:GetObject`) and
  * the resource by bucket and key, the same strings that the store then uses (SECURITY-LESSONS 5.2, 11).
@@ -34,6 +36,32 @@ export interface TokenRecord extends TokenScope {
   readonly expiresMs: number | undefined
   /** Hex. */
   readonly secretSha256: string
+}
+
+export type TokenView = Omit<TokenRecord, 'secretSha256'>
+
+export interface CreateTokenRequest {
+  /** For people, to tell tokens apart. */
+  readonly name: string
+  readonly buckets: readonly string[]
+  readonly verbs: readonly TokenVerb[]
+  /** Undefined: it is good until it is revoked. */
+  readonly ttlMs: number | undefined
+}
+
+/** Bearer tokens. Who may call `create`, `list` and `revoke` at all is for `authorize` to say; a token never may. */
+export interface Tokens {
+  /**
+   * `text` is what a client sends, shown once and kept nowhere. Durable when it resolves.
+   * @throws InvalidArgument, InvalidRequest when there are too many, AccessDenied for who cannot have tokens
+   */
+  create(principal: Principal, request: CreateTokenRequest): Promise<{ token: TokenView; text: Secret }>
+  /** Root's are all, a user's his own. The oldest first. */
+  list(principal: Principal): Promise<TokenView[]>
+  /** Durable when it resolves; requests that begin from then on are refused. @throws NoSuchToken, also when it is another user's */
+  revoke(principal: Principal, id: string): Promise<void>
+  /** For whom a token's text speaks, and its scope; undefined for what is unknown, revoked or expired, without saying which. */
+  verify(text: string): Promise<Principal | undefined>
 }
 
 export interface AccessResource {

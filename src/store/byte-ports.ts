@@ -2,7 +2,7 @@
  * What the store needs of memory, journal, hashing and disk. Provided by cache-tier and persist, which satisfy these
  * structurally. Offsets into the slab are in bytes from its start; a slot is one block.
  */
-import type { ContentId, SegmentId } from '../common/ids.ts'
+import type { ContentId, InodeId, SegmentId } from '../common/ids.ts'
 import type { ChecksumAlgorithm, StoredRun } from '../common/model.ts'
 import type { BodyDigests } from './types.ts'
 
@@ -21,8 +21,23 @@ export interface Memory {
   prefetch(segment: SegmentId, block: number): void
   giveBack(lease: number): void
   view(slabOffset: number, length: number): Uint8Array
+  /**
+   * Keeps a block that is lent right now from being evicted until then, for one holder; of two ends the later one counts.
+   * Returns what takes this call back, or undefined when the share of memory that may be pinned is used up.
+   * @param untilMs of the monotonic clock
+   */
+  pin(pin: BlockPin, untilMs: number): (() => void) | undefined
+  unpin(pin: BlockPin): void
+  /** Memory that pins may hold together; a block counts whole. */
+  readonly pinnedBytesMax: number
   /** Slots that bodies under way may hold together. */
   readonly bodySlotsMax: number
+}
+
+export interface BlockPin {
+  readonly segment: SegmentId
+  readonly block: number
+  readonly holder: InodeId
 }
 
 export interface JournaledBody {

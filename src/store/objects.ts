@@ -15,7 +15,8 @@ import type {
 import type { Acknowledgement } from './acknowledgement.ts'
 import type { OpenBodies } from './bodies.ts'
 import type { Objects } from './doors.ts'
-import type { Metadata, PublishBody } from './ports.ts'
+import type { Metadata } from './ports.ts'
+import { inlineBody, journaledBody } from './publish-body.ts'
 import type { Readers } from './reading.ts'
 import type {
   CopyObjectRequest,
@@ -45,21 +46,15 @@ export class StoreObjects implements Objects {
 
   async put(request: PutObjectRequest): Promise<PutResult> {
     const { metadata, bodies, acknowledgement, limits } = this.#parts
-    const { bucket, key, attributes, checksum, owner, conditions } = request
+    const { bucket, key, attributes, checksum, owner, conditions, ttlMs } = request
     const taken = await bodies.take(request.body)
     try {
       const ack = acknowledgement.level(request.ack, await metadata.bucket(bucket))
-      let body: PublishBody
-      if (taken.bytes && taken.length <= limits.inlineBytesMax && (ack !== 'persisted' || taken.length === 0)) {
-        body = { kind: 'inline', bytes: taken.bytes }
-      } else {
-        const journaled = await taken.journal({ bucket, key })
-        await acknowledgement.beforeCommit(ack, journaled)
-        body = { kind: 'run', run: journaled.run }
-      }
+      const label = { bucket, key }
+      const body = inlineBody(taken, ack, limits) ?? (await journaledBody(taken, { acknowledgement, ack, label }))
       const { md5: etag } = taken.digests
       const size = taken.length
-      const publish = { bucket, key, body, size, etag, owner, attributes, checksum, conditions, ack }
+      const publish = { bucket, key, body, size, etag, owner, attributes, checksum, conditions, ack, ttlMs }
       const commit = await metadata.publish(publish)
       await acknowledgement.durable(ack, commit)
       taken.done()
@@ -157,6 +152,6 @@ export class StoreObjects implements Objects {
 }
 
 export function putResult(version: ObjectVersion, revision: number): PutResult {
-  const { versionId, etag, size, mtimeMs, checksum } = version
-  return { versionId, etag, size, mtimeMs, checksum, revision }
+  const { versionId, etag, size, mtimeMs, checksum, expiresMs } = version
+  return { versionId, etag, size, mtimeMs, checksum, revision, expiresMs }
 }

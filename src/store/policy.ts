@@ -4,6 +4,7 @@ import { TidegateError } from '../common/errors.ts'
 import { builtinPolicy } from './policy/builtin.ts'
 import { policyError } from './policy/document.ts'
 import { compilePolicies } from './policy/evaluate.ts'
+import { createTokenScopes } from './policy/token-scope.ts'
 import { userPrincipal } from './users.ts'
 import type { Clock } from '../common/clock.ts'
 import type { AccessContext, AccessControl, AccessResource, Principal } from './access.ts'
@@ -12,7 +13,8 @@ import type { UserConfig } from './users.ts'
 
 /**
  * The one function that decides for every door (C35). Root may do everything, a configured user what the policies say and
- * no Deny takes back, anybody else nothing.
+ * no Deny takes back, anybody else nothing. Where a token speaks for one of them, it may do what its scope covers *and* he
+ * may do now: his policies are asked as ever, so a token never reaches further than who made it (SECURITY-LESSONS 5.2, 24).
  *
  * @throws InvalidArgument when a user's policies hold anything that is not known (C36)
  */
@@ -37,8 +39,13 @@ export function createAccessControl(users: readonly UserConfig[], clock: Clock =
     })
   }
 
+  const scopes = createTokenScopes()
   return {
     authorize(principal, action, resource, context) {
+      const { token } = principal
+      if (token !== undefined && !scopes.allow(token, action, resource.bucket)) {
+        throw outOfScope(principal, action, resource)
+      }
       switch (principal.kind) {
         case 'root':
           return
@@ -77,6 +84,14 @@ function resourceText({ bucket, key }: AccessResource): string {
 }
 
 function denied(principal: Principal, action: string, resource: AccessResource): TidegateError {
+  return refusal(principal.displayName, action, resource)
+}
+
+function outOfScope(principal: Principal, action: string, resource: AccessResource): TidegateError {
+  return refusal(`the token ${principal.token?.id ?? ''} of ${principal.displayName}`, action, resource)
+}
+
+function refusal(who: string, action: string, resource: AccessResource): TidegateError {
   const on = resource.bucket === undefined ? '' : ` on ${JSON.stringify(resourceText(resource))}`
-  return new TidegateError('AccessDenied', `${principal.displayName} is not authorized to perform ${action}${on}`)
+  return new TidegateError('AccessDenied', `${who} is not authorized to perform ${action}${on}`)
 }

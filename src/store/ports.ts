@@ -254,9 +254,18 @@ export interface MetadataTokens {
 /** A change of what keys name, of any bucket. Durable when it is told. */
 export type MetadataChange = WatchEvent & { readonly bucket: string }
 
+/** Whole revisions: every change after the batch before, up to and including `through`. Without changes it only says how far. */
+export interface MetadataChangeBatch {
+  readonly events: readonly MetadataChange[]
+  readonly through: Revision
+}
+
 export interface MetadataChanges {
-  /** Every change from the revision (inclusive) on, in order, whole revisions, until the signal aborts. @throws RevisionGone */
-  watch(fromRevision: Revision, signal: AbortSignal): AsyncIterable<MetadataChange>
+  /**
+   * Every change from the revision (inclusive) on, in order, until the signal aborts. A batch comes soon after the call, and
+   * then whenever something has become durable. @throws RevisionGone
+   */
+  watch(fromRevision: Revision, signal: AbortSignal): AsyncIterable<MetadataChangeBatch>
 }
 
 export interface MetadataService {

@@ -50,6 +50,13 @@ export class Readers implements Reading {
     must(this.#readers.get(id), 'reader').version = version
   }
 
+  /** One more reader, for an object that was found after `holder` was begun and while it is open. */
+  openWith(holder: ReaderId, version: ObjectVersion): ReaderId {
+    const id = this.begin(must(this.#readers.get(holder), 'reader').revision)
+    this.opened(id, version)
+    return id
+  }
+
   /** The oldest revision that is still being read, or `now` when nothing is. */
   horizon(now: Revision): Revision {
     let oldest = now

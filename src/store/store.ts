@@ -8,11 +8,13 @@ import { OpenBodies } from './bodies.ts'
 import { StoreBuckets } from './buckets.ts'
 import type { Hashing, Journaling, Memory, Persisting } from './byte-ports.ts'
 import type { Store } from './doors.ts'
+import { StoreKeyValues } from './key-values.ts'
 import { StoreObjects } from './objects.ts'
 import type { Metadata } from './ports.ts'
 import { Readers } from './reading.ts'
 import { Reservations } from './reservations.ts'
 import { StoreUploads } from './uploads.ts'
+import { createWatching } from './watching/watching.ts'
 
 export interface StoreOptions {
   readonly metadata: Metadata
@@ -31,7 +33,7 @@ export interface RunningStore extends Store {
   horizon(): Revision
   /** Bodies under way and objects open for reading. */
   activity(): { bodies: number; readers: number; reservedSlots: number }
-  /** Gives up bodies under way; at shutdown, once the doors have drained. */
+  /** Gives up bodies under way and ends watchers; at shutdown, once the doors have drained. */
   stop(): Promise<void>
 }
 
@@ -47,14 +49,30 @@ export function createStore(options: StoreOptions): RunningStore {
   const readers = new Readers({ memory, contents: metadata, blockBytes: limits.blockBytes })
   const objects = new StoreObjects({ metadata, bodies, readers, acknowledgement, limits })
   const uploads = new StoreUploads({ metadata, bodies, objects, readers, hashing, acknowledgement, limits })
+  const keyValues = new StoreKeyValues({
+    metadata,
+    bodies,
+    objects,
+    readers,
+    acknowledgement,
+    memory,
+    limits,
+    clock,
+  })
+  const watching = createWatching({ metadata, clock })
   return {
     buckets: new StoreBuckets({ metadata, acknowledgement, defaultAck: options.defaultAck }),
     objects,
     reading: readers,
     bodies,
     uploads,
+    keyValues,
+    watching,
     horizon: () => readers.horizon(metadata.revision()),
     activity: () => ({ bodies: bodies.count, readers: readers.count, reservedSlots: reservations.taken }),
-    stop: () => bodies.discardAll(),
+    stop: () => {
+      watching.stop()
+      return bodies.discardAll()
+    },
   }
 }

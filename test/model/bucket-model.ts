@@ -1,4 +1,7 @@
-/** What a bucket should hold and list, kept the simplest way: one flat map. Deliberately knows nothing of directories. */
+/**
+ * What a bucket should hold and list, kept the simplest way: one flat map. Deliberately knows nothing of directories, except
+ * that a common prefix with the delimiter `/` is shown until the expirer has removed what is below it.
+ */
 import { utf8Bytes, utf8Text } from '../../src/common/ids.ts'
 import type { Versioning } from '../../src/common/model.ts'
 
@@ -7,6 +10,8 @@ export interface ModelVersion {
   readonly marker: boolean
   readonly isNull: boolean
   readonly size: number
+  readonly inode?: number | undefined
+  readonly expiresMs?: number | undefined
 }
 
 export interface ModelPage {
@@ -25,10 +30,35 @@ export class BucketModel {
   versioning: Versioning = 'off'
   /** By key in bytes; newest version first. */
   readonly keys = new Map<string, ModelVersion[]>()
+  readonly #nowMs: () => number
+
+  constructor(nowMs: () => number = () => 0) {
+    this.#nowMs = nowMs
+  }
+
+  /** What the key names. */
 
   current(key: string): ModelVersion | undefined {
     const newest = this.keys.get(utf8Bytes(key))?.[0]
-    return newest?.marker ? undefined : newest
+    return newest?.marker || (newest && this.isExpired(newest)) ? undefined : newest
+  }
+
+  isExpired(version: ModelVersion): boolean {
+    return version.expiresMs !== undefined && version.expiresMs <= this.#nowMs()
+  }
+
+  /** Whether the version can be had by its id: always, but where the key is its only name. */
+  isKept(version: ModelVersion): boolean {
+    return this.versioning !== 'off' || !this.isExpired(version)
+  }
+
+  /** Newest versions that have expired: what the expirer removes. */
+  expired(): { key: string; version: ModelVersion }[] {
+    const found: { key: string; version: ModelVersion }[] = []
+    for (const [key, [newest]] of this.keys) {
+      if (newest && this.isExpired(newest)) found.push({ key: utf8Text(key), version: newest })
+    }
+    return found
   }
 
   versions(key: string): readonly ModelVersion[] {
@@ -36,7 +66,7 @@ export class BucketModel {
   }
 
   /** A new newest version, object or marker. `id` is the one that the implementation gave. */
-  add(key: string, version: { id: string; marker: boolean; size: number }): void {
+  add(key: string, version: Omit<ModelVersion, 'isNull'>): void {
     const isNull = this.versioning !== 'enabled'
     const bytes = utf8Bytes(key)
     const older = (this.keys.get(bytes) ?? []).filter((known) => !(isNull && known.isNull))
@@ -59,9 +89,11 @@ export class BucketModel {
     const after = utf8Bytes(request.after)
     const page: ModelPage = { objects: [], commonPrefixes: [], truncated: false }
     for (const key of this.sortedKeys()) {
-      if (this.keys.get(key)?.[0]?.marker || !key.startsWith(prefix)) continue
+      const newest = this.keys.get(key)?.[0]
+      if (!newest || newest.marker || !key.startsWith(prefix)) continue
       if (key <= after && after !== '') continue
       const common = rolledUp(key, prefix, utf8Bytes(request.delimiter))
+      if (this.isExpired(newest) && (common === undefined || request.delimiter !== '/')) continue
       if (common !== undefined && (after.startsWith(common) || page.commonPrefixes.at(-1) === utf8Text(common)))
         continue
       if (page.objects.length + page.commonPrefixes.length >= request.limit) {

@@ -10,6 +10,7 @@ import {
   CONTENTS,
   ENTRIES,
   ENTRY_NAME_AT,
+  EXPIRIES,
   INODES,
   PARTS,
   PIECES,
@@ -20,6 +21,7 @@ import {
   UPLOAD_KEY_AT,
   VERSIONS,
   bytesHex,
+  expiryKey,
   integerAt,
   orderedAt,
   parseVersionKey,
@@ -83,6 +85,7 @@ export async function checkNamespace(
     checkNames(tables)
     checkDirectories(tables)
     checkInodes(tables)
+    await checkExpiries(view, tables)
     checkContents(tables)
     await checkSegments(view, tables)
     if (options.checkUsage ?? true) await checkUsage(view, tables, options.node ?? 'local')
@@ -242,6 +245,7 @@ function checkInodes(tables: Tables): void {
       demand(inode?.kind === 'object', `${what} exists`)
       demand(inode.parent === parent && inode.name === name, `${what} knows its parent and name`)
       demand(inode.size === entry.size && inode.etag === entry.etag, `${what} agrees with its entry`)
+      demand(inode.revision === entry.revision && inode.expiresMs === entry.expiresMs, `${what} agrees with its entry`)
       demand(!seen.has(entry.inode), `${what} has one entry`)
       seen.add(entry.inode)
     }
@@ -250,6 +254,21 @@ function checkInodes(tables: Tables): void {
     if (inode.kind === 'object') demand(seen.has(id), `object inode ${id} is referred to`)
     else checkDirectoryInode(tables, id, inode)
   }
+}
+
+/** T has a row exactly for each current version that expires. */
+async function checkExpiries(view: ReadView, tables: Tables): Promise<void> {
+  const wanted = new Map<string, string>()
+  for (const { name, current } of tables.names.values()) {
+    if (current?.kind === 'object' && current.expiresMs !== undefined) {
+      wanted.set(expiryKey(current.expiresMs, current.inode), name)
+    }
+  }
+  for (const row of await tableRows(view, EXPIRIES)) {
+    demand(row.value.length === 0, 'a T row has no value')
+    demand(wanted.delete(row.key), `T row of inode ${integerAt(row.key, 10)} belongs to a current version`)
+  }
+  for (const name of wanted.values()) demand(false, `${JSON.stringify(name)}, which expires, has its T row`)
 }
 
 function checkDirectoryInode(tables: Tables, id: InodeId, inode: DirectoryInode): void {

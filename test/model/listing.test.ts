@@ -9,14 +9,17 @@ const DELIMITERS = ['', '', '/', '/', '/', '//', 'a', '-', 'é', 'ab', 'a/', '\0
 const SEED = testSeed()
 /** On a busy machine. */
 const LONG_RUN_MS = 300_000
+const TTL_MS_MAX = 500
 
 async function change(made: Fixture, model: BucketModel, random: Random, keys: string[]): Promise<void> {
   const known = keys.length > 0 && random.chance(0.6)
   const key = known ? random.pick(keys) : randomKey(random)
   if (!known) keys.push(key)
+  if (random.chance(0.1)) made.clock.ms += random.below(TTL_MS_MAX)
   if (random.chance(0.6)) {
-    const version = await made.put('box', key)
-    model.add(key, { id: version.versionId ?? 'null', marker: false, size: 0 })
+    const version = await made.put('box', key, random.chance(0.3) ? { ttlMs: 1 + random.below(TTL_MS_MAX) } : {})
+    const { expiresMs } = version
+    model.add(key, { id: version.versionId ?? 'null', marker: false, size: 0, expiresMs })
     return
   }
   const versions = model.versions(key)
@@ -120,7 +123,7 @@ async function run(seed: number, options: MemoryStoreOptions, callsWanted: numbe
   const random = new Random(seed)
   for (let calls = 0; calls < callsWanted;) {
     const made = await fixture(options)
-    const model = new BucketModel()
+    const model = new BucketModel(() => made.clock.ms)
     await made.bucket('box')
     const keys: string[] = []
     for (let phase = 0; phase < 6; phase++) {

@@ -10,6 +10,7 @@ import { Random, randomKey, testSeed } from './random.ts'
 const SEED = testSeed()
 /** On a busy machine. */
 const LONG_RUN_MS = 300_000
+const TTL_MS_MAX = 2000
 
 /** What a body is made of: ranges of the one segment, or so many inline bytes. */
 type Body = { readonly inline: number } | { readonly ranges: readonly (readonly [number, number])[] }
@@ -52,9 +53,10 @@ class Run {
     return this.random.pick([...this.models.keys()])
   }
 
-  recorded(version: ObjectVersion, body: Body): void {
-    const { bucket, key, versionId, size } = version
-    this.model(bucket).add(key, { id: versionId ?? 'null', marker: false, size })
+  recorded(version: ObjectVersion, body: Body, ttlMs?: number): void {
+    const { bucket, key, versionId, size, inode, expiresMs } = version
+    expect(expiresMs).toBe(ttlMs === undefined ? undefined : this.made.clock.ms + ttlMs)
+    this.model(bucket).add(key, { id: versionId ?? 'null', marker: false, size, inode, expiresMs })
     this.bodies.set(JSON.stringify([bucket, key, versionId ?? 'null']), body)
   }
 
@@ -67,13 +69,52 @@ class Run {
   async put(): Promise<void> {
     const bucket = this.bucket()
     const key = this.random.pick(this.keys)
+    const ttlMs = this.random.chance(0.3) ? 1 + this.random.below(TTL_MS_MAX) : undefined
+    const ttl = ttlMs === undefined ? {} : { ttlMs }
     if (this.random.chance(0.5)) {
       const bytes = 'x'.repeat(this.random.below(50))
-      this.recorded(await this.made.put(bucket, key, { bytes }), { inline: bytes.length })
+      this.recorded(await this.made.put(bucket, key, { bytes, ...ttl }), { inline: bytes.length }, ttlMs)
       return
     }
     const run = await this.made.run(1 + this.random.below(100))
-    this.recorded(await this.made.put(bucket, key, { run }), { ranges: [[run.segmentOffset, run.length]] })
+    const ranges = [[run.segmentOffset, run.length]] as const
+    this.recorded(await this.made.put(bucket, key, { run, ...ttl }), { ranges }, ttlMs)
+  }
+
+  /** Puts only if the key names nothing. */
+  async create(): Promise<void> {
+    const bucket = this.bucket()
+    const key = this.random.pick(this.keys)
+    const call = this.made.put(bucket, key, { conditions: { ifNoneMatch: ['*'] } })
+    if (this.model(bucket).current(key)) await expect(call).rejects.toMatchObject({ code: 'PreconditionFailed' })
+    else this.recorded(await call, { inline: 0 })
+  }
+
+  passTime(): Promise<void> {
+    this.made.clock.ms += this.random.below(TTL_MS_MAX)
+    return Promise.resolve()
+  }
+
+  /** One step removes the first that are due, by time and then by age. */
+  async expire(): Promise<void> {
+    const due = [...this.models].flatMap(([bucket, model]) => model.expired().map((found) => ({ bucket, ...found })))
+    const time = (found: (typeof due)[number]): number => found.version.expiresMs ?? 0
+    const age = (found: (typeof due)[number]): number => found.version.inode ?? 0
+    due.sort((a, b) => time(a) - time(b) || age(a) - age(b))
+    const { expired } = (await this.made.namespace.expire()).value
+    expect(expired === 0).toBe(due.length === 0)
+    expect(expired).toBeLessThanOrEqual(due.length)
+    for (const { bucket, key } of due.slice(0, expired)) {
+      const model = this.model(bucket)
+      if (model.versioning === 'off') {
+        model.drop(key, 'null')
+        continue
+      }
+      const error: unknown = await this.made.namespace.lookup(bucket, key).catch((thrown: unknown) => thrown)
+      if (!isTidegateError(error, 'NoSuchKey')) throw new Error(`${key} has expired`)
+      expect(error.details['deleteMarker']).toBe(true)
+      model.add(key, { id: String(error.details['versionId']), marker: true, size: 0 })
+    }
   }
 
   async remove(): Promise<void> {
@@ -82,14 +123,17 @@ class Run {
     const key = this.random.pick(this.keys)
     const versions = model.versions(key)
     if (versions.length > 0 && this.random.chance(0.6)) {
-      const { id, marker } = this.random.pick(versions)
+      const version = this.random.pick(versions)
+      const { id, marker } = version
+      const existed = model.isKept(version)
       const { value } = await this.made.remove(bucket, key, id)
-      expect(value).toEqual({ versionId: id, deleteMarker: marker, existed: true })
+      expect(value).toEqual({ versionId: id, deleteMarker: marker, existed })
       model.drop(key, id)
       return
     }
+    const existed = model.current(key) !== undefined
     const { value } = await this.made.remove(bucket, key)
-    expect(value.existed).toBe(model.current(key) !== undefined)
+    expect(value.existed).toBe(existed)
     if (model.versioning === 'off') model.drop(key, 'null')
     else model.add(key, { id: value.versionId ?? '', marker: true, size: 0 })
   }
@@ -100,7 +144,7 @@ class Run {
     const key = this.random.pick(this.keys)
     const live = this.model(bucket)
       .versions(key)
-      .filter((version) => !version.marker)
+      .filter((version) => !version.marker && this.model(bucket).isKept(version))
     if (live.length === 0) return undefined
     const version = this.random.pick(live)
     const current = this.model(bucket).current(key) === version && this.random.chance(0.5)
@@ -217,6 +261,10 @@ class Run {
             await expect(call).rejects.toMatchObject({ code: 'MethodNotAllowed' })
             continue
           }
+          if (!model.isKept(version)) {
+            await expect(call).rejects.toMatchObject({ code: 'NoSuchVersion' })
+            continue
+          }
           const found = await call
           await this.compareBody(found, this.bodyOf(bucket, key, version.id))
         }
@@ -226,6 +274,7 @@ class Run {
           throw error
         })
         expect(found && (found.versionId ?? 'null'), key).toBe(current?.id)
+        expect(found?.expiresMs).toBe(current?.expiresMs)
       }
     }
     await checkNamespace(this.made.store)
@@ -286,6 +335,9 @@ const OPERATIONS: readonly (readonly [number, (run: Run) => Promise<void>])[] = 
   [5, (run) => (run.uploads.length > 0 ? run.finishUpload() : Promise.resolve())],
   [2, (run) => run.setVersioning()],
   [4, (run) => run.dismantle()],
+  [8, (run) => run.create()],
+  [6, (run) => run.passTime()],
+  [3, (run) => run.expire()],
 ]
 const WEIGHTS = OPERATIONS.reduce((sum, [weight]) => sum + weight, 0)
 
@@ -308,8 +360,8 @@ async function runOperations(seed: number, options: MemoryStoreOptions, operatio
       random,
       made,
       new Map([
-        ['box', new BucketModel()],
-        ['plain', new BucketModel()],
+        ['box', new BucketModel(() => made.clock.ms)],
+        ['plain', new BucketModel(() => made.clock.ms)],
       ]),
     )
     for (let i = 0; i < 400; i++, done++) {
@@ -325,6 +377,7 @@ async function runOperations(seed: number, options: MemoryStoreOptions, operatio
 /** After everything is deleted and reclaimed nothing is left: no directory, no content, no live byte. */
 async function removeEverything(run: Run): Promise<void> {
   const { made } = run
+  while ([...run.models.values()].some((model) => model.expired().length > 0)) await run.expire()
   for (const upload of run.uploads) await made.namespace.abortUpload(upload.bucket, upload.key, upload.uploadId)
   for (const [bucket, model] of run.models) {
     for (const key of run.keys) for (const { id } of model.versions(key)) await made.remove(bucket, key, id)
@@ -371,8 +424,10 @@ describe(`random operations against a flat model (seed ${SEED})`, () => {
         const bucket = random.pick(['box', 'plain'])
         const key = random.pick(run.keys)
         const other = random.pick(run.keys)
-        const choice = random.below(4)
+        const choice = random.below(6)
         if (choice === 0) await made.put(bucket, key, { run: await made.run(10) })
+        else if (choice === 4) await made.put(bucket, key, { run: await made.run(10), ttlMs: 1 + random.below(50) })
+        else if (choice === 5) await made.namespace.expire()
         else if (choice === 1) await made.remove(bucket, key)
         else if (choice === 2) await made.namespace.dismantle(made.namespace.revision())
         else {
@@ -394,6 +449,7 @@ describe(`random operations against a flat model (seed ${SEED})`, () => {
         }
       })
       await Promise.all(calls)
+      made.clock.ms += random.below(30)
       if (round % 10 === 0) await checkNamespace(made.store)
     }
     await made.reclaim()

@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { computeChecksum } from '../../src/common/checksums.ts'
+import { checkConditions } from '../../src/common/conditions.ts'
 import { TidegateError } from '../../src/common/errors.ts'
 import type {
   BucketRecord,
@@ -15,7 +16,9 @@ import type {
   UploadRecord,
 } from '../../src/common/model.ts'
 import type { Store } from '../../src/store/doors.ts'
-import type { BodySource, ObjectAddress } from '../../src/store/types.ts'
+import type { BodySource, ObjectAddress, PutResult } from '../../src/store/types.ts'
+import { fakeKeyValues, md5, type FakePublish } from './fake-key-values.ts'
+import { FakeWatching } from './fake-watching.ts'
 
 const INLINE_BYTES_MAX = 4096
 const SLICE_BYTES_MAX = 64 * 1024
@@ -65,13 +68,22 @@ export class FakeStore implements Store {
     return bucket
   }
 
-  #find(address: ObjectAddress, conditions: Conditions = {}): Stored {
-    const stored = this.#bucket(address.bucket).objects.get(address.key)
+  /** The object that the key names now: an expired one is gone. */
+  #current(bucket: string, key: string): Stored | undefined {
+    const { objects } = this.#bucket(bucket)
+    const stored = objects.get(key)
+    if (stored?.version.expiresMs === undefined || stored.version.expiresMs > this.#clock()) return stored
+    objects.delete(key)
+    return undefined
+  }
+
+  #find(address: ObjectAddress, conditions: Conditions = {}, use: 'read' | 'source' = 'read'): Stored {
+    const stored = this.#current(address.bucket, address.key)
     if (stored === undefined) throw new TidegateError('NoSuchKey', address.key)
     if (address.versionId !== undefined && address.versionId !== 'null') {
       throw new TidegateError('NoSuchVersion', address.versionId)
     }
-    checkRead(stored.version, conditions)
+    checkConditions(use, conditions, stored.version)
     return stored
   }
 
@@ -125,14 +137,14 @@ export class FakeStore implements Store {
 
   readonly objects: Store['objects'] = {
     put: async (request) => {
-      const bucket = this.#bucket(request.bucket)
-      checkWrite(bucket.objects.get(request.key)?.version, request.conditions)
+      checkConditions('write', request.conditions, this.#current(request.bucket, request.key)?.version)
       const bytes = this.#take(request.body)
-      return this.#publish(request, { bytes, etag: md5(bytes), partsCount: undefined, parts: [] })
+      const expiresMs = request.ttlMs === undefined ? undefined : this.#clock() + request.ttlMs
+      return putResult(this.#publish(request, { ...wholeBody(bytes), expiresMs }))
     },
     copy: async (request) => {
-      const source = this.#find(request.source, request.sourceConditions)
-      const result = this.#publish(
+      const source = this.#find(request.source, request.sourceConditions, 'source')
+      const version = this.#publish(
         {
           bucket: request.bucket,
           key: request.key,
@@ -145,22 +157,18 @@ export class FakeStore implements Store {
         },
         { bytes: source.bytes, etag: source.version.etag, partsCount: source.version.partsCount, parts: source.parts },
       )
-      return { ...result, sourceVersionId: undefined }
+      return { ...putResult(version), sourceVersionId: undefined }
     },
     head: async (address, conditions) => this.#find(address, conditions).version,
     open: async (address, conditions) => {
       const stored = this.#find(address, conditions)
-      const reader = this.#next++
-      this.#readers.set(reader, stored.bytes)
-      this.#readerParts.set(reader, stored)
-      return { reader, version: stored.version }
+      return { reader: this.#openReader(stored), version: stored.version }
     },
     delete: async (address, conditions) => {
-      const bucket = this.#bucket(address.bucket)
-      const stored = bucket.objects.get(address.key)
-      if (stored !== undefined) checkWrite(stored.version, conditions)
-      const existed = bucket.objects.delete(address.key)
-      return { versionId: undefined, deleteMarker: false, existed, revision: this.#next++ }
+      checkConditions('delete', conditions, this.#current(address.bucket, address.key)?.version)
+      const revision = this.#next++
+      const existed = this.#remove(address.bucket, address.key, revision)
+      return { versionId: undefined, deleteMarker: false, existed, revision }
     },
     setTags: async (address, tags) => {
       const stored = this.#find(address)
@@ -279,7 +287,7 @@ export class FakeStore implements Store {
     get: async (request) => this.#upload(request).record,
     putPart: async (request) => this.#putPart(request, { bytes: this.#take(request.body), checksum: request.checksum }),
     copyPart: async (request) => {
-      const { bytes } = this.#find(request.source, request.sourceConditions)
+      const { bytes } = this.#find(request.source, request.sourceConditions, 'source')
       const { offset, length } = request.range ?? { offset: 0, length: bytes.length }
       if (offset + length > bytes.length) throw new TidegateError('InvalidRange', 'copy range')
       return this.#putPart(request, { bytes: bytes.subarray(offset, offset + length), checksum: undefined })
@@ -303,9 +311,9 @@ export class FakeStore implements Store {
         if (found === undefined || found.part.etag !== etag) throw new TidegateError('InvalidPart', String(partNumber))
         return found
       })
-      checkWrite(this.#bucket(request.bucket).objects.get(request.key)?.version, request.conditions)
+      checkConditions('write', request.conditions, this.#current(request.bucket, request.key)?.version)
       const digests = Buffer.concat(parts.map(({ part }) => Buffer.from(part.etag, 'hex')))
-      const result = this.#publish(
+      const version = this.#publish(
         { ...upload.record, checksum: request.checksum },
         {
           bytes: Buffer.concat(parts.map(({ bytes }) => bytes)),
@@ -315,7 +323,7 @@ export class FakeStore implements Store {
         },
       )
       this.#uploads.delete(request.uploadId)
-      return result
+      return putResult(version)
     },
     abort: async (request) => {
       this.#upload(request)
@@ -341,53 +349,98 @@ export class FakeStore implements Store {
     return { ...part, sourceVersionId: undefined }
   }
 
+  #openReader(stored: Stored): number {
+    const reader = this.#next++
+    this.#readers.set(reader, stored.bytes)
+    this.#readerParts.set(reader, stored)
+    return reader
+  }
+
   #sorted(bucket: string): Stored[] {
-    const rows = [...this.#bucket(bucket).objects.values()]
-    return rows.sort((a, b) => Buffer.compare(Buffer.from(a.version.key), Buffer.from(b.version.key)))
+    const keys = [...this.#bucket(bucket).objects.keys()]
+    return keys
+      .flatMap((key) => this.#current(bucket, key) ?? [])
+      .sort((a, b) => Buffer.compare(Buffer.from(a.version.key), Buffer.from(b.version.key)))
   }
 
   #publish(
     request: Pick<ObjectVersion, 'bucket' | 'key' | 'owner' | 'checksum' | 'attributes'>,
-    content: { bytes: Buffer; etag: string; partsCount: number | undefined; parts: Stored['parts'] },
-  ): {
-    versionId: undefined
-    etag: string
-    size: number
-    mtimeMs: number
-    checksum: ObjectVersion['checksum']
-    revision: number
-  } {
-    const { bytes, etag, partsCount, parts } = content
-    const revision = this.#next++
+    content: Content,
+  ): ObjectVersion {
+    const { bytes, etag, partsCount, parts, expiresMs } = content
+    const { bucket, key, owner, attributes, checksum } = request
+    const revision = content.revision ?? this.#next++
+    const inode = this.#next++
     const version: ObjectVersion = {
-      bucket: request.bucket,
-      key: request.key,
-      inode: revision,
+      bucket,
+      key,
+      inode,
       versionId: undefined,
       size: bytes.length,
       mtimeMs: this.#clock(),
       etag,
-      owner: request.owner,
-      attributes: request.attributes,
-      checksum: request.checksum,
+      owner,
+      attributes,
+      checksum,
       partsCount,
-      body: bytes.length <= INLINE_BYTES_MAX ? { kind: 'inline', bytes } : { kind: 'content', content: revision },
+      body: bytes.length <= INLINE_BYTES_MAX ? { kind: 'inline', bytes } : { kind: 'content', content: inode },
       revision,
+      expiresMs,
     }
-    this.#bucket(request.bucket).objects.set(request.key, { version, bytes, parts })
-    return {
-      versionId: undefined,
-      etag,
-      size: bytes.length,
-      mtimeMs: version.mtimeMs,
-      checksum: request.checksum,
-      revision,
-    }
+    this.#bucket(bucket).objects.set(key, { version, bytes, parts })
+    this.watching.tell(bucket, { kind: 'put', revision, key, etag, size: bytes.length, expiresMs })
+    return version
   }
+
+  #publishValue({ bytes, revision, expiresMs, ...request }: FakePublish): ObjectVersion {
+    return this.#publish({ ...request, checksum: undefined }, { ...wholeBody(bytes), revision, expiresMs })
+  }
+
+  #remove(bucket: string, key: string, revision: number): boolean {
+    if (!this.#current(bucket, key)) return false
+    this.#bucket(bucket).objects.delete(key)
+    this.watching.tell(bucket, { kind: 'delete', revision, key })
+    return true
+  }
+
+  readonly watching = new FakeWatching((name) => void this.#bucket(name))
+
+  /** By `bucket/key`: when each pin ends. */
+  readonly pins = new Map<string, number>()
+
+  readonly keyValues: Store['keyValues'] = fakeKeyValues(
+    {
+      nowMs: () => this.#clock(),
+      revision: () => this.#next - 1,
+      nextRevision: () => this.#next++,
+      sorted: (bucket) => this.#sorted(bucket),
+      find: (bucket, key) => this.#current(bucket, key),
+      take: (body) => this.#take(body),
+      publish: (request) => this.#publishValue(request),
+      remove: (bucket, key, revision) => this.#remove(bucket, key, revision),
+      openReader: (object) => this.#openReader({ parts: [], ...object }),
+      listed,
+    },
+    this.pins,
+  )
 }
 
-function md5(bytes: Buffer): string {
-  return createHash('md5').update(bytes).digest('hex')
+/** What is published of a body, beside its name. */
+interface Content {
+  bytes: Buffer
+  etag: string
+  partsCount: number | undefined
+  parts: Stored['parts']
+  expiresMs?: number | undefined
+  revision?: number
+}
+
+function wholeBody(bytes: Buffer): Content {
+  return { bytes, etag: md5(bytes), partsCount: undefined, parts: [] }
+}
+
+function putResult({ etag, size, mtimeMs, checksum, revision, expiresMs }: ObjectVersion): PutResult {
+  return { versionId: undefined, etag, size, mtimeMs, checksum, revision, expiresMs }
 }
 
 function sortedParts(upload: Upload): UploadPart[] {
@@ -405,33 +458,7 @@ function listed(version: ObjectVersion): ListedObject {
     storageClass: version.attributes.storageClass,
     checksumAlgorithm: version.checksum?.algorithm,
     checksumType: version.checksum?.type,
-  }
-}
-
-function matches(etags: readonly string[], version: ObjectVersion): boolean {
-  return etags.includes('*') || etags.includes(version.etag)
-}
-
-function checkRead(version: ObjectVersion, conditions: Conditions): void {
-  const second = Math.floor(version.mtimeMs / 1000) * 1000
-  if (conditions.ifMatch !== undefined) {
-    if (!matches(conditions.ifMatch, version)) throw new TidegateError('PreconditionFailed', 'If-Match')
-  } else if (conditions.ifUnmodifiedSinceMs !== undefined && second > conditions.ifUnmodifiedSinceMs) {
-    throw new TidegateError('PreconditionFailed', 'If-Unmodified-Since')
-  }
-  if (conditions.ifNoneMatch !== undefined) {
-    if (matches(conditions.ifNoneMatch, version)) throw new TidegateError('NotModified', 'If-None-Match')
-  } else if (conditions.ifModifiedSinceMs !== undefined && second <= conditions.ifModifiedSinceMs) {
-    throw new TidegateError('NotModified', 'If-Modified-Since')
-  }
-}
-
-function checkWrite(version: ObjectVersion | undefined, conditions: Conditions): void {
-  if (conditions.ifMatch !== undefined) {
-    if (version === undefined) throw new TidegateError('NoSuchKey', 'If-Match')
-    if (!matches(conditions.ifMatch, version)) throw new TidegateError('PreconditionFailed', 'If-Match')
-  }
-  if (conditions.ifNoneMatch !== undefined && version !== undefined && matches(conditions.ifNoneMatch, version)) {
-    throw new TidegateError('PreconditionFailed', 'If-None-Match')
+    revision: version.revision,
+    expiresMs: version.expiresMs,
   }
 }

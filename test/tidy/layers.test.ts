@@ -9,6 +9,7 @@ import { textOf, trackedFiles } from './tracked-files.ts'
 /** Layer by path, the most specific first. */
 const LAYERS: readonly (readonly [prefix: string, layer: string])[] = [
   ['src/cli/', 'cli'],
+  ['src/client/', 'client'],
   ['src/common/', 'common'],
   ['src/config/', 'config'],
   ['src/meta/', 'meta'],
@@ -19,6 +20,7 @@ const LAYERS: readonly (readonly [prefix: string, layer: string])[] = [
   ['src/store/doors.ts', 'store seam'],
   ['src/store/types.ts', 'store seam'],
   ['src/store/access.ts', 'store seam'],
+  ['src/store/kv-types.ts', 'store seam'],
   ['src/store/', 'store'],
   ['src/gateway/http/', 'gateway/http'],
   ['src/gateway/s3/', 'gateway/s3'],
@@ -35,6 +37,8 @@ const ROOT_FILE = /^src\/[^/]+\.ts$/
 /** Beside itself, a layer may import these. The root, `cli`, `test` and `bench` may import anything but tests. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   common: [],
+  // Beside node: it needs nothing, so that it can be used in other programs.
+  client: ['common'],
   config: ['common'],
   meta: ['common'],
   'cache-tier': ['common'],
@@ -82,6 +86,8 @@ it('would object to what is forbidden', () => {
   expect(objection('src/gateway/s3/a.ts', 'src/gateway/kv/b.ts')).toContain('may not import')
   expect(objection('src/gateway/s3/a.ts', 'src/store/objects.ts')).toContain('may not import store')
   expect(objection('src/common/a.ts', 'src/config/b.ts')).toContain('may not import')
+  expect(objection('src/client/a.ts', 'src/store/types.ts')).toContain('may not import')
+  expect(objection('src/store/a.ts', 'src/client/b.ts')).toContain('may not import')
   expect(objection('src/cache-tier/a.ts', 'src/persist/b.ts')).toContain('may not import')
   expect(objection('src/store/a.ts', 'src/main.ts')).toContain('may not import')
   expect(objection('src/cli/a.ts', 'test/b.ts')).toContain('nothing imports tests')

@@ -175,7 +175,7 @@ class FastifyHttpPort implements HttpPort {
     this.#app.setErrorHandler((error: FastifyError, request, reply) => this.#answerError(error, request, reply))
     this.#app.setNotFoundHandler((request, reply) => {
       reply.hijack()
-      this.#writeProblem(request.exchange, NO_SUCH_PAGE)
+      this.#writeProblem(this.#exchangeOf(request.raw), NO_SUCH_PAGE)
     })
   }
 
@@ -202,7 +202,8 @@ class FastifyHttpPort implements HttpPort {
 
   #answerError(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
     reply.hijack()
-    this.#sendProblem(request.exchange, error)
+    // Not `request.exchange`: a request that no route was looked up for is without decorations.
+    this.#sendProblem(this.#exchangeOf(request.raw), error)
   }
 
   #sendProblem(exchange: DoorExchange, error: unknown): void {

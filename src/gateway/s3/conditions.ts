@@ -1,11 +1,9 @@
-/**
- * Conditional headers (RFC 9110, 13.1, and S3's own for copies and deletes) as the store takes them. ETags come quoted,
- * weak, or bare: botocore passes on whatever the user typed.
- */
+/** Which conditional headers each operation heeds: RFC 9110's, and S3's own for copies and deletes. */
 import type { Conditions } from '../../common/model.ts'
 import type { Call } from './call.ts'
 import { invalidArgument } from './errors.ts'
-import { parseHttpDate } from './times.ts'
+import { conditionsOf, etagList, type ConditionalHeaders } from '../http/conditional-headers.ts'
+import { parseHttpDate } from '../http/http-times.ts'
 
 const NONE: Conditions = {}
 
@@ -14,11 +12,11 @@ export function readConditions(call: Call): Conditions {
   const { headers } = call
   const ifMatch = headers['if-match']
   const ifNoneMatch = headers['if-none-match']
-  const modified = headers['if-modified-since']
-  const unmodified = headers['if-unmodified-since']
-  if (ifMatch === undefined && ifNoneMatch === undefined && modified === undefined && unmodified === undefined)
+  const modifiedSince = headers['if-modified-since']
+  const unmodifiedSince = headers['if-unmodified-since']
+  if (ifMatch === undefined && ifNoneMatch === undefined && modifiedSince === undefined && unmodifiedSince === undefined)
     return NONE
-  return conditions({ ifMatch, ifNoneMatch, modified, unmodified })
+  return conditions({ ifMatch, ifNoneMatch, modifiedSince, unmodifiedSince })
 }
 
 /** For PUT and CompleteMultipartUpload: only ETags, as on AWS. */
@@ -26,7 +24,7 @@ export function writeConditions(call: Call): Conditions {
   const ifMatch = call.headers['if-match']
   const ifNoneMatch = call.headers['if-none-match']
   if (ifMatch === undefined && ifNoneMatch === undefined) return NONE
-  return conditions({ ifMatch, ifNoneMatch, modified: undefined, unmodified: undefined })
+  return conditions({ ifMatch, ifNoneMatch, modifiedSince: undefined, unmodifiedSince: undefined })
 }
 
 /** For DELETE: If-Match and the two headers that S3 adds. */
@@ -47,40 +45,14 @@ export function copySourceConditions(call: Call): Conditions {
   return conditions({
     ifMatch: call.header('x-amz-copy-source-if-match'),
     ifNoneMatch: call.header('x-amz-copy-source-if-none-match'),
-    modified: call.header('x-amz-copy-source-if-modified-since'),
-    unmodified: call.header('x-amz-copy-source-if-unmodified-since'),
+    modifiedSince: call.header('x-amz-copy-source-if-modified-since'),
+    unmodifiedSince: call.header('x-amz-copy-source-if-unmodified-since'),
   })
 }
 
-function conditions(headers: {
-  ifMatch: string | undefined
-  ifNoneMatch: string | undefined
-  modified: string | undefined
-  unmodified: string | undefined
-}): Conditions {
-  const modified = parseHttpDate(headers.modified)
-  const unmodified = parseHttpDate(headers.unmodified)
-  return {
-    ...(headers.ifMatch === undefined ? {} : { ifMatch: etagList(headers.ifMatch) }),
-    ...(headers.ifNoneMatch === undefined ? {} : { ifNoneMatch: etagList(headers.ifNoneMatch) }),
-    ...(modified === undefined ? {} : { ifModifiedSinceMs: modified }),
-    ...(unmodified === undefined ? {} : { ifUnmodifiedSinceMs: unmodified }),
-  }
-}
-
-/** `"a", W/"b", c` -> a, b, c. Comparison is by value, weak or not: an S3 ETag names bytes. */
-export function etagList(header: string): string[] {
-  return header
-    .split(',')
-    .map(bareEtag)
-    .filter((etag) => etag !== '')
-}
-
-/** An ETag without quotes and weakness mark. */
-export function bareEtag(text: string): string {
-  let etag = text.trim()
-  if (etag.startsWith('W/')) etag = etag.slice(2)
-  return etag.length >= 2 && etag.startsWith('"') && etag.endsWith('"') ? etag.slice(1, -1) : etag
+/** A revision is no ETag of S3's: `"r42"` is one that matches nothing. */
+function conditions(headers: ConditionalHeaders): Conditions {
+  return conditionsOf(headers, { revisions: false })
 }
 
 /** @throws S3Error InvalidArgument */

@@ -100,11 +100,15 @@ export function invalidArgument(name: string, value: string | undefined, message
 
 /**
  * The core's codes in S3's words. `own` keeps the core's message, which names the value at fault; elsewhere AWS's text
- * is given, since clients and tests compare it.
+ * is given, since clients and tests compare it. `details`: what AWS calls those that it shows.
  */
 export const CORE_ERRORS = {
   AccessDenied: { code: 'AccessDenied' },
-  BadDigest: { code: 'BadDigest', own: true },
+  BadDigest: {
+    code: 'BadDigest',
+    own: true,
+    details: { expectedMd5: 'ExpectedDigest', calculatedMd5: 'CalculatedDigest' },
+  },
   BucketAlreadyExists: { code: 'BucketAlreadyExists' },
   BucketAlreadyOwnedByYou: { code: 'BucketAlreadyOwnedByYou' },
   BucketNotEmpty: { code: 'BucketNotEmpty' },
@@ -113,7 +117,10 @@ export const CORE_ERRORS = {
   CrossBucket: { code: 'InvalidRequest', own: true },
   // Bytes that cannot be had intact are our failure, and a retry may find another copy.
   DataLost: { code: 'InternalError' },
-  EntityTooLarge: { code: 'EntityTooLarge' },
+  EntityTooLarge: {
+    code: 'EntityTooLarge',
+    details: { proposedBytes: 'ProposedSize', bytesMax: 'MaxSizeAllowed' },
+  },
   EntityTooSmall: { code: 'EntityTooSmall' },
   IncompleteBody: { code: 'IncompleteBody' },
   Internal: { code: 'InternalError' },
@@ -146,10 +153,21 @@ export const CORE_ERRORS = {
   TooManyBuckets: { code: 'TooManyBuckets' },
   TransactionTooLarge: { code: 'InvalidRequest', own: true },
   Unavailable: { code: 'ServiceUnavailable' },
-} as const satisfies Record<ErrorCode, { code: S3ErrorCode; own?: true }>
+} as const satisfies Record<ErrorCode, CoreErrorRow>
+
+interface CoreErrorRow {
+  readonly code: S3ErrorCode
+  readonly own?: true
+  readonly details?: Readonly<Record<string, string>>
+}
 
 /** The S3 error that a core error becomes. */
 export function fromCoreError(error: TidegateError): S3Error {
-  const row: { code: S3ErrorCode; own?: true } = CORE_ERRORS[error.code]
-  return new S3Error(row.code, row.own === true ? error.message : S3_ERRORS[row.code].message)
+  const row: CoreErrorRow = CORE_ERRORS[error.code]
+  const details: Record<string, S3ErrorDetails[string]> = {}
+  for (const name in row.details) {
+    const shown = row.details[name]
+    if (shown !== undefined && error.details[name] !== undefined) details[shown] = error.details[name]
+  }
+  return new S3Error(row.code, row.own === true ? error.message : S3_ERRORS[row.code].message, details)
 }

@@ -2,7 +2,7 @@
 import type { ListedObject } from '../../common/model.ts'
 import type { Owner } from './call.ts'
 import { invalidArgument } from './errors.ts'
-import { isoDate } from './times.ts'
+import { isoDate } from '../http/http-times.ts'
 import { element, encodeUrl, escapeXml } from './xml/escape.ts'
 
 export type TextEncoding = (text: string) => string

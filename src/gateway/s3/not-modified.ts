@@ -1,6 +1,6 @@
 import { isTidegateError } from '../../common/errors.ts'
 import type { Call } from './call.ts'
-import { httpDate } from './times.ts'
+import { httpDate } from '../http/http-times.ts'
 
 /**
  * Answers 304 if that is what the store's error says. A 304 carries the headers by which a cache knows what it holds

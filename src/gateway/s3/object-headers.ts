@@ -3,21 +3,13 @@
  * without making an object of it.
  */
 import type { ContentHeaders, ObjectVersion } from '../../common/model.ts'
+import { CONTENT_HEADERS, headerText, pushContentHeaders, pushUserMetadata } from '../http/content-headers.ts'
+import { httpDate } from '../http/http-times.ts'
 import type { Call } from './call.ts'
 import { invalidArgument, S3Error } from './errors.ts'
-import { httpDate } from './times.ts'
 
 /** What AWS answers for an object that was stored without a type. */
 const DEFAULT_TYPE = 'binary/octet-stream'
-
-const CONTENT_HEADERS = [
-  ['cacheControl', 'Cache-Control', 'response-cache-control'],
-  ['contentDisposition', 'Content-Disposition', 'response-content-disposition'],
-  ['contentEncoding', 'Content-Encoding', 'response-content-encoding'],
-  ['contentLanguage', 'Content-Language', 'response-content-language'],
-  ['contentType', 'Content-Type', 'response-content-type'],
-  ['expires', 'Expires', 'response-expires'],
-] as const satisfies readonly (readonly [keyof ContentHeaders, string, string])[]
 
 const NO_OVERRIDES: ContentHeaders = {}
 
@@ -25,7 +17,8 @@ const NO_OVERRIDES: ContentHeaders = {}
 export function responseOverrides(call: Call): ContentHeaders {
   if (call.target.query.size === 0) return NO_OVERRIDES
   let overrides: Record<string, string> | undefined
-  for (const [field, , parameter] of CONTENT_HEADERS) {
+  for (const [field, name] of CONTENT_HEADERS) {
+    const parameter = `response-${name.toLowerCase()}`
     const value = call.query(parameter)
     if (value === undefined) continue
     if (call.authenticated.form === 'anonymous') {
@@ -55,20 +48,13 @@ export function pushObjectHeaders(headers: string[], version: ObjectVersion, ove
     'Accept-Ranges',
     'bytes',
   )
-  if (overrides !== NO_OVERRIDES || !isEmpty(attributes.headers)) {
-    for (const [field, name] of CONTENT_HEADERS) {
-      const value = field === 'contentType' ? undefined : (overrides[field] ?? attributes.headers[field])
-      if (value !== undefined) headers.push(name, headerText(value))
-    }
-  }
+  pushContentHeaders(headers, overrides === NO_OVERRIDES ? attributes.headers : { ...attributes.headers, ...overrides })
   if (version.versionId !== undefined) headers.push('x-amz-version-id', version.versionId)
   if (attributes.storageClass !== 'STANDARD') headers.push('x-amz-storage-class', attributes.storageClass)
   if (attributes.websiteRedirect !== undefined) {
     headers.push('x-amz-website-redirect-location', headerText(attributes.websiteRedirect))
   }
-  for (const name in attributes.userMetadata) {
-    headers.push(`x-amz-meta-${name}`, metadataText(attributes.userMetadata[name] ?? ''))
-  }
+  pushUserMetadata(headers, attributes.userMetadata, 'x-amz-meta-')
 }
 
 /** x-amz-tagging-count: only for those who may read the tags. */
@@ -84,11 +70,6 @@ export function wantsChecksum(call: Call): boolean {
   return call.header('x-amz-checksum-mode')?.toUpperCase() === 'ENABLED'
 }
 
-function isEmpty(record: object): boolean {
-  for (const _name in record) return false
-  return true
-}
-
 /** Whether it can stand in a header, where AWS takes text for ISO-8859-1. No line break gets through. */
 function isLatin1(text: string): boolean {
   for (let i = 0; i < text.length; i++) {
@@ -96,32 +77,6 @@ function isLatin1(text: string): boolean {
     if ((code < 32 && code !== 9) || code === 127 || code > 255) return false
   }
   return true
-}
-
-/** A value that came by header goes back as it was; other characters become their UTF-8 bytes, controls a space. */
-function headerText(text: string): string {
-  let wide = false
-  let controls = false
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i)
-    wide ||= code > 255
-    controls ||= (code < 32 && code !== 9) || code === 127
-  }
-  if (!wide && !controls) return text
-  const bytes = Buffer.from(text, wide ? 'utf8' : 'latin1')
-  for (let i = 0; i < bytes.length; i++) if ((bytes[i] ?? 0) < 32 || bytes[i] === 127) bytes[i] = 32
-  return bytes.toString('latin1')
-}
-
-/** RFC 2047, as AWS sends metadata that no header can hold. */
-function metadataText(text: string): string {
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i)
-    if (code > 255 || (code < 32 && code !== 9) || code === 127) {
-      return `=?UTF-8?B?${Buffer.from(text, 'utf8').toString('base64')}?=`
-    }
-  }
-  return text
 }
 
 /** The version that a write made. S3 names only real ones: the null version of a suspended bucket is not mentioned. */

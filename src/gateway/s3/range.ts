@@ -1,12 +1,6 @@
-/** Byte ranges of GET (RFC 9110, 14) and of UploadPartCopy. */
+/** Byte ranges of GET, which may name one range, and of UploadPartCopy; part numbers. */
+import { parseByteRange, type ByteRange } from '../http/byte-range.ts'
 import { invalidArgument, S3Error } from './errors.ts'
-
-export interface ByteRange {
-  readonly offset: number
-  readonly length: number
-}
-
-const SINGLE = /^bytes\s*=\s*(\d{0,15})\s*-\s*(\d{0,15})\s*$/i
 
 /**
  * The part of `size` bytes that a Range header asks for; undefined when it is to be ignored, which AWS does with several
@@ -14,23 +8,9 @@ const SINGLE = /^bytes\s*=\s*(\d{0,15})\s*-\s*(\d{0,15})\s*$/i
  * @throws S3Error InvalidRange when it lies outside
  */
 export function parseRange(header: string, size: number): ByteRange | undefined {
-  const match = SINGLE.exec(header)
-  const first = match?.[1] ?? ''
-  const last = match?.[2] ?? ''
-  if (first === '' && last === '') return undefined
-  if (first === '') {
-    const length = Math.min(Number(last), size)
-    if (length === 0) throw unsatisfiable(header, size)
-    return { offset: size - length, length }
-  }
-  const offset = Number(first)
-  if (last !== '' && Number(last) < offset) return undefined
-  if (offset >= size) throw unsatisfiable(header, size)
-  return { offset, length: Math.min(last === '' ? size - 1 : Number(last), size - 1) - offset + 1 }
-}
-
-function unsatisfiable(header: string, size: number): S3Error {
-  return new S3Error('InvalidRange', undefined, { RangeRequested: header, ActualObjectSize: size })
+  const range = parseByteRange(header, size)
+  if (range !== 'unsatisfiable') return range
+  throw new S3Error('InvalidRange', undefined, { RangeRequested: header, ActualObjectSize: size })
 }
 
 /** x-amz-copy-source-range: `bytes=first-last`, nothing else. @throws S3Error InvalidArgument */

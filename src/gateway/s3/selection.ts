@@ -1,13 +1,12 @@
 /** Which bytes of an object a GET or HEAD asks for: all, a range, or one part of a multipart object. */
 import type { ObjectChecksum, ObjectVersion } from '../../common/model.ts'
 import type { OpenedObject } from '../../store/types.ts'
+import { ifRangeHolds } from '../http/conditional-headers.ts'
 import type { Call } from './call.ts'
 import { pushChecksum } from './checksums.ts'
-import { bareEtag } from './conditions.ts'
 import { S3Error } from './errors.ts'
 import { wantsChecksum } from './object-headers.ts'
 import { parsePartNumber, parseRange } from './range.ts'
-import { parseHttpDate } from './times.ts'
 
 export interface Selection {
   readonly offset: number
@@ -35,7 +34,8 @@ export async function selectBytes(call: Call, opened: OpenedObject): Promise<Sel
     }
     return selectPart(call, opened, parsePartNumber(partNumber, call.door.limits.partsMax))
   }
-  const asked = range === undefined || !rangeApplies(call, version) ? undefined : parseRange(range, version.size)
+  const applies = range !== undefined && ifRangeHolds(call.header('if-range'), version)
+  const asked = applies ? parseRange(range, version.size) : undefined
   if (asked === undefined) return wholeObject(call, version)
   return { ...asked, partial: true, checksum: undefined, partsCount: undefined }
 }
@@ -62,15 +62,6 @@ async function partChecksum(
   const part = parts[0]
   if (part?.partNumber !== partNumber || part.checksum === undefined) return undefined
   return { ...part.checksum, type: version.checksum?.type ?? part.checksum.type }
-}
-
-/** If-Range (RFC 9110, 13.1.5): the range counts only while the object is the one the client has a piece of. */
-function rangeApplies(call: Call, version: ObjectVersion): boolean {
-  const condition = call.header('if-range')
-  if (condition === undefined) return true
-  if (condition.startsWith('"') || condition.startsWith('W/')) return bareEtag(condition) === version.etag
-  const since = parseHttpDate(condition)
-  return since !== undefined && Math.floor(version.mtimeMs / 1000) * 1000 <= since
 }
 
 export function pushSelection(headers: string[], selection: Selection, version: ObjectVersion): void {

@@ -1,17 +1,8 @@
 /**
- * From the raw request target and Host to bucket, key and query.
- *
- * The target is never normalised: `//`, `.` and `..` are ordinary characters of a key, which is an opaque name in an
- * index and never a path (SECURITY-LESSONS 5.1.2 and 5.1.11). What is decided here, once, for every entrance of a key
- * (URL path, x-amz-copy-source; XML bodies arrive decoded and go through `checkKey`):
- *
- * - a `%` that does not begin an escape of two hex digits, and bytes that are not UTF-8: InvalidURI;
- * - `+` in a path stays a plus; in the query it is a space, as the AWS SDK for Java v1 and HTML forms send it;
- * - bytes above 0x7F sent raw (curl does) are taken as UTF-8;
- * - NUL and control characters are part of the key; they are served by S3, and not shown by the mount;
- * - more than `keyBytesMax` bytes of UTF-8: KeyTooLongError.
+ * From the raw request target and Host to bucket, key and query, by the rules of ../http/request-key.ts, in S3's words:
+ * InvalidURI for what cannot be decoded, KeyTooLongError for more than `keyBytesMax` bytes.
  */
-import { isUtf8 } from 'node:buffer'
+import { decodeEscapes, excessBytes, originForm, queryPairs, textOfBytes } from '../http/request-key.ts'
 import { S3Error } from './errors.ts'
 
 export type Level = 'service' | 'bucket' | 'object'
@@ -41,6 +32,7 @@ export function parseTarget(
   options: { domains: readonly string[]; keyBytesMax: number },
 ): Target {
   const origin = originForm(rawTarget)
+  if (origin === undefined) throw new S3Error('InvalidURI', undefined, { URI: rawTarget })
   const mark = origin.indexOf('?')
   const path = mark < 0 ? origin : origin.slice(0, mark)
   const query = mark < 0 || mark === origin.length - 1 ? NO_QUERY : parseQuery(origin.slice(mark + 1))
@@ -65,15 +57,6 @@ function address(
   return { level, bucket, key, query: rest.query, path: rest.path }
 }
 
-/** Proxies may send the absolute form (RFC 9112, 3.2.2); its authority is not used, the Host header was signed. */
-function originForm(rawTarget: string): string {
-  if (rawTarget.charCodeAt(0) === 47) return rawTarget
-  const scheme = /^https?:\/\/[^/?]*/i.exec(rawTarget)
-  if (scheme === null) throw new S3Error('InvalidURI', undefined, { URI: rawTarget })
-  const rest = rawTarget.slice(scheme[0].length)
-  return rest.startsWith('/') ? rest : `/${rest}`
-}
-
 function bucketOfHost(host: string | undefined, domains: readonly string[]): string | undefined {
   if (host === undefined) return undefined
   const colon = host.lastIndexOf(':')
@@ -88,49 +71,28 @@ function bucketOfHost(host: string | undefined, domains: readonly string[]): str
 
 /** Decodes a percent-encoded path or copy source. @throws S3Error InvalidURI */
 export function decodePath(raw: string): string {
-  const text = isAscii(raw) ? raw : utf8OfLatin1(raw)
-  if (!text.includes('%')) return text
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    throw new S3Error('InvalidURI', undefined, { URI: raw })
-  }
+  const text = textOfBytes(raw)
+  if (text === undefined) throw new S3Error('InvalidURI')
+  const decoded = decodeEscapes(text)
+  if (decoded === undefined) throw new S3Error('InvalidURI', undefined, { URI: raw })
+  return decoded
 }
 
-/** A key that came decoded, checked by the same rules. @throws S3Error KeyTooLongError, InvalidArgument */
+/** A key that came decoded, checked by the same rules. @throws S3Error KeyTooLongError */
 export function checkKey(key: string, keyBytesMax: number): string {
-  if (key.length * 3 > keyBytesMax && Buffer.byteLength(key) > keyBytesMax) {
-    throw new S3Error('KeyTooLongError', undefined, { Size: Buffer.byteLength(key), MaxSizeAllowed: keyBytesMax })
-  }
-  return key
+  const size = excessBytes(key, keyBytesMax)
+  if (size === undefined) return key
+  throw new S3Error('KeyTooLongError', undefined, { Size: size, MaxSizeAllowed: keyBytesMax })
 }
 
-/** @throws S3Error InvalidURI */
+/** Of a repeated name the first counts. @throws S3Error InvalidURI */
 export function parseQuery(raw: string): ReadonlyMap<string, string> {
   const query = new Map<string, string>()
-  for (const pair of raw.split('&')) {
-    if (pair === '') continue
-    const equals = pair.indexOf('=')
-    const name = decodeQuery(equals < 0 ? pair : pair.slice(0, equals))
-    if (!query.has(name)) query.set(name, equals < 0 ? '' : decodeQuery(pair.slice(equals + 1)))
+  for (const [rawName, value] of queryPairs(raw)) {
+    const name = decodePath(rawName)
+    if (!query.has(name)) query.set(name, decodePath(value))
   }
   return query
-}
-
-function decodeQuery(raw: string): string {
-  return decodePath(raw.includes('+') ? raw.replaceAll('+', ' ') : raw)
-}
-
-function isAscii(text: string): boolean {
-  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) > 127) return false
-  return true
-}
-
-/** Node hands the target over as one char per byte. */
-function utf8OfLatin1(raw: string): string {
-  const bytes = Buffer.from(raw, 'latin1')
-  if (!isUtf8(bytes)) throw new S3Error('InvalidURI')
-  return bytes.toString('utf8')
 }
 
 export interface CopySource {

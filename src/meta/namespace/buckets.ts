@@ -1,8 +1,9 @@
 /** Buckets: making, naming, emptying out. */
-import { TidegateError } from '../../common/errors.ts'
+import { TidegateError, isTidegateError } from '../../common/errors.ts'
 import { utf8Bytes, type ByteString } from '../../common/ids.ts'
 import type { AckLevel, BucketRecord, Versioning } from '../../common/model.ts'
 import { leaseInodes, readBucket, type Commit, type NamespaceContext } from './context.ts'
+import { expire } from './expire.ts'
 import {
   BUCKETS,
   BUCKET_COUNT_KEY,
@@ -18,6 +19,8 @@ import { validateBucketName } from './names.ts'
 import { decodeBucket, encodeBucket, encodeInode } from './records-objects.ts'
 
 const BUCKETS_MAX = 10_000
+/** A backlog of some hundred thousand keys. */
+const EXPIRY_STEPS_MAX = 4096
 const NO_PAYLOAD = new Uint8Array(0)
 
 export async function createBucket(
@@ -64,6 +67,22 @@ export function listBuckets(
 
 /** @throws BucketNotEmpty while anything is listed in it, versions included. Uploads in progress are aborted by the reclaimer. */
 export async function deleteBucket(context: NamespaceContext, name: string): Promise<Commit<void>> {
+  try {
+    return await deleteEmpty(context, name)
+  } catch (error) {
+    if (!isTidegateError(error, 'BucketNotEmpty') || !(await expireAll(context))) throw error
+    return deleteEmpty(context, name)
+  }
+}
+
+/** What has expired is not listed, so it must not hold a bucket: it goes now, not when the expirer comes. */
+async function expireAll(context: NamespaceContext): Promise<boolean> {
+  let steps = 0
+  while (steps < EXPIRY_STEPS_MAX && (await expire(context)).value.expired > 0) steps++
+  return steps > 0
+}
+
+function deleteEmpty(context: NamespaceContext, name: string): Promise<Commit<void>> {
   return context.store.transact(async (tx) => {
     const bucket = await readBucket(tx, name)
     const [objects, versions] = await tx.scanMany(

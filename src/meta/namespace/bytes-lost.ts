@@ -3,10 +3,9 @@
  * would read it and every write would pay for it; so this goes through the tables, in bounded scans: contents in the lost
  * range, composites over those, then objects and parts. An object that was written with ack `memory` is removed; anything else is reported.
  */
-import { assert, must } from '../../common/assert.ts'
 import type { ByteString, ContentId, InodeId, SegmentId } from '../../common/ids.ts'
 import { utf8Text } from '../../common/ids.ts'
-import type { OrderedStore, ReadView, Row } from '../ports.ts'
+import type { OrderedStore, Row } from '../ports.ts'
 import { beginStep, endStep, type NamespaceContext } from './context.ts'
 import {
   CONTENTS,
@@ -24,6 +23,7 @@ import {
 import { decodeContent, decodePiece, decodePieceRow } from './records-contents.ts'
 import { decodeInode, type ObjectInode } from './records-objects.ts'
 import { removeInode } from './remove.ts'
+import { pathOf } from './tree.ts'
 
 const SCAN_ROWS = 1000
 const REPORTED_MAX = 10_000
@@ -124,21 +124,6 @@ function addressOf(store: OrderedStore, inode: ObjectInode): Promise<{ bucket: s
     const { bucket, key } = await pathOf(view, inode)
     return { bucket, key: utf8Text(key) }
   })
-}
-
-/** Bucket and key (in bytes) of an inode, through its parents (C10). */
-export async function pathOf(
-  view: ReadView,
-  inode: { readonly parent: InodeId; readonly name: string },
-): Promise<{ bucket: string; key: string }> {
-  let key = inode.name
-  for (let { parent } = inode; ;) {
-    const record = decodeInode(must(await view.get(inodeKey(parent)), `inode ${parent}`))
-    assert(record.kind === 'directory', 'a parent is a directory')
-    if (record.parent === 0) return { bucket: record.name, key }
-    key = record.name + key
-    parent = record.parent
-  }
 }
 
 async function removeObject(context: NamespaceContext, id: InodeId): Promise<boolean> {

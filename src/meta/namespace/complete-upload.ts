@@ -210,6 +210,7 @@ async function publishCompleted(
     checksum: request.checksum,
     partsCount: request.parts.length,
     uploadId: request.uploadId,
+    expiresMs: undefined,
     body: { kind: 'content', content },
   })
   tx.delete(rowKey)

@@ -1,7 +1,7 @@
 /** What every operation of the namespace works with, and the scratch state of one transaction. */
 import type { Clock } from '../../common/clock.ts'
 import { TidegateError } from '../../common/errors.ts'
-import type { ContentId, InodeId } from '../../common/ids.ts'
+import type { ContentId, InodeId, Revision } from '../../common/ids.ts'
 import type { Limits } from '../../common/limits.ts'
 import type { BucketRecord } from '../../common/model.ts'
 import type { Committed, OrderedStore, ReadView, Transaction } from '../ports.ts'
@@ -68,6 +68,11 @@ export async function beginStep(
     objectsDelta: 0,
     bytesDelta: 0,
   }
+}
+
+/** What `revision` says of a version made in this step (records-objects.ts, ObjectInode). */
+export function revisionMade(step: Step): Revision {
+  return step.tx.revision + 1
 }
 
 /** Writes what the step summed up. Last call of every step that may have made or dropped a version. */

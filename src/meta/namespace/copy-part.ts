@@ -123,7 +123,8 @@ async function resolveSource(tx: Transaction, state: CopyState): Promise<CopySou
   const { source: address, range } = request
   const keyBytes = validateKey(address.key, state.context.limits.keyBytesMax)
   const bucket = await readBucket(tx, address.bucket)
-  const { entry } = await resolveVersion(tx, bucket, { key: address.key, keyBytes, versionId: address.versionId })
+  const nowMs = state.context.clock.nowMs()
+  const { entry } = await resolveVersion(tx, bucket, { ...address, keyBytes, nowMs })
   checkConditions('source', request.sourceConditions, entry)
   const inode = await readObjectInode(tx, entry.inode)
   const from = range?.offset ?? 0

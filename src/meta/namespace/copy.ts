@@ -30,7 +30,10 @@ export interface CopyRequest {
   readonly ack: AckLevel
 }
 
-/** The source keeps its content, which then has one reference more; source and target may be the same key. */
+/**
+ * The source keeps its content, which then has one reference more; source and target may be the same key. An expiry is the
+ * source's own: the copy has none.
+ */
 export async function copy(
   context: NamespaceContext,
   request: CopyRequest,
@@ -46,6 +49,7 @@ export async function copy(
       key: from.key,
       keyBytes: fromBytes,
       versionId: from.versionId,
+      nowMs: step.nowMs,
     })
     checkConditions('source', request.sourceConditions, found.entry)
     const inode = await readObjectInode(tx, found.entry.inode)
@@ -63,6 +67,7 @@ export async function copy(
       checksum: inode.checksum,
       partsCount: inode.partsCount,
       uploadId: undefined,
+      expiresMs: undefined,
       body: inode.body,
     })
     endStep(step)
@@ -78,7 +83,7 @@ export async function setTags(
   const keyBytes = validateKey(address.key, context.limits.keyBytesMax)
   return context.store.transact(async (tx) => {
     const bucket = await readBucket(tx, address.bucket)
-    const { entry } = await resolveVersion(tx, bucket, { key: address.key, keyBytes, versionId: address.versionId })
+    const { entry } = await resolveVersion(tx, bucket, { ...address, keyBytes, nowMs: context.clock.nowMs() })
     const inode = await readObjectInode(tx, entry.inode)
     tx.put(inodeKey(entry.inode), encodeInode({ ...inode, attributes: { ...inode.attributes, tags } }))
     return { versionId: shownVersionId(bucket, entry) }

@@ -1,5 +1,5 @@
 /**
- * Decoded rows of buckets, entries and inodes, by their key, so that a look-up of a hot object touches neither the ordered
+ * Decoded rows of buckets, entries, inodes and tokens, by their key, so that a look-up of a hot object touches neither the ordered
  * store nor a codec. Bounded by bytes, second-chance eviction. Absent rows are not remembered.
  *
  * It is only as good as its news: the store says which keys a transaction wrote at the moment that commit becomes visible,
@@ -15,13 +15,14 @@ import type { BucketRecord } from '../../common/model.ts'
 import type { OrderedStore } from '../ports.ts'
 import type { Content } from './records-contents.ts'
 import type { Entry, Inode } from './records-objects.ts'
+import type { StoredToken } from './records-tokens.ts'
 
 export interface CommitEvents {
   onCommit(listener: (writtenKeys: readonly ByteString[]) => void): () => void
   onRollback(listener: () => void): () => void
 }
 
-export type CachedRecord = BucketRecord | Entry | Inode | Content
+export type CachedRecord = BucketRecord | Entry | Inode | Content | StoredToken
 
 interface Slot {
   readonly record: CachedRecord

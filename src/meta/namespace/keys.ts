@@ -17,10 +17,16 @@
  *   E | content | first offset | index              pieces of a composite content
  *   U | bucket id | ordered(key) | upload id        upload in progress
  *   P | upload id | part number                     its parts
+ *   T | expiry ms | inode                           a live current version (D) that expires; empty value
  *   S | 00 | segment  and  S | 01 | segment         state; live bytes (counters)
  *   G | kind | id                                   work of the reclaimer: contents (c), finished uploads (u), buckets (b), former places (d)
  *   Q | bucket id | node                            usage: objects, bytes (counters); bucket id 0: number of buckets
  *   C | name                                        id sequences
+ *   A | t | id                                      bearer token
+ *   A | n                                           number of tokens (counter)
+ *
+ * There is a T row exactly for each D row with an expiry: a version that stops being current loses it, one that becomes
+ * current again gets it back. A rename leaves it alone, since the path is found through the inode (C10).
  *
  * A name holds no slash except that of a directory, which ends it; so walking D in key order is S3's byte order.
  */
@@ -38,10 +44,12 @@ export const CONTENTS: string = `K${RECORD_VERSION}`
 export const PIECES: string = `E${RECORD_VERSION}`
 export const UPLOADS: string = `U${RECORD_VERSION}`
 export const PARTS: string = `P${RECORD_VERSION}`
+export const EXPIRIES: string = `T${RECORD_VERSION}`
 export const SEGMENTS: string = `S${RECORD_VERSION}`
 export const RECLAIM: string = `G${RECORD_VERSION}`
 export const USAGE: string = `Q${RECORD_VERSION}`
 export const SEQUENCES: string = `C${RECORD_VERSION}`
+const ACCESS = `A${RECORD_VERSION}`
 
 const GROUP_BYTES = 8
 const MORE_FOLLOWS = 0xff
@@ -201,6 +209,14 @@ export function partKey(uploadId: string, partNumber: number): ByteString {
 
 export const PART_NUMBER_AT = 18
 
+export function expiryKey(expiresMs: number, inode: InodeId): ByteString {
+  return (EXPIRIES + integerBytes(expiresMs) + integerBytes(inode)) as ByteString
+}
+
+/** Where its fields lie: the time, and the inode. */
+export const EXPIRY_TIME_AT = 2
+export const EXPIRY_INODE_AT = 10
+
 export const SEGMENT_STATE_ROWS: string = `${SEGMENTS}\0`
 const SEGMENT_LIVE_ROWS = `${SEGMENTS}\x01`
 
@@ -224,9 +240,11 @@ export function deletedBucketKey(bucketId: number): ByteString {
   return `${RECLAIM}b${integerBytes(bucketId)}` as ByteString
 }
 
+export const FORMER_PLACES: string = `${RECLAIM}d`
+
 /** Where an inode had its entry before this revision: for watchers (changes.ts). */
 export function formerPlaceKey(inode: InodeId): ByteString {
-  return `${RECLAIM}d${integerBytes(inode)}` as ByteString
+  return (FORMER_PLACES + integerBytes(inode)) as ByteString
 }
 
 export type ReclaimKind = 'content' | 'upload' | 'bucket' | 'former'
@@ -247,6 +265,14 @@ export const BUCKET_COUNT_KEY: ByteString = (USAGE + integerBytes(0)) as ByteStr
 
 export function sequenceKey(name: string): ByteString {
   return (SEQUENCES + name) as ByteString
+}
+
+export const TOKENS: string = `${ACCESS}t`
+export const TOKEN_COUNT_KEY: ByteString = `${ACCESS}n` as ByteString
+export const TOKEN_ID_AT = 3
+
+export function tokenKey(id: string): ByteString {
+  return (TOKENS + id) as ByteString
 }
 
 export function hexBytes(hex: string): string {

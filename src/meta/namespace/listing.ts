@@ -18,7 +18,7 @@ export function list(context: NamespaceContext, request: ListRequest): Promise<L
     const bucket = await readBucket(view, request.bucket)
     const page = new PageItems(limit)
     const base = scope && limit > 0 ? await baseDirectory(view, bucket, scope) : undefined
-    if (scope && base) await collectPage(view, { scope, base, page })
+    if (scope && base) await collectPage(view, { scope, base, page, nowMs: context.clock.nowMs() })
     return page.finish(view.revision)
   })
 }
@@ -82,11 +82,11 @@ export async function baseDirectory(
 
 async function collectPage(
   view: ReadView,
-  sought: { scope: PageScope; base: BaseDirectory; page: PageItems },
+  sought: { scope: PageScope; base: BaseDirectory; page: PageItems; nowMs: number },
 ): Promise<void> {
-  const { scope, base, page } = sought
+  const { scope, base, page, nowMs } = sought
   const enter = scope.delimiter !== '/'
-  const walk = await ObjectWalk.begin(view, { ...base, from: scope.start, enter }, page.limit)
+  const walk = await ObjectWalk.begin(view, { ...base, from: scope.start, enter, nowMs }, page.limit)
   for (let item = await walk.next(); item; item = await walk.next()) {
     if (page.isFull) {
       page.truncated = true

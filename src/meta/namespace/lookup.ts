@@ -8,7 +8,7 @@ import { bucketKey, entryKey, inodeKey } from './keys.ts'
 import { canNameBucket, splitKey, validateKey } from './names.ts'
 import { markerNamed, noSuchKey, noSuchVersion, objectVersion } from './object-version.ts'
 import { decodeBucket, decodeEntry, decodeInode, type Entry, type Inode, type ObjectEntry } from './records-objects.ts'
-import { currentEntry, findPlace, keepsVersions, type Place } from './tree.ts'
+import { findPlace, isExpired, keepsVersions, liveEntry, type Place } from './tree.ts'
 import { findVersion, newestInV, readObjectInode } from './versions.ts'
 
 export function lookup(
@@ -23,11 +23,19 @@ export function lookup(
     const fill = context.cache.beginFill()
     const keyBytes = validateKey(key, context.limits.keyBytesMax)
     const bucket = await readBucket(view, bucketName)
-    const found = await resolveVersion(view, bucket, { key, keyBytes, versionId })
+    const nowMs = context.clock.nowMs()
+    const found = await resolveVersion(view, bucket, { key, keyBytes, versionId, nowMs })
     const inode = await readObjectInode(view, found.entry.inode)
     if (found.isCurrent) await remember(context, view, { bucket, place: found.place, entry: found.entry, inode, fill })
     return objectVersion(bucket, key, found.entry, inode)
   })
+}
+
+export interface ObjectQuery {
+  readonly key: string
+  readonly keyBytes: string
+  readonly versionId?: string | undefined
+  readonly nowMs: number
 }
 
 export interface ResolvedVersion {
@@ -37,29 +45,33 @@ export interface ResolvedVersion {
 }
 
 /**
- * The current version, or the one named.
+ * The current version, if it has not expired, or the one named, expired or not.
  * @throws NoSuchKey, NoSuchVersion, MethodNotAllowed, InvalidArgument as the port's `lookup`
  */
 export async function resolveVersion(
   view: ReadView,
   bucket: BucketRecord,
-  address: { key: string; keyBytes: string; versionId?: string | undefined },
+  address: ObjectQuery,
 ): Promise<ResolvedVersion> {
-  const { key, versionId } = address
+  const { key, versionId, nowMs } = address
   const place = await findPlace(view, bucket, address.keyBytes)
   if (versionId !== undefined) {
     const found = place && (await findVersion(view, place, versionId))
     if (!place || !found) throw noSuchVersion(key, versionId)
+    // Where versions are not kept, the key is the only name there is.
+    if (!keepsVersions(bucket) && found.entry.kind === 'object' && isExpired(found.entry, nowMs)) {
+      throw noSuchVersion(key, versionId)
+    }
     if (found.entry.kind === 'marker') throw markerNamed(key, found.entry)
     return { place, entry: found.entry, isCurrent: found.isCurrent }
   }
-  const current = place && (await currentEntry(view, place))
+  const current = place && (await liveEntry(view, place, nowMs))
   if (place && current) return { place, entry: current, isCurrent: true }
   const marker = place && keepsVersions(bucket) ? await newestInV(view, place) : undefined
   throw noSuchKey(key, marker?.kind === 'marker' ? marker : undefined)
 }
 
-/** Undefined when any row on the way is not in the cache. */
+/** Undefined when any row on the way is not in the cache, and when the object has expired. */
 function lookupDecoded(context: NamespaceContext, bucketName: string, key: string): ObjectVersion | undefined {
   const { cache } = context
   const bucket = cache.get(bucketKey(bucketName)) as BucketRecord | undefined
@@ -74,6 +86,7 @@ function lookupDecoded(context: NamespaceContext, bucketName: string, key: strin
   }
   const entry = cache.get(entryKey(parent, path.name)) as Entry | undefined
   if (entry?.kind !== 'object') return undefined
+  if (entry.expiresMs !== undefined && isExpired(entry, context.clock.nowMs())) return undefined
   const inode = cache.get(inodeKey(entry.inode)) as Inode | undefined
   return inode?.kind === 'object' ? objectVersion(bucket, key, entry, inode) : undefined
 }

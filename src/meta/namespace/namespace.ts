@@ -6,7 +6,7 @@
  * at once in any number; the store makes them strictly serializable (C1).
  *
  * Where to look: keys.ts for the layout, tree.ts for directories, versions.ts for what becomes of older versions, publish.ts for
- * the hot path, walk.ts for listings, complete-upload.ts and reclaim.ts for work in steps.
+ * the hot path, walk.ts for listings, complete-upload.ts, reclaim.ts and expire.ts for work in steps.
  */
 import { randomFillSync } from 'node:crypto'
 import type { Clock } from '../../common/clock.ts'
@@ -23,6 +23,7 @@ import type { NamespaceContext } from './context.ts'
 import { copyPart } from './copy-part.ts'
 import { copy, setTags } from './copy.ts'
 import { DecodedCache, type CommitEvents } from './decoded-cache.ts'
+import { expire } from './expire.ts'
 import { IdSequence } from './id-sequence.ts'
 import { list } from './listing.ts'
 import { bucketRecord, lookup } from './lookup.ts'
@@ -31,8 +32,12 @@ import { Reclaimer } from './reclaim.ts'
 import { remove } from './remove.ts'
 import { rename } from './rename.ts'
 import { listSegments, segmentChanged, segmentOpened, segmentRecord, segmentRemoved } from './segments.ts'
+import { findToken, listTokens, putToken, removeToken } from './tokens.ts'
 import { listUploads } from './upload-listing.ts'
 import { abortUpload, createUpload, listParts, putPart, readUpload } from './uploads.ts'
+import { presence } from './values/presence.ts'
+import { scan } from './values/scan.ts'
+import { transactValues } from './values/transact.ts'
 import { listVersions } from './versions-listing.ts'
 
 const CACHE_BYTES_MAX = 64 * 1024 * 1024
@@ -93,6 +98,16 @@ export interface Namespace {
   readonly contentLiesAt: Bound<typeof contentLiesAt>
   readonly contentMoved: Bound<typeof contentMoved>
   readonly bytesLost: Bound<typeof bytesLost>
+  readonly expire: Bound<typeof expire>
+
+  readonly scan: Bound<typeof scan>
+  readonly transactValues: Bound<typeof transactValues>
+  readonly presence: Bound<typeof presence>
+
+  readonly putToken: Bound<typeof putToken>
+  readonly token: Bound<typeof findToken>
+  readonly listTokens: Bound<typeof listTokens>
+  readonly removeToken: Bound<typeof removeToken>
 
   readonly watch: Bound<typeof watchChanges>
   readonly revision: () => Revision
@@ -154,6 +169,14 @@ export function createNamespace(options: NamespaceOptions): Namespace {
     contentLiesAt: bind(contentLiesAt),
     contentMoved: bind(contentMoved),
     bytesLost: bind(bytesLost),
+    expire: bind(expire),
+    scan: bind(scan),
+    transactValues: bind(transactValues),
+    presence: bind(presence),
+    putToken: bind(putToken),
+    token: bind(findToken),
+    listTokens: bind(listTokens),
+    removeToken: bind(removeToken),
     watch: bind(watchChanges),
     revision: () => store.revision(),
     durableRevision: () => store.durableRevision(),

@@ -25,6 +25,7 @@ export function objectVersion(
     partsCount: inode.partsCount,
     body: inode.body,
     revision: inode.revision,
+    expiresMs: inode.expiresMs,
   }
 }
 
@@ -39,6 +40,8 @@ export function listedObject(key: string, entry: ObjectEntry): ListedObject {
     owner: entry.owner,
     checksumAlgorithm: entry.checksumAlgorithm,
     checksumType: entry.checksumType,
+    revision: entry.revision,
+    expiresMs: entry.expiresMs,
   }
 }
 

@@ -14,14 +14,23 @@ import type {
   ObjectVersion,
 } from '../../common/model.ts'
 import type { StoredRun } from '../../common/model.ts'
-import { beginStep, endStep, leaseInodes, type Commit, type NamespaceContext, type Step } from './context.ts'
 import { checkConditions } from '../../common/conditions.ts'
+import {
+  beginStep,
+  endStep,
+  leaseInodes,
+  revisionMade,
+  type Commit,
+  type NamespaceContext,
+  type Step,
+} from './context.ts'
+import { armExpiry, expiryAfter } from './expiry-rows.ts'
 import { entryKey, inodeKey } from './keys.ts'
 import { validateKey } from './names.ts'
 import { objectVersion } from './object-version.ts'
 import { encodeEntry, encodeInode, type ObjectEntry, type ObjectInode } from './records-objects.ts'
 import { addRun } from './references.ts'
-import { currentEntry, makePlace } from './tree.ts'
+import { currentEntry, makePlace, unexpired } from './tree.ts'
 import { makeWay } from './versions.ts'
 
 export interface PublishRequest {
@@ -37,6 +46,8 @@ export interface PublishRequest {
   readonly checksum: ObjectChecksum | undefined
   readonly conditions: Conditions
   readonly ack: AckLevel
+  /** The key names it for so long after the publish; undefined: for ever. Positive, whole. */
+  readonly ttlMs?: number | undefined
 }
 
 export interface NewVersion {
@@ -51,6 +62,8 @@ export interface NewVersion {
   readonly checksum: ObjectChecksum | undefined
   readonly partsCount: number | undefined
   readonly uploadId: string | undefined
+  /** From `expiryAfter`, or that of what it replaces. */
+  readonly expiresMs: number | undefined
   /** The reference to its content is already counted. */
   readonly body: ObjectBody
 }
@@ -74,6 +87,7 @@ export async function publish(context: NamespaceContext, request: PublishRequest
       keyBytes,
       partsCount: undefined,
       uploadId: undefined,
+      expiresMs: expiryAfter(step, request.ttlMs),
       body: body.kind === 'inline' ? body : { kind: 'content', content: body.run.content },
     })
     endStep(step)
@@ -81,11 +95,14 @@ export async function publish(context: NamespaceContext, request: PublishRequest
   })
 }
 
-/** @throws NoSuchKey, PreconditionFailed as the conditions say; nothing is written then */
+/**
+ * An expired current version is absent to the conditions, and is replaced like any other.
+ * @throws NoSuchKey, PreconditionFailed as the conditions say; nothing is written then
+ */
 export async function writeVersion(step: Step, made: NewVersion): Promise<ObjectVersion> {
   const place = await makePlace(step, made.keyBytes, 'live')
   const current = await currentEntry(step.tx, place)
-  checkConditions('write', made.conditions, current)
+  checkConditions('write', made.conditions, unexpired(current, step.nowMs))
   const { version, isNull } = await makeWay(step, place, current)
   const id = step.ids.next++
   const entry: ObjectEntry = {
@@ -95,11 +112,13 @@ export async function writeVersion(step: Step, made: NewVersion): Promise<Object
     isNull,
     size: made.size,
     mtimeMs: step.nowMs,
+    revision: revisionMade(step),
     etag: made.etag,
     owner: made.owner,
     storageClass: made.attributes.storageClass,
     checksumAlgorithm: made.checksum?.algorithm,
     checksumType: made.checksum?.type,
+    expiresMs: made.expiresMs,
   }
   const inode: ObjectInode = {
     kind: 'object',
@@ -107,7 +126,7 @@ export async function writeVersion(step: Step, made: NewVersion): Promise<Object
     name: place.name,
     size: made.size,
     mtimeMs: step.nowMs,
-    revision: step.tx.revision + 1,
+    revision: entry.revision,
     etag: made.etag,
     owner: made.owner,
     ack: made.ack,
@@ -115,10 +134,12 @@ export async function writeVersion(step: Step, made: NewVersion): Promise<Object
     checksum: made.checksum,
     partsCount: made.partsCount,
     uploadId: made.uploadId,
+    expiresMs: made.expiresMs,
     body: made.body,
   }
   step.tx.put(entryKey(place.parent, place.name), encodeEntry(entry))
   step.tx.put(inodeKey(id), encodeInode(inode))
+  armExpiry(step, entry)
   step.objectsDelta += 1
   step.bytesDelta += made.size
   return objectVersion(step.bucket, made.key, entry, inode)

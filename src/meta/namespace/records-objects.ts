@@ -4,10 +4,12 @@
  * B  bucket     integer id, root, created ms; text name, owner, region; byte versioning; byte ack
  *
  * D, V entry    byte kind, then
- *   1 object      byte flags (1 null version, 2 has checksum, 4 storage class is not STANDARD); integer inode, version, size,
- *                 mtime ms; etag; text owner; [byte checksum: algorithm * 2 + type]; [text storage class]
+ *   1 object      byte flags (1 null version, 2 has checksum, 4 storage class is not STANDARD, 8 expires); integer inode,
+ *                 version, size, mtime ms, revision; etag; text owner; [byte checksum: algorithm * 2 + type];
+ *                 [text storage class]; [integer expiry ms]
  *   2 directory   integer inode
- *   3 marker      byte flags (1 null version); integer inode (an id only, it has no I row), version, mtime ms; text owner
+ *   3 marker      byte flags (1 null version); integer inode (an id only, it has no I row), version, mtime ms, revision;
+ *                 text owner
  *   4 pointer     integer version: which version of the name in V is the null version
  *
  * etag          byte form: 0 text follows; 1 the 16 bytes of 32 hex digits; 2 the same, then integer n for `<hex>-<n>`
@@ -48,11 +50,15 @@ export interface ObjectEntry {
   readonly isNull: boolean
   readonly size: number
   readonly mtimeMs: number
+  /** The inode's. */
+  readonly revision: Revision
   readonly etag: string
   readonly owner: string
   readonly storageClass: string
   readonly checksumAlgorithm: ChecksumAlgorithm | undefined
   readonly checksumType: ChecksumType | undefined
+  /** The inode's. */
+  readonly expiresMs: number | undefined
 }
 
 export interface MarkerEntry {
@@ -61,6 +67,8 @@ export interface MarkerEntry {
   readonly version: number
   readonly isNull: boolean
   readonly mtimeMs: number
+  /** As of an object's inode. */
+  readonly revision: Revision
   readonly owner: string
 }
 
@@ -96,6 +104,8 @@ export interface ObjectInode {
   readonly partsCount: number | undefined
   /** The upload that it was completed from, so that a repeated Complete is answered alike. */
   readonly uploadId: string | undefined
+  /** From this time on its key does not name it any more; undefined: for ever. Never changes (keys.ts, table T). */
+  readonly expiresMs: number | undefined
   readonly body: ObjectBody
 }
 
@@ -118,6 +128,7 @@ const KIND = { object: 1, directory: 2, marker: 3, pointer: 4 } as const
 const FLAG_NULL = 1
 const FLAG_CHECKSUM = 2
 const FLAG_STORAGE_CLASS = 4
+const FLAG_EXPIRES = 8
 const VERSIONINGS: readonly Versioning[] = ['off', 'enabled', 'suspended']
 const CHECKSUM_TYPES: readonly ChecksumType[] = ['FULL_OBJECT', 'COMPOSITE']
 const DEFAULT_STORAGE_CLASS = 'STANDARD'
@@ -133,7 +144,7 @@ const MASK = {
   tags: 128,
 } as const
 
-/** Bit 8 and on of the mask, in this order. */
+/** Bit 8 and on of the mask, in this order; the bit after them says that an expiry follows. */
 const HEADER_NAMES = [
   'contentType',
   'cacheControl',
@@ -143,6 +154,7 @@ const HEADER_NAMES = [
   'expires',
 ] as const satisfies readonly (keyof ContentHeaders)[]
 const FIRST_HEADER_BIT = 256
+const EXPIRES_BIT = FIRST_HEADER_BIT << HEADER_NAMES.length
 
 export function encodeBucket(bucket: BucketRecord): Uint8Array {
   const writer = recordWriter.begin()
@@ -186,6 +198,7 @@ export function encodeEntry(entry: Entry): Uint8Array {
       writer.integer(entry.inode)
       writer.integer(entry.version)
       writer.integer(entry.mtimeMs)
+      writer.integer(entry.revision)
       writer.text(entry.owner)
       break
     case 'pointer':
@@ -200,16 +213,21 @@ export function encodeEntry(entry: Entry): Uint8Array {
 function encodeObjectEntry(writer: RecordWriter, entry: ObjectEntry): void {
   const named = entry.storageClass !== DEFAULT_STORAGE_CLASS
   writer.byte(
-    (entry.isNull ? FLAG_NULL : 0) | (entry.checksumAlgorithm ? FLAG_CHECKSUM : 0) | (named ? FLAG_STORAGE_CLASS : 0),
+    (entry.isNull ? FLAG_NULL : 0) |
+      (entry.checksumAlgorithm ? FLAG_CHECKSUM : 0) |
+      (named ? FLAG_STORAGE_CLASS : 0) |
+      (entry.expiresMs === undefined ? 0 : FLAG_EXPIRES),
   )
   writer.integer(entry.inode)
   writer.integer(entry.version)
   writer.integer(entry.size)
   writer.integer(entry.mtimeMs)
+  writer.integer(entry.revision)
   writeEtag(writer, entry.etag)
   writer.text(entry.owner)
   if (entry.checksumAlgorithm) writer.byte(checksumByte(entry.checksumAlgorithm, entry.checksumType))
   if (named) writer.text(entry.storageClass)
+  if (entry.expiresMs !== undefined) writer.integer(entry.expiresMs)
 }
 
 export function decodeEntry(record: Uint8Array): Entry {
@@ -227,6 +245,7 @@ export function decodeEntry(record: Uint8Array): Entry {
         inode: reader.integer(),
         version: reader.integer(),
         mtimeMs: reader.integer(),
+        revision: reader.integer(),
         owner: reader.text(),
       }
     default:
@@ -235,12 +254,18 @@ export function decodeEntry(record: Uint8Array): Entry {
   }
 }
 
+/** Whether an entry is that of an object which expires at all: for who asks of very many, and of little else. */
+export function isExpiringEntry(record: Uint8Array): boolean {
+  return record[0] === KIND.object && (must(record[1], 'flags of an entry') & FLAG_EXPIRES) !== 0
+}
+
 function decodeObjectEntry(reader: RecordReader): ObjectEntry {
   const flags = reader.byte()
   const inode = reader.integer()
   const version = reader.integer()
   const size = reader.integer()
   const mtimeMs = reader.integer()
+  const revision = reader.integer()
   const etag = readEtag(reader)
   const owner = reader.text()
   const checksum = flags & FLAG_CHECKSUM ? reader.byte() : undefined
@@ -251,11 +276,13 @@ function decodeObjectEntry(reader: RecordReader): ObjectEntry {
     isNull: (flags & FLAG_NULL) !== 0,
     size,
     mtimeMs,
+    revision,
     etag,
     owner,
     storageClass: flags & FLAG_STORAGE_CLASS ? reader.text() : DEFAULT_STORAGE_CLASS,
     checksumAlgorithm: checksum === undefined ? undefined : CHECKSUM_ALGORITHMS[checksum >> 1],
     checksumType: checksum === undefined ? undefined : CHECKSUM_TYPES[checksum & 1],
+    expiresMs: flags & FLAG_EXPIRES ? reader.integer() : undefined,
   }
 }
 
@@ -281,6 +308,7 @@ export function encodeInode(inode: Inode): Uint8Array {
   if (inode.partsCount !== undefined) writer.integer(inode.partsCount)
   if (inode.uploadId !== undefined) writer.hex(inode.uploadId)
   writeAttributes(writer, inode.attributes)
+  if (inode.expiresMs !== undefined) writer.integer(inode.expiresMs)
   if (inode.body.kind === 'inline') writer.rest(inode.body.bytes)
   else writer.integer(inode.body.content)
   return writer.finish()
@@ -291,7 +319,8 @@ function inodeMask(inode: ObjectInode): number {
     (inode.checksum ? MASK.checksum : 0) |
     (inode.partsCount === undefined ? 0 : MASK.partsCount) |
     (inode.uploadId === undefined ? 0 : MASK.uploadId) |
-    attributesMask(inode.attributes)
+    attributesMask(inode.attributes) |
+    (inode.expiresMs === undefined ? 0 : EXPIRES_BIT)
   )
 }
 
@@ -315,6 +344,7 @@ export function decodeInode(record: Uint8Array): Inode {
   const partsCount = mask & MASK.partsCount ? reader.integer() : undefined
   const uploadId = mask & MASK.uploadId ? reader.hex(16) : undefined
   const attributes = readAttributes(reader, mask)
+  const expiresMs = mask & EXPIRES_BIT ? reader.integer() : undefined
   const body: ObjectBody =
     mask & MASK.inline ? { kind: 'inline', bytes: reader.rest() } : { kind: 'content', content: reader.integer() }
   return {
@@ -331,6 +361,7 @@ export function decodeInode(record: Uint8Array): Inode {
     checksum,
     partsCount,
     uploadId,
+    expiresMs,
     body,
   }
 }

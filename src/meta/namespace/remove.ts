@@ -6,15 +6,23 @@
 import type { Conditions } from '../../common/model.ts'
 import type { InodeId } from '../../common/ids.ts'
 import { checkConditions, hasConditions } from '../../common/conditions.ts'
-import { beginStep, endStep, leaseInodes, type Commit, type NamespaceContext, type Step } from './context.ts'
+import {
+  beginStep,
+  endStep,
+  leaseInodes,
+  revisionMade,
+  type Commit,
+  type NamespaceContext,
+  type Step,
+} from './context.ts'
 import { entryKey } from './keys.ts'
 import { validateKey } from './names.ts'
 import { inodesForKey } from './publish.ts'
 import type { MarkerEntry } from './records-objects.ts'
-import { currentEntry, findPlace, keepsVersions, makePlace, revive, settle, type Place } from './tree.ts'
+import { currentEntry, findPlace, keepsVersions, makePlace, revive, settle, unexpired, type Place } from './tree.ts'
 import { NULL_VERSION_ID, formatVersionId, parseVersionId } from './version-ids.ts'
 import {
-  discardInode,
+  discardCurrent,
   findVersion,
   makeWay,
   newestInV,
@@ -33,9 +41,12 @@ export interface RemoveRequest {
   readonly owner: string
 }
 
+export type Removal = Omit<RemoveRequest, 'bucket'> & { readonly keyBytes: string }
+
 export interface RemoveResult {
   readonly versionId: string | undefined
   readonly deleteMarker: boolean
+  /** Whether the key named an object, or the version was there. */
   readonly existed: boolean
 }
 
@@ -52,7 +63,8 @@ export async function remove(context: NamespaceContext, request: RemoveRequest):
   })
 }
 
-async function removeIn(step: Step, request: RemoveRequest & { keyBytes: string }): Promise<RemoveResult> {
+/** `remove` as part of a larger step, which takes ids for it (`inodesForKey`) and ends itself. */
+export async function removeIn(step: Step, request: Removal): Promise<RemoveResult> {
   const { versionId } = request
   if (!keepsVersions(step.bucket)) {
     const addressed = versionId === undefined || versionId === NULL_VERSION_ID
@@ -62,40 +74,40 @@ async function removeIn(step: Step, request: RemoveRequest & { keyBytes: string 
   return versionId === undefined ? addMarker(step, request) : removeVersion(step, { ...request, versionId })
 }
 
-/** In a bucket that was never versioned. */
-async function removeCurrent(step: Step, request: RemoveRequest & { keyBytes: string }): Promise<boolean> {
+/** In a bucket that was never versioned. Returns whether the key named an object; one that has expired goes unnoticed. */
+async function removeCurrent(step: Step, request: Removal): Promise<boolean> {
   const place = await findPlace(step.tx, step.bucket, request.keyBytes)
   const current = place && (await currentEntry(step.tx, place))
-  checkConditions('delete', request.conditions, current)
+  const live = unexpired(current, step.nowMs)
+  checkConditions('delete', request.conditions, live)
   if (!place || !current) return false
   step.tx.delete(entryKey(place.parent, place.name))
-  await discardInode(step, current)
+  await discardCurrent(step, current)
   await settle(step, place)
-  return true
+  return live !== undefined
 }
 
-async function addMarker(step: Step, request: RemoveRequest & { keyBytes: string }): Promise<RemoveResult> {
+async function addMarker(step: Step, request: Removal): Promise<RemoveResult> {
   const place = await makePlace(step, request.keyBytes, 'hidden')
   const current = await currentEntry(step.tx, place)
-  checkConditions('delete', request.conditions, current)
-  if (!current && hasConditions(request.conditions)) {
-    // Nothing to delete, and the caller cared: no marker, and no directory for one.
+  const live = unexpired(current, step.nowMs)
+  checkConditions('delete', request.conditions, live)
+  if (!live && hasConditions(request.conditions)) {
+    // Nothing to delete, and the caller cared: no marker, and no directory for one. What has expired is the expirer's.
     await settle(step, place)
     return { versionId: undefined, deleteMarker: false, existed: false }
   }
   const { version, isNull } = await makeWay(step, place, current)
   const inode = step.ids.next++
-  const marker: MarkerEntry = { kind: 'marker', inode, version, isNull, mtimeMs: step.nowMs, owner: request.owner }
+  const made = { mtimeMs: step.nowMs, revision: revisionMade(step), owner: request.owner }
+  const marker: MarkerEntry = { kind: 'marker', inode, version, isNull, ...made }
   if (current) step.tx.delete(entryKey(place.parent, place.name))
   putVersion(step, place, marker)
   if (current) await settle(step, place)
-  return { versionId: formatVersionId(marker), deleteMarker: true, existed: current !== undefined }
+  return { versionId: formatVersionId(marker), deleteMarker: true, existed: live !== undefined }
 }
 
-async function removeVersion(
-  step: Step,
-  request: RemoveRequest & { keyBytes: string; versionId: string },
-): Promise<RemoveResult> {
+async function removeVersion(step: Step, request: Removal & { readonly versionId: string }): Promise<RemoveResult> {
   const { versionId } = request
   const place = await findPlace(step.tx, step.bucket, request.keyBytes)
   const found = place && (await findVersion(step.tx, place, versionId))
@@ -109,7 +121,7 @@ async function removeVersion(
 async function removeFound(step: Step, place: Place, found: FoundVersion): Promise<void> {
   if (found.isCurrent && found.entry.kind === 'object') {
     step.tx.delete(entryKey(place.parent, place.name))
-    await discardInode(step, found.entry)
+    await discardCurrent(step, found.entry)
     return afterNewestWent(step, place)
   }
   const covered = (await currentEntry(step.tx, place)) !== undefined

@@ -18,13 +18,15 @@ import {
   currentEntry,
   findDirectory,
   findPlace,
+  isExpired,
   keepsVersions,
+  liveEntry,
   makePlace,
   settle,
   type Directory,
   type Place,
 } from './tree.ts'
-import { discardInode, newestInV, putVersion, versionsInV } from './versions.ts'
+import { discardCurrent, newestInV, putVersion, versionsInV } from './versions.ts'
 
 export interface RenameRequest {
   readonly bucket: string
@@ -90,7 +92,7 @@ async function occupied(step: Step, target: Place, name: string): Promise<boolea
 
 async function renameObject(step: Step, request: Renaming): Promise<void> {
   const source = await findPlace(step.tx, step.bucket, request.fromBytes)
-  const current = source && (await currentEntry(step.tx, source))
+  const current = source && (await liveEntry(step.tx, source, step.nowMs))
   if (!source || !current) throw noSuchKey(request.from)
   const target = await makePlace(step, request.toBytes, 'live')
   await clearTarget(step, target, request)
@@ -111,11 +113,13 @@ async function renameObject(step: Step, request: Renaming): Promise<void> {
 /** Versions at the target would mix with those that come along: only a plain object is replaced. */
 async function clearTarget(step: Step, target: Place, request: Renaming): Promise<void> {
   const existing = await currentEntry(step.tx, target)
-  if (existing && !request.replace) throw badTarget(request, 'the target exists')
-  if (keepsVersions(step.bucket) && (await newestInV(step.tx, target))) {
+  const expired = existing !== undefined && isExpired(existing, step.nowMs)
+  if (existing && !expired && !request.replace) throw badTarget(request, 'the target exists')
+  // One that has expired is an older version already: only its delete marker has yet to come.
+  if (keepsVersions(step.bucket) && (expired || (await newestInV(step.tx, target)))) {
     throw badTarget(request, 'the target has older versions')
   }
-  if (existing) await discardInode(step, existing)
+  if (existing) await discardCurrent(step, existing)
 }
 
 async function olderVersions(step: Step, source: Place): Promise<VersionEntry[]> {

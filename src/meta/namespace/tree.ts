@@ -9,7 +9,7 @@
  *
  * There is no special case for a marker object: it is the entry with the empty name, so a directory that has one is not empty.
  */
-import { assert } from '../../common/assert.ts'
+import { assert, must } from '../../common/assert.ts'
 import type { ByteString, InodeId } from '../../common/ids.ts'
 import type { BucketRecord } from '../../common/model.ts'
 import type { ReadView } from '../ports.ts'
@@ -25,7 +25,7 @@ import {
   versionsPrefix,
 } from './keys.ts'
 import { splitKey } from './names.ts'
-import { decodeEntry, encodeEntry, encodeInode, encodePlace, type ObjectEntry } from './records-objects.ts'
+import { decodeEntry, decodeInode, encodeEntry, encodeInode, encodePlace, type ObjectEntry } from './records-objects.ts'
 
 export interface Directory {
   readonly parent: InodeId
@@ -82,7 +82,8 @@ export async function findDirectory(
   return row && { parent, name, inode: directoryInode(row), state: 'hidden' }
 }
 
-function directoryInode(row: Uint8Array): InodeId {
+/** Of the row of a name with a slash. */
+export function directoryInode(row: Uint8Array): InodeId {
   const entry = decodeEntry(row)
   assert(entry.kind === 'directory', 'a name with a slash is a directory')
   return entry.inode
@@ -186,7 +187,36 @@ function entryKeyOf(directory: Directory, state: DirectoryState): ReturnType<typ
   return state === 'live' ? entryKey(parent, name) : hiddenDirectoryKey(parent, name)
 }
 
-/** The live current version at a place. */
+/** Bucket and key (in bytes) of an inode, through its parents (C10). */
+export async function pathOf(
+  view: ReadView,
+  inode: { readonly parent: InodeId; readonly name: string },
+): Promise<{ bucket: string; key: string }> {
+  let key = inode.name
+  for (let { parent } = inode; ;) {
+    const record = decodeInode(must(await view.get(inodeKey(parent)), `inode ${parent}`))
+    assert(record.kind === 'directory', 'a parent is a directory')
+    if (record.parent === 0) return { bucket: record.name, key }
+    key = record.name + key
+    parent = record.parent
+  }
+}
+
+/** Whether its time has passed: then its key names nothing, although it is there until the expirer comes (expire.ts). */
+export function isExpired(entry: { readonly expiresMs: number | undefined }, nowMs: number): boolean {
+  return entry.expiresMs !== undefined && entry.expiresMs <= nowMs
+}
+
+/** What the key names: the current version, unless it has expired. */
+export async function liveEntry(view: ReadView, place: Place, nowMs: number): Promise<ObjectEntry | undefined> {
+  return unexpired(await currentEntry(view, place), nowMs)
+}
+
+export function unexpired(entry: ObjectEntry | undefined, nowMs: number): ObjectEntry | undefined {
+  return entry && !isExpired(entry, nowMs) ? entry : undefined
+}
+
+/** The row in D, expired or not: what a write replaces. What a key names is `liveEntry`. */
 export async function currentEntry(view: ReadView, place: Place): Promise<ObjectEntry | undefined> {
   if (place.isNew) return undefined
   const row = await view.get(entryKey(place.parent, place.name))

@@ -1,4 +1,7 @@
-/** ListObjectVersions: one page, read at one revision. */
+/**
+ * ListObjectVersions: one page, read at one revision. It lists versions, not what keys name: one that has expired is shown,
+ * as the latest too until the expirer has put a delete marker on top.
+ */
 import { utf8Bytes, utf8Text } from '../../common/ids.ts'
 import type { BucketRecord, ListVersionsPage, ListVersionsRequest, ListedVersion } from '../../common/model.ts'
 import type { ReadView } from '../ports.ts'
@@ -133,6 +136,8 @@ function listedVersion(key: string, entry: VersionEntry, isLatest: boolean): Lis
     owner: entry.owner,
     checksumAlgorithm: undefined,
     checksumType: undefined,
+    revision: entry.revision,
+    expiresMs: undefined,
     ...shown,
     isDeleteMarker: true,
   }

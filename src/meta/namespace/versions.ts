@@ -7,8 +7,8 @@
 import { assert, must } from '../../common/assert.ts'
 import type { ByteString, InodeId } from '../../common/ids.ts'
 import type { ReadView } from '../ports.ts'
-import { dropReference } from './references.ts'
 import type { Step } from './context.ts'
+import { armExpiry, disarmExpiry } from './expiry-rows.ts'
 import {
   entryKey,
   inodeKey,
@@ -26,6 +26,7 @@ import {
   type ObjectInode,
   type VersionEntry,
 } from './records-objects.ts'
+import { dropReference } from './references.ts'
 import { currentEntry, keepsVersions, type Place } from './tree.ts'
 import { NULL_VERSION_ID, nextVersion, parseVersionId } from './version-ids.ts'
 
@@ -113,8 +114,14 @@ export async function removeFromV(step: Step, place: Place, entry: VersionEntry)
   if (entry.kind === 'object') await discardInode(step, entry)
 }
 
+/** Removes what the current version refers to; its row in D is the caller's to delete or replace. */
+export async function discardCurrent(step: Step, entry: ObjectEntry): Promise<void> {
+  disarmExpiry(step, entry)
+  await discardInode(step, entry)
+}
+
 /** Removes an object's inode record and its reference to the content. */
-export async function discardInode(step: Step, entry: ObjectEntry): Promise<void> {
+async function discardInode(step: Step, entry: ObjectEntry): Promise<void> {
   const inode = await readObjectInode(step.tx, entry.inode)
   step.tx.delete(inodeKey(entry.inode))
   if (inode.body.kind === 'content') await dropReference(step.tx, inode.body.content)
@@ -131,6 +138,8 @@ export async function readObjectInode(view: ReadView, inode: InodeId): Promise<O
 /**
  * Makes way for a new newest version, as the bucket's versioning says, and returns its number and whether it is the null
  * version. The caller then writes it to D (an object; replacing what is there) or to V (a marker; it deletes what is in D).
+ *
+ * `current` is what lies in D, expired or not.
  */
 export async function makeWay(
   step: Step,
@@ -142,22 +151,29 @@ export async function makeWay(
   const version = nextVersion(previous?.version ?? 0, step.nowMs)
   const isNull = bucket.versioning !== 'enabled'
   if (current && isNull && current.isNull) {
-    await discardInode(step, current)
+    await discardCurrent(step, current)
     return { version, isNull }
   }
   if (isNull && keepsVersions(bucket)) {
     const replaced = await nullInV(step.tx, place)
     if (replaced) await removeFromV(step, place, replaced)
   }
-  if (current) putVersion(step, place, current)
+  if (current) {
+    disarmExpiry(step, current)
+    putVersion(step, place, current)
+  }
   return { version, isNull }
 }
 
-/** After the newest version was removed for good: the next one, if it is live, becomes current. Returns whether one did. */
+/**
+ * After the newest version was removed for good: the next one, if it is live, becomes current. Returns whether one did.
+ * If its time has passed it is current only until the expirer comes, and is not served meanwhile.
+ */
 export async function promote(step: Step, place: Place): Promise<boolean> {
   const next = await newestInV(step.tx, place)
   if (next?.kind !== 'object') return false
   takeOutOfV(step, place, next)
   step.tx.put(entryKey(place.parent, place.name), encodeEntry(next))
+  armExpiry(step, next)
   return true
 }

@@ -8,12 +8,15 @@
  * A tree of a million directories with one object each would cost a scan an object. So when the walk is about to enter a
  * directory and more directories follow it, their first rows are fetched in one `scanMany`, level below level, with a look-ahead
  * that grows as it proves right. What is fetched ahead is bounded by what the page still needs.
+ *
+ * Objects that have expired are passed over. A directory that holds nothing else is met until the expirer has removed them.
  */
 import { assert, must } from '../../common/assert.ts'
 import type { ByteString, InodeId } from '../../common/ids.ts'
 import type { ReadView, Row } from '../ports.ts'
 import { ENTRY_NAME_AT, entriesPrefix, prefixEnd } from './keys.ts'
 import { decodeEntry, type DirectoryEntry, type ObjectEntry } from './records-objects.ts'
+import { isExpired } from './tree.ts'
 
 export const SCAN_ROWS_MAX = 1000
 
@@ -52,20 +55,25 @@ export interface WalkStart {
   readonly from: string
   /** Whether directories are entered, or shown as items themselves. */
   readonly enter: boolean
+  /** What has expired by then is not shown. */
+  readonly nowMs: number
 }
 
 export class ObjectWalk {
   readonly #view: ReadView
   readonly #enter: boolean
+  readonly #nowMs: number
   readonly #frames: Frame[] = []
   readonly #ahead = new Map<InodeId, Fetched>()
   #lookAhead = LOOK_AHEAD_START
   #wanted: number
+  #passedOver = 0
 
   /** @param wanted items that the caller will take at most */
   constructor(view: ReadView, start: WalkStart, wanted: number) {
     this.#view = view
     this.#enter = start.enter
+    this.#nowMs = start.nowMs
     this.#wanted = wanted
     this.#frames.push(frameOf(start.inode, start.path, start.namePrefix))
   }
@@ -95,6 +103,10 @@ export class ObjectWalk {
         continue
       }
       frame.at++
+      if (entry.kind === 'object' && isExpired(entry, this.#nowMs)) {
+        this.#passedOver++
+        continue
+      }
       this.#wanted--
       return { key, entry }
     }
@@ -184,7 +196,8 @@ export class ObjectWalk {
       frame.last = true
       return
     }
-    const limit = Math.min(Math.max(this.#wanted, 1) + 1, SCAN_ROWS_MAX)
+    // Where many have expired, more are likely to follow.
+    const limit = Math.min(Math.max(this.#wanted, 1) + 1 + this.#passedOver, SCAN_ROWS_MAX)
     frame.rows = await this.#view.scan({ start: start as ByteString, end: frame.end }, limit)
     frame.at = 0
     frame.last = frame.rows.length < limit

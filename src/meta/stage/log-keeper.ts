@@ -4,7 +4,7 @@
  */
 import { TidegateError } from '../../common/errors.ts'
 import type { ByteString, Revision } from '../../common/ids.ts'
-import type { Change } from '../ports.ts'
+import type { Change, WatchOptions } from '../ports.ts'
 import { decodeLog, encodeLog, logKey, logRange, parseLogKey, type LoggedCommit } from './change-log.ts'
 import type { StageSettings } from './options.ts'
 import type { Backend, RowChanges } from './ports.ts'
@@ -12,6 +12,7 @@ import { decodeState, encodeState, reservedAfter, STATE_KEY, type StageState } f
 
 /** Rows of the log that one group deletes at most. */
 const TRIMMED_ROWS_MAX = 64
+const NO_ROWS: readonly never[] = []
 
 export class LogKeeper {
   readonly #backend: Backend
@@ -92,22 +93,29 @@ export class LogKeeper {
   }
 
   /** A watcher reads one row of the log at a time, so a slow one holds back nobody and no memory grows for it. */
-  async *watch(prefix: ByteString, fromRevision: Revision, signal: AbortSignal): AsyncGenerator<Change, void, void> {
+  async *watch(
+    prefix: ByteString,
+    fromRevision: Revision,
+    signal: AbortSignal,
+    { through = Infinity, progress = false }: WatchOptions = {},
+  ): AsyncGenerator<Change, void, void> {
     if (this.#settings.changeLogRevisionsMax === 0) throw new TidegateError('NotImplemented', 'no change log is kept')
     let next = Math.max(fromRevision, 1)
-    while (!signal.aborted) {
+    while (!signal.aborted && next <= through) {
       if (this.#stopped) throw new TidegateError('Unavailable', 'the metadata store has stopped')
       const { trimmedThrough, revision } = this.#state
-      if (next <= trimmedThrough) {
-        throw new TidegateError('RevisionGone', `changes of revision ${next}: kept only after ${trimmedThrough}`)
-      }
+      if (next <= trimmedThrough) throw revisionGone(next, trimmedThrough)
       const [row] = next > revision ? [] : this.#backend.scan(logRange(next, revision), 1, false)
       if (row === undefined) {
         next = Math.max(next, revision + 1)
-        await this.#changed(signal)
+        if (progress) yield { revision, rows: NO_ROWS }
+        if (signal.aborted || next > through) return
+        // While the taker had it, more may have come.
+        if (this.#state.revision === revision && !this.#stopped) await this.#changed(signal)
         continue
       }
       for (const change of decodeLog(row.value, prefix, next)) {
+        if (change.revision > through) return
         yield change
         if (signal.aborted) return
       }
@@ -131,4 +139,11 @@ export class LogKeeper {
   #wake(): void {
     for (const wake of this.#wakers) wake()
   }
+}
+
+function revisionGone(revision: Revision, trimmedThrough: Revision): TidegateError {
+  const oldest = trimmedThrough + 1
+  return new TidegateError('RevisionGone', `changes of revision ${revision} are no longer kept, only from ${oldest} on`, {
+    details: { revision, oldest },
+  })
 }

@@ -1,4 +1,4 @@
-import { S3_ACTIONS } from './actions.ts'
+import { KNOWN_ACTIONS } from './actions.ts'
 import { compileCondition } from './conditions.ts'
 import { checkDocument, policyError } from './document.ts'
 import { compilePattern, parsePattern } from './pattern.ts'
@@ -91,7 +91,7 @@ function compileSelection(selection: Selection, compile: (source: string) => Tex
 function compileAction(source: string, where: string): TextMatcher {
   const fail = (what: string): Error => policyError(where, what)
   const matches = compilePattern(parsePattern(source.toLowerCase(), {}, fail))
-  if (source !== '*' && !S3_ACTIONS.some(matches)) throw fail(`unknown action ${JSON.stringify(source)}`)
+  if (source !== '*' && !KNOWN_ACTIONS.some(matches)) throw fail(`unknown action ${JSON.stringify(source)}`)
   return matches
 }
 

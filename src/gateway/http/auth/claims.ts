@@ -12,7 +12,7 @@ import type { CredentialScope } from './signing-key.ts'
 /**
  * What a request says of itself before anything is verified. Reading it is the only place that decides which
  * authentication form a request has; the gate then switches over `kind` exhaustively, and takes identity and proof from
- * this one value (SECURITY-LESSONS 5.2.1 and 5.2.2). A further form (HTTP Basic, Bearer) is a further member here.
+ * this one value (SECURITY-LESSONS 5.2.1 and 5.2.2). HTTP Basic and Bearer are no forms of S3's: port-authenticator.ts knows them.
  */
 export type Claims = { readonly kind: 'anonymous' } | HeaderClaims | PresignedClaims | PresignedV2Claims
 
@@ -44,14 +44,7 @@ const EXPIRES_SECONDS_MAX = 604_800
 export function readClaims(headers: HeaderView, target: RequestTarget): Claims {
   const authorization = headers.get('authorization')
   const query = findQueryCredentials(target.parameters)
-  if (authorization !== undefined && query.form !== 'none') {
-    throw new AuthError(
-      'InvalidArgument',
-      'Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter ' +
-        'or the Authorization header should be specified',
-      { ArgumentName: 'Authorization' },
-    )
-  }
+  if (authorization !== undefined && query.form !== 'none') throw twoMechanisms()
   if (authorization !== undefined) return readAuthorization(authorization, headers)
   switch (query.form) {
     case 'none':
@@ -61,6 +54,20 @@ export function readClaims(headers: HeaderView, target: RequestTarget): Claims {
     case 'v4':
       return readPresigned(query.parameters, headers)
   }
+}
+
+/** For forms that only a header can have. @throws InvalidArgument when there are credentials in the query too */
+export function refuseQueryCredentials(target: RequestTarget): void {
+  if (findQueryCredentials(target.parameters).form !== 'none') throw twoMechanisms()
+}
+
+function twoMechanisms(): AuthError {
+  return new AuthError(
+    'InvalidArgument',
+    'Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter ' +
+      'or the Authorization header should be specified',
+    { ArgumentName: 'Authorization' },
+  )
 }
 
 function readAuthorization(authorization: string, headers: HeaderView): HeaderClaims {

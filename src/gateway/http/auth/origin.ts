@@ -35,8 +35,9 @@ export function createOriginReader(options: OriginOptions): OriginReader {
   const proxies = trustedList(options.trustedProxies)
   const externalHost = options.externalUrl === undefined ? undefined : hostOf(options.externalUrl)
   const trusts = (address: string): boolean => {
+    if (proxies === undefined) return false
     const version = isIP(address)
-    return version !== 0 && proxies !== undefined && proxies.check(address, version === 4 ? 'ipv4' : 'ipv6')
+    return version !== 0 && proxies.check(address, version === 4 ? 'ipv4' : 'ipv6')
   }
   const withExternal = (hosts: string[]): string[] => {
     if (externalHost !== undefined && !hosts.includes(externalHost)) hosts.push(externalHost)

@@ -1,12 +1,11 @@
 /** XML bodies: bounded, verified like any other body, and UTF-8. */
 import { isUtf8 } from 'node:buffer'
-import { hash } from 'node:crypto'
-import { computeChecksum } from '../../../common/checksums.ts'
+import { saysHowLong } from '../../http/body/claims.ts'
+import { collectBody } from '../../http/body/collect.ts'
+import { digestsOf, verifyDigests } from '../../http/body/receive.ts'
 import type { Call } from '../call.ts'
 import { S3Error } from '../errors.ts'
-import { bodyClaims } from './claims.ts'
-import { collectBody } from './collect.ts'
-import { verifyDigests } from './receive.ts'
+import { readClaims } from './claims.ts'
 
 const MIB = 1024 * 1024
 
@@ -30,23 +29,20 @@ export interface DocumentOptions {
  * @throws S3Error MaxMessageLengthExceeded, BadDigest, XAmzContentSHA256Mismatch, MalformedXML, ...
  */
 export async function receiveDocument(call: Call, options: DocumentOptions): Promise<string> {
-  const checksums = options.checksums ?? true
-  if (call.headers['content-length'] === undefined && call.headers['transfer-encoding'] === undefined) return ''
-  const claims = bodyClaims(call, { checksums })
+  if (!saysHowLong(call.headers)) return ''
+  const { bytesMax } = options
+  const claims = readClaims(call, { checksums: options.checksums ?? true })
   if (options.digestRequired === true && claims.md5 === undefined && claims.checksum === undefined) {
     throw new S3Error('InvalidRequest', 'Missing required header for this request: Content-MD5 OR x-amz-checksum-*')
   }
-  if ((claims.length ?? 0) > options.bytesMax) {
-    throw new S3Error('MaxMessageLengthExceeded', undefined, { MaxMessageLengthBytes: options.bytesMax })
-  }
-  const { bytes, trailers } = await collectBody(call, { claims, bytesMax: options.bytesMax })
-  const algorithm = claims.checksum?.algorithm ?? 'CRC32'
-  const digests = {
-    md5: claims.md5 === undefined ? '' : hash('md5', bytes, 'hex'),
-    checksums: { [algorithm]: computeChecksum(algorithm, bytes) },
-    ...(claims.sha256 === undefined ? {} : { sha256: hash('sha256', bytes, 'hex') }),
-  }
-  verifyDigests(digests, { claims, algorithm }, trailers)
+  if ((claims.length ?? 0) > bytesMax) throw tooLong(bytesMax)
+  const { bytes, trailers } = await collectBody(call, { claims, bytesMax, tooLong })
+  const plan = { claims, algorithm: claims.checksum?.algorithm }
+  verifyDigests(digestsOf(bytes, plan), plan, trailers)
   if (!isUtf8(bytes)) throw new S3Error('MalformedXML')
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8')
+}
+
+function tooLong(bytesMax: number): S3Error {
+  return new S3Error('MaxMessageLengthExceeded', undefined, { MaxMessageLengthBytes: bytesMax })
 }

@@ -3,8 +3,10 @@ import type { ChecksumType, ObjectChecksum, UploadRecord } from '../../../common
 import type { CompletedPart } from '../../../store/types.ts'
 import { COMPLETE_BYTES_MAX, receiveDocument } from '../body/document.ts'
 import type { Call } from '../call.ts'
-import { checksumElement, checksumOfElement, checksumValue, parseChecksumType } from '../checksums.ts'
-import { bareEtag, writeConditions } from '../conditions.ts'
+import { checksumValue } from '../../http/body/checksum-headers.ts'
+import { checksumElement, checksumOfElement, parseChecksumType } from '../checksums.ts'
+import { bareEtag } from '../../http/conditional-headers.ts'
+import { writeConditions } from '../conditions.ts'
 import { invalidArgument, S3Error } from '../errors.ts'
 import { pushNewVersion } from '../object-headers.ts'
 import type { Operation } from '../operation.ts'
@@ -91,7 +93,7 @@ function parsePart(part: XmlElement, type: ChecksumType, partsMax: number): Comp
 }
 
 function claimedChecksum(call: Call, type: ChecksumType): ObjectChecksum | undefined {
-  const claimed = checksumValue(call)
+  const claimed = checksumValue(call.headers)
   return claimed === undefined ? undefined : { ...claimed, type }
 }
 

@@ -1,7 +1,8 @@
 import { isTidegateError } from '../../../common/errors.ts'
 import type { ObjectAttributes } from '../../../common/model.ts'
 import type { Call } from '../call.ts'
-import { checksumElement, parseAlgorithm } from '../checksums.ts'
+import { parseAlgorithm } from '../../http/body/checksum-headers.ts'
+import { checksumElement } from '../checksums.ts'
 import { copySourceConditions, writeConditions } from '../conditions.ts'
 import { invalidArgument, S3Error } from '../errors.ts'
 import { hideMissingKey } from '../missing-key.ts'
@@ -9,7 +10,7 @@ import { objectAttributes } from '../object-attributes.ts'
 import { pushNewVersion } from '../object-headers.ts'
 import type { Operation } from '../operation.ts'
 import { parseTaggingHeader, type Tags } from '../tags.ts'
-import { isoDate } from '../times.ts'
+import { isoDate } from '../../http/http-times.ts'
 import { document, element } from '../xml/escape.ts'
 
 export const copyObject = {

@@ -1,4 +1,5 @@
-import { checksumValue, multipartChecksumType, parseAlgorithm, parseChecksumType } from '../checksums.ts'
+import { checksumValue, parseAlgorithm } from '../../http/body/checksum-headers.ts'
+import { multipartChecksumType, parseChecksumType } from '../checksums.ts'
 import { S3Error } from '../errors.ts'
 import { objectAttributes } from '../object-attributes.ts'
 import type { Operation } from '../operation.ts'
@@ -18,7 +19,7 @@ export const createMultipartUpload = {
     const attributes = objectAttributes(call)
     const algorithm = parseAlgorithm(call.header('x-amz-checksum-algorithm'))
     const asked = parseChecksumType(call.header('x-amz-checksum-type'))
-    if (checksumValue(call) !== undefined || (algorithm === undefined && asked !== undefined)) {
+    if (checksumValue(call.headers) !== undefined || (algorithm === undefined && asked !== undefined)) {
       throw new S3Error(
         'InvalidRequest',
         'The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.',

@@ -6,7 +6,7 @@ import { invalidArgument, S3Error } from '../errors.ts'
 import { hideMissingKey } from '../missing-key.ts'
 import { sendNotModified } from '../not-modified.ts'
 import type { Operation } from '../operation.ts'
-import { httpDate } from '../times.ts'
+import { httpDate } from '../../http/http-times.ts'
 import { document, element } from '../xml/escape.ts'
 
 const ATTRIBUTES = ['ETag', 'Checksum', 'ObjectParts', 'StorageClass', 'ObjectSize'] as const

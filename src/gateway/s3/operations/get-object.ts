@@ -1,6 +1,6 @@
 import type { ContentHeaders } from '../../../common/model.ts'
 import type { OpenedObject } from '../../../store/types.ts'
-import { sendContent } from '../body/send.ts'
+import { sendContent } from '../../http/body/send.ts'
 import type { Call } from '../call.ts'
 import { readConditions } from '../conditions.ts'
 import { hideMissingKey } from '../missing-key.ts'
@@ -48,7 +48,7 @@ async function answer(call: Call, opened: OpenedObject, overrides: ContentHeader
     return
   }
   if (selection.length === 0) head()
-  const range = { reader: opened.reader, offset: selection.offset, length: selection.length, head }
+  const range = { reader: opened.reader, offset: selection.offset, length: selection.length, begin: head }
   exchange.bytesOut += await sendContent(response, call.store.reading, range)
   response.end()
 }

@@ -3,7 +3,7 @@ import { invalidArgument } from '../errors.ts'
 import { wholeNumber, type Call } from '../call.ts'
 import type { Operation } from '../operation.ts'
 import { decodeToken, encodeToken, ownerElement } from '../listing.ts'
-import { isoDate } from '../times.ts'
+import { isoDate } from '../../http/http-times.ts'
 import { document, element } from '../xml/escape.ts'
 
 const BUCKETS_MAX = 10_000

@@ -2,7 +2,7 @@ import type { UploadRecord } from '../../../common/model.ts'
 import { pageLimit, wantsUrlEncoding, type Call } from '../call.ts'
 import { commonPrefixElements, keyEncoding, ownerElement, type TextEncoding } from '../listing.ts'
 import type { Operation } from '../operation.ts'
-import { isoDate } from '../times.ts'
+import { isoDate } from '../../http/http-times.ts'
 import { document, element, escapeXml } from '../xml/escape.ts'
 
 export const listMultipartUploads = {

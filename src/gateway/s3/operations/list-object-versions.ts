@@ -3,7 +3,7 @@ import { pageLimit, wantsUrlEncoding, type Call } from '../call.ts'
 import { invalidArgument } from '../errors.ts'
 import { commonPrefixElements, keyEncoding, objectElements, ownerElement, type TextEncoding } from '../listing.ts'
 import type { Operation } from '../operation.ts'
-import { isoDate } from '../times.ts'
+import { isoDate } from '../../http/http-times.ts'
 import { document, element, escapeXml } from '../xml/escape.ts'
 
 export const listObjectVersions = {

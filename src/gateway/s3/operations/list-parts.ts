@@ -3,7 +3,7 @@ import { pageLimit, wholeNumber } from '../call.ts'
 import { checksumElement } from '../checksums.ts'
 import { ownerElement } from '../listing.ts'
 import type { Operation } from '../operation.ts'
-import { isoDate } from '../times.ts'
+import { isoDate } from '../../http/http-times.ts'
 import { document, element } from '../xml/escape.ts'
 import { uploadAddress } from './upload-part.ts'
 

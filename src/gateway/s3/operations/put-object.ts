@@ -1,5 +1,6 @@
 import { writeConditions } from '../conditions.ts'
-import { planBody, receiveBody } from '../body/receive.ts'
+import { receiveBody } from '../../http/body/receive.ts'
+import { planBody } from '../body/plan.ts'
 import type { Call } from '../call.ts'
 import { pushChecksum } from '../checksums.ts'
 import { objectAttributes } from '../object-attributes.ts'

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { bareEtag, etagList } from '../../../../src/gateway/s3/conditions.ts'
-import { httpDate, isoDate, parseHttpDate } from '../../../../src/gateway/s3/times.ts'
+import { bareEtag, etagList } from '../../../../src/gateway/http/conditional-headers.ts'
+import { httpDate, isoDate, parseHttpDate } from '../../../../src/gateway/http/http-times.ts'
 
 describe('ETags', () => {
   it('come quoted, weak, bare and in lists', () => {

@@ -4,7 +4,7 @@ import type { Conditions } from '../../../../src/common/model.ts'
 import { checkConditions, type ConditionUse } from '../../../../src/common/conditions.ts'
 
 const SECOND = 1000
-const TARGET = { etag: 'e', mtimeMs: 10 * SECOND + 500, size: 7 }
+const TARGET = { etag: 'e', revision: 42, mtimeMs: 10 * SECOND + 500, size: 7 }
 
 function outcome(use: ConditionUse, conditions: Conditions): string {
   try {
@@ -40,6 +40,22 @@ describe('RFC 9110 13.2.2 and S3', () => {
     ['delete', { ifMatchSize: 7, ifMatchLastModifiedMs: 10 * SECOND }, 'ok'],
     ['delete', { ifMatchSize: 8 }, 'PreconditionFailed'],
     ['delete', { ifMatchLastModifiedMs: 11 * SECOND }, 'PreconditionFailed'],
+    ['write', { ifMatchRevisions: [42] }, 'ok'],
+    ['write', { ifMatchRevisions: [41, 43] }, 'PreconditionFailed'],
+    ['write', { ifMatch: [], ifMatchRevisions: [42] }, 'ok'],
+    ['write', { ifMatch: [], ifMatchRevisions: [41] }, 'PreconditionFailed'],
+    ['write', { ifMatch: ['x'], ifMatchRevisions: [42] }, 'ok'],
+    ['write', { ifMatch: ['e'], ifMatchRevisions: [41] }, 'ok'],
+    ['write', { ifMatch: ['x'], ifMatchRevisions: [41] }, 'PreconditionFailed'],
+    ['write', { ifMatchRevisions: [] }, 'PreconditionFailed'],
+    ['read', { ifMatchRevisions: [42], ifUnmodifiedSinceMs: 9 * SECOND }, 'ok'],
+    ['read', { ifNoneMatchRevisions: [42] }, 'NotModified'],
+    ['read', { ifNoneMatchRevisions: [41] }, 'ok'],
+    ['read', { ifNoneMatch: ['x'], ifNoneMatchRevisions: [42] }, 'NotModified'],
+    ['read', { ifNoneMatchRevisions: [41], ifModifiedSinceMs: 11 * SECOND }, 'ok'],
+    ['source', { ifNoneMatchRevisions: [42] }, 'PreconditionFailed'],
+    ['delete', { ifMatchRevisions: [42] }, 'ok'],
+    ['delete', { ifMatchRevisions: [41] }, 'PreconditionFailed'],
   ])('%s %o is %s', (use, conditions, expected) => {
     expect(outcome(use, conditions)).toBe(expected)
   })
@@ -48,6 +64,10 @@ describe('RFC 9110 13.2.2 and S3', () => {
     expect(() => checkConditions('write', { ifMatch: ['*'] }, undefined)).toThrow(
       expect.objectContaining({ code: 'NoSuchKey' }),
     )
+    expect(() => checkConditions('write', { ifMatchRevisions: [42] }, undefined)).toThrow(
+      expect.objectContaining({ code: 'NoSuchKey' }),
+    )
+    expect(() => checkConditions('write', { ifNoneMatchRevisions: [42] }, undefined)).not.toThrow()
     expect(() => checkConditions('write', { ifNoneMatch: ['*'] }, undefined)).not.toThrow()
     expect(() => checkConditions('delete', { ifMatch: ['e'] }, undefined)).not.toThrow()
   })

@@ -7,6 +7,7 @@ import { createMemoryStore, type MemoryStoreOptions } from '../../../../src/meta
 import { createNamespace, type Namespace } from '../../../../src/meta/namespace/namespace.ts'
 import type { PublishRequest } from '../../../../src/meta/namespace/publish.ts'
 import type { OrderedStore } from '../../../../src/meta/ports.ts'
+import type { EmbeddedStore } from '../../../../src/meta/stage/ports.ts'
 
 export const OWNER = 'owner'
 
@@ -39,6 +40,8 @@ export interface Fixture {
   readonly run: (length: number) => Promise<StoredRun>
   readonly remove: (bucket: string, key: string, versionId?: string) => ReturnType<Namespace['remove']>
   /** Reclaims all that can be. */
+  /** Steps of the expirer until nothing is left to do. Returns what each of them removed. */
+  readonly expireAll: () => Promise<number[]>
   readonly reclaim: () => Promise<SegmentId[]>
   readonly stop: () => Promise<void>
 }
@@ -50,10 +53,15 @@ export interface PutOptions {
   readonly etag?: string
   readonly attributes?: ObjectAttributes
   readonly ack?: PublishRequest['ack']
+  readonly ttlMs?: number
 }
 
-export async function fixture(options: MemoryStoreOptions = {}): Promise<Fixture> {
-  const store = createMemoryStore(options)
+export function fixture(options: MemoryStoreOptions = {}): Promise<Fixture> {
+  return fixtureOn(createMemoryStore(options))
+}
+
+/** Over a store that was not started yet. */
+export async function fixtureOn(store: EmbeddedStore): Promise<Fixture> {
   await store.start()
   const clock = new TestClock()
   const namespace = createNamespace({ store, clock, limits: DEFAULT_LIMITS })
@@ -77,6 +85,14 @@ export async function fixture(options: MemoryStoreOptions = {}): Promise<Fixture
       return run
     },
     remove: (bucket, key, versionId) => namespace.remove({ bucket, key, versionId, conditions: {}, owner: OWNER }),
+    expireAll: async () => {
+      const steps: number[] = []
+      for (;;) {
+        const { expired } = (await namespace.expire()).value
+        if (expired === 0) return steps
+        steps.push(expired)
+      }
+    },
     reclaim: async () => {
       const emptied: SegmentId[] = []
       for (let quiet = 0; quiet < 2;) {
@@ -104,5 +120,6 @@ export function publishRequest(bucket: string, key: string, put: PutOptions = {}
     checksum: undefined,
     conditions: put.conditions ?? {},
     ack: put.ack ?? 'journal',
+    ttlMs: put.ttlMs,
   }
 }

@@ -1,0 +1,91 @@
+/** What is served on the HTTP port: the KV API, the admin API, metrics and their description. Part of the composition root. */
+import { randomBytes } from 'node:crypto'
+import { packageVersion } from './cli/version.ts'
+import { systemClock } from './common/clock.ts'
+import type { Limits } from './common/limits.ts'
+import type { Logger } from './common/logging.ts'
+import type { Telemetry } from './common/telemetry.ts'
+import type { Config } from './config/parse.ts'
+import type { Engine } from './engine.ts'
+import { createMetricsPlugin } from './gateway/admin/metrics.ts'
+import { createTokensPlugin } from './gateway/admin/tokens.ts'
+import { createAuthenticator } from './gateway/http/auth/authenticator.ts'
+import { createPortAuthenticator } from './gateway/http/auth/port-authenticator.ts'
+import type { ListenerOptions } from './gateway/http/listener.ts'
+import { createOpenApiPlugin } from './gateway/http/openapi.ts'
+import { createHttpPort, type HttpPort } from './gateway/http/port.ts'
+import type { RequestMetrics } from './gateway/http/request-metrics.ts'
+import { registerBatchRoute } from './gateway/kv/batch.ts'
+import { registerBucketRoutes } from './gateway/kv/buckets.ts'
+import { createKvPlugin } from './gateway/kv/door.ts'
+import { registerExistsRoute } from './gateway/kv/exists.ts'
+import { registerIncrementRoute } from './gateway/kv/increment.ts'
+import { registerMatchRoute } from './gateway/kv/match.ts'
+import { registerScanOrWatchRoute } from './gateway/kv/scan-or-watch.ts'
+import { registerTransactRoute } from './gateway/kv/transact.ts'
+import { registerValueRoutes } from './gateway/kv/values.ts'
+import type { AccessControl, UserDirectory } from './store/access.ts'
+import { createTokens } from './store/tokens.ts'
+
+export interface HttpPortParts {
+  readonly config: Config
+  readonly limits: Limits
+  readonly engine: Engine
+  readonly telemetry: Telemetry
+  readonly metrics: RequestMetrics
+  readonly users: UserDirectory
+  readonly access: AccessControl
+  readonly logger: Logger
+  readonly listener: Omit<ListenerOptions, 'host' | 'port'>
+  readonly ready: () => boolean
+  readonly onBug: (error: Error) => void
+}
+
+export function httpPortOf(parts: HttpPortParts): HttpPort {
+  const { config, limits, engine, telemetry, access, logger, users } = parts
+  const tokens = createTokens({ metadata: engine.namespace, clock: systemClock, randomBytes })
+  const { authenticate } = createPortAuthenticator({
+    users,
+    tokens,
+    sigv4: createAuthenticator({
+      users,
+      clock: systemClock,
+      region: config.region,
+      services: ['s3'],
+      externalUrl: config.externalUrl,
+      trustedProxies: config.trustedProxy,
+      allowPresignedV2: false,
+    }),
+    trustedProxies: config.trustedProxy,
+    externalUrl: config.externalUrl,
+  })
+  return createHttpPort({
+    ...parts.listener,
+    host: config.http.host,
+    port: config.http.port,
+    metrics: parts.metrics,
+    accessLog: config.accessLog,
+    tracing: telemetry.tracing,
+    ready: parts.ready,
+    onBug: parts.onBug,
+    authenticate,
+    plugins: [
+      createOpenApiPlugin({ version: packageVersion() }),
+      createMetricsPlugin({ collect: () => telemetry.collect(), authenticate }),
+      createTokensPlugin({ tokens, access }),
+      createKvPlugin(
+        { store: engine.store, access, region: config.region, limits, logger, bodyIdleMsMax: config.idleTimeout },
+        [
+          registerBucketRoutes,
+          registerScanOrWatchRoute,
+          registerBatchRoute,
+          registerTransactRoute,
+          registerIncrementRoute,
+          registerExistsRoute,
+          registerMatchRoute,
+          registerValueRoutes,
+        ],
+      ),
+    ],
+  })
+}

@@ -1,0 +1,101 @@
+/**
+ * Holds an object's bytes in memory for a time. What the memory level keeps is whole blocks, so an object is held by
+ * pinning each block that it lies in; small bodies share blocks, and each pins on its own account (its inode).
+ *
+ * All or nothing: when a block cannot be fetched, or the share of memory for pins is used up, the pins that this call has
+ * set are taken back. A pin is a promise of speed and never of safety: it ends with the segment that it lies in, so also
+ * when compaction moves the object to another one.
+ */
+import { TidegateError } from '../common/errors.ts'
+import type { SegmentId } from '../common/ids.ts'
+import type { Limits } from '../common/limits.ts'
+import type { ObjectVersion } from '../common/model.ts'
+import type { Memory } from './byte-ports.ts'
+import type { MetadataContents } from './ports.ts'
+
+export interface PinParts {
+  readonly memory: Memory
+  readonly metadata: MetadataContents
+  readonly limits: Limits
+}
+
+interface NeededBlock {
+  readonly segment: SegmentId
+  readonly block: number
+  /** Bytes from the block's start that must be there. */
+  needed: number
+}
+
+/** Bytes of content whose extents are asked for at once. */
+const EXTENT_WINDOW_BYTES = 256 * 1024 * 1024
+/** Blocks fetched ahead of the one that is pinned. */
+const FETCH_AHEAD_BLOCKS = 3
+
+/**
+ * Resolves with the bytes held. The caller keeps the object open for reading meanwhile.
+ * @param untilMs of the monotonic clock; a later end that was set before stays
+ */
+export async function pinObject(parts: PinParts, version: ObjectVersion, untilMs: number): Promise<number> {
+  if (version.body.kind === 'inline') return 0
+  const { memory } = parts
+  const blocks = await blocksOf(parts, version)
+  if (!blocks) throw full(version.size, memory)
+  const undo: (() => void)[] = []
+  try {
+    for (const [index, { segment, block, needed }] of blocks.entries()) {
+      for (const ahead of blocks.slice(index + 1, index + 1 + FETCH_AHEAD_BLOCKS)) {
+        memory.prefetch(ahead.segment, ahead.block)
+      }
+      const { lease } = await memory.lend(segment, block, needed)
+      try {
+        const unset = memory.pin({ segment, block, holder: version.inode }, untilMs)
+        if (!unset) throw full(version.size, memory)
+        undo.push(unset)
+      } finally {
+        memory.giveBack(lease)
+      }
+    }
+    return version.size
+  } catch (error) {
+    for (const unset of undo) unset()
+    throw error
+  }
+}
+
+export async function unpinObject(parts: PinParts, version: ObjectVersion): Promise<void> {
+  for (const { segment, block } of (await blocksOf(parts, version)) ?? []) {
+    parts.memory.unpin({ segment, block, holder: version.inode })
+  }
+}
+
+/** Blocks that the object lies in, in order, each once; undefined when they are more than may be pinned at all. */
+async function blocksOf(parts: PinParts, { body, size }: ObjectVersion): Promise<NeededBlock[] | undefined> {
+  const { memory, metadata, limits } = parts
+  if (body.kind === 'inline') return []
+  const blocks = new Map<string, NeededBlock>()
+  for (let offset = 0; offset < size;) {
+    const extents = await metadata.extents(body.content, offset, EXTENT_WINDOW_BYTES)
+    const last = extents.at(-1)
+    if (!last) throw new TidegateError('DataLost', `content ${body.content} has no bytes at ${offset}`)
+    for (const { segment, segmentOffset, length } of extents) {
+      const end = segmentOffset + length
+      for (let block = Math.floor(segmentOffset / limits.blockBytes); block * limits.blockBytes < end; block++) {
+        const needed = Math.min(limits.blockBytes, end - block * limits.blockBytes)
+        const known = blocks.get(`${segment}/${block}`)
+        if (known) known.needed = Math.max(known.needed, needed)
+        else blocks.set(`${segment}/${block}`, { segment, block, needed })
+        if (blocks.size * limits.blockBytes > memory.pinnedBytesMax) return undefined
+      }
+    }
+    offset = last.offset + last.length
+  }
+  return [...blocks.values()]
+}
+
+function full(bytes: number, { pinnedBytesMax }: Memory): TidegateError {
+  return new TidegateError(
+    'StorageFull',
+    `pinning ${bytes} bytes would pass the ${pinnedBytesMax} bytes of memory that may be pinned`,
+    { details: { bytes, pinnedBytesMax } },
+  )
+}

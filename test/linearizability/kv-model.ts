@@ -1,0 +1,136 @@
+/**
+ * A key-value store as one person alone would use it. Values are unique in a history, so a value says which write made it.
+ * Revisions are held to what C3 says: a commit's is greater than that of every commit before it, and a key keeps the one it
+ * was written with. A write whose answer was lost has an unknown revision, which fits any.
+ */
+import type { SequentialModel } from './checker.ts'
+
+export type KvOperation =
+  | { readonly kind: 'get'; readonly key: string }
+  | { readonly kind: 'put'; readonly key: string; readonly value: string }
+  | { readonly kind: 'delete'; readonly key: string }
+  /** Only if the key holds this value now; undefined: only if there is none. Sent as If-Match by revision. */
+  | { readonly kind: 'cas'; readonly key: string; readonly expected: string | undefined; readonly value: string }
+  | { readonly kind: 'increment'; readonly key: string; readonly delta: number }
+  /** If all compares hold the puts are done, else the keys compared are read. */
+  | {
+      readonly kind: 'transaction'
+      readonly compares: readonly { readonly key: string; readonly expected: string | undefined }[]
+      readonly puts: readonly { readonly key: string; readonly value: string }[]
+    }
+  | { readonly kind: 'scan' }
+
+export interface Seen {
+  readonly value: string
+  readonly revision: number
+}
+
+export type KvOutput =
+  | { readonly kind: 'found'; readonly seen: Seen | undefined }
+  | { readonly kind: 'written'; readonly revision: number; readonly value?: string }
+  | { readonly kind: 'deleted'; readonly existed: boolean; readonly revision: number }
+  | { readonly kind: 'refused' }
+  | { readonly kind: 'read'; readonly seen: readonly (Seen | undefined)[] }
+  | { readonly kind: 'scanned'; readonly seen: readonly (Seen & { readonly key: string })[] }
+
+interface Held {
+  readonly value: string
+  /** Undefined after a write whose answer was lost. */
+  readonly revision: number | undefined
+}
+
+export interface KvState {
+  readonly held: ReadonlyMap<string, Held>
+  /** Of the last commit that told it. */
+  readonly revision: number
+}
+
+export const kvModel: SequentialModel<KvState, KvOperation, KvOutput> = {
+  initial: { held: new Map(), revision: 0 },
+  fingerprint: ({ held, revision }) =>
+    `${revision} ${[...held]
+      .map(([key, { value, revision: own }]) => `${key}=${value}@${own ?? '?'}`)
+      .sort()
+      .join(' ')}`,
+  step(state, operation, output) {
+    switch (operation.kind) {
+      case 'get':
+        return output?.kind !== 'found' || matches(state, operation.key, output.seen) ? state : undefined
+      case 'scan':
+        return output?.kind !== 'scanned' || matchesScan(state, output.seen) ? state : undefined
+      case 'put':
+        return write(state, [operation], output)
+      case 'delete':
+        return remove(state, operation.key, output)
+      case 'cas': {
+        const holds = state.held.get(operation.key)?.value === operation.expected
+        if (output?.kind === 'refused') return holds ? undefined : state
+        return holds ? write(state, [operation], output) : output === undefined ? state : undefined
+      }
+      case 'increment':
+        return increment(state, operation, output)
+      case 'transaction':
+        return transact(state, operation, output)
+      default:
+        throw new Error(`no such operation: ${JSON.stringify(operation satisfies never)}`)
+    }
+  },
+}
+
+function matches(state: KvState, key: string, seen: Seen | undefined): boolean {
+  const held = state.held.get(key)
+  if (held === undefined || seen === undefined) return held === undefined && seen === undefined
+  return held.value === seen.value && (held.revision === undefined || held.revision === seen.revision)
+}
+
+function matchesScan(state: KvState, seen: readonly (Seen & { key: string })[]): boolean {
+  return seen.length === state.held.size && seen.every((entry) => matches(state, entry.key, entry))
+}
+
+function write(
+  state: KvState,
+  puts: readonly { key: string; value: string }[],
+  output: KvOutput | undefined,
+): KvState | undefined {
+  if (output !== undefined && output.kind !== 'written') return undefined
+  const revision = output?.revision
+  if (revision !== undefined && revision <= state.revision) return undefined
+  const held = new Map(state.held)
+  for (const { key, value } of puts) held.set(key, { value, revision })
+  return { held, revision: revision ?? state.revision }
+}
+
+function remove(state: KvState, key: string, output: KvOutput | undefined): KvState | undefined {
+  const existed = state.held.has(key)
+  if (output !== undefined && (output.kind !== 'deleted' || output.existed !== existed)) return undefined
+  if (!existed) return state
+  const revision = output?.kind === 'deleted' ? output.revision : undefined
+  if (revision !== undefined && revision <= state.revision) return undefined
+  const held = new Map(state.held)
+  held.delete(key)
+  return { held, revision: revision ?? state.revision }
+}
+
+function increment(
+  state: KvState,
+  operation: Extract<KvOperation, { kind: 'increment' }>,
+  output: KvOutput | undefined,
+): KvState | undefined {
+  const value = String(Number(state.held.get(operation.key)?.value ?? '0') + operation.delta)
+  if (output?.kind === 'written' && output.value !== value) return undefined
+  return write(state, [{ key: operation.key, value }], output)
+}
+
+function transact(
+  state: KvState,
+  operation: Extract<KvOperation, { kind: 'transaction' }>,
+  output: KvOutput | undefined,
+): KvState | undefined {
+  const holds = operation.compares.every(({ key, expected }) => state.held.get(key)?.value === expected)
+  if (output === undefined) return holds ? write(state, operation.puts, undefined) : state
+  if (output.kind === 'read') {
+    const agrees = operation.compares.every(({ key }, index) => matches(state, key, output.seen[index]))
+    return !holds && agrees ? state : undefined
+  }
+  return holds ? write(state, operation.puts, output) : undefined
+}
