@@ -35,6 +35,8 @@ export interface BenchmarkContext {
 
 export interface Benchmark {
   readonly name: string
+  /** Where `--rounds` says nothing; 5 unless told. */
+  readonly rounds?: number
   run(context: BenchmarkContext): Promise<Measurement[]>
 }
 
@@ -46,18 +48,33 @@ export function median(values: readonly number[]): number {
     : ((sorted[middle - 1] ?? Number.NaN) + (sorted[middle] ?? Number.NaN)) / 2
 }
 
-/** Takes value and ceiling in turn, so that what disturbs the machine disturbs both; the median of the ratios counts. */
+/** Takes each of `measures` once a round, one after another, so that what disturbs the machine disturbs all of them. */
+export async function takeTurns<Name extends string>(
+  rounds: number,
+  measures: Readonly<Record<Name, () => Promise<number>>>,
+): Promise<Record<Name, number[]>> {
+  const names = Object.keys(measures) as Name[]
+  const taken = Object.fromEntries(names.map((name) => [name, []])) as unknown as Record<Name, number[]>
+  for (let round = 0; round < rounds; round++) {
+    for (const name of names) taken[name].push(await measures[name]())
+  }
+  return taken
+}
+
+/** The median of the rounds' ratios counts. */
+export function compare(
+  values: readonly number[],
+  ceilings: readonly number[],
+): { value: number; ceiling: number; ratio: number } {
+  const ratios = values.map((value, round) => value / (ceilings[round] ?? Number.NaN))
+  return { value: median(values), ceiling: median(ceilings), ratio: median(ratios) }
+}
+
 export async function interleave(
   rounds: number,
   measureValue: () => Promise<number>,
   measureCeiling: () => Promise<number>,
 ): Promise<{ value: number; ceiling: number; ratio: number }> {
-  const values: number[] = []
-  const ceilings: number[] = []
-  for (let round = 0; round < rounds; round++) {
-    ceilings.push(await measureCeiling())
-    values.push(await measureValue())
-  }
-  const ratios = values.map((value, round) => value / (ceilings[round] ?? Number.NaN))
-  return { value: median(values), ceiling: median(ceilings), ratio: median(ratios) }
+  const { values, ceilings } = await takeTurns(rounds, { ceilings: measureCeiling, values: measureValue })
+  return compare(values, ceilings)
 }

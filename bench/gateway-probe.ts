@@ -30,14 +30,23 @@ export async function makeBucket(context: BenchmarkContext, gateway: GatewayProc
 
 /** Syncs to disk so far, of journal and metadata together, as the gateway counts them. */
 export async function syncsSoFar(gateway: GatewayProcess): Promise<number> {
+  return sumOfCounters(gateway, /^tidegate_\w*?(?:syncs|group_commits)\w*_total$/)
+}
+
+/** The same as the disk sees it: a group commit syncs LMDB's pages, and then writes its meta page synchronously. */
+export async function deviceSyncsSoFar(gateway: GatewayProcess): Promise<number> {
+  return (await syncsSoFar(gateway)) + (await sumOfCounters(gateway, /^tidegate_\w*?group_commits\w*_total$/))
+}
+
+async function sumOfCounters(gateway: GatewayProcess, name: RegExp): Promise<number> {
   const response = await fetch(`${gateway.http}/metrics`)
   if (!response.ok) throw new Error(`/metrics answered ${response.status}`)
-  let syncs = 0
+  let sum = 0
   for (const line of (await response.text()).split('\n')) {
-    const match = /^(tidegate_\w*?(?:syncs|group_commits)\w*_total)(?:\{[^}]*\})? (\S+)/.exec(line)
-    if (match !== null) syncs += Number(match[2])
+    const match = /^(\w+)(?:\{[^}]*\})? (\S+)/.exec(line)
+    if (match !== null && name.test(match[1] ?? '')) sum += Number(match[2])
   }
-  return syncs
+  return sum
 }
 
 /** Memory of a process that is in RAM, in MiB. Shared memory counts as far as it has been touched. */

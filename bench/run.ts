@@ -1,11 +1,12 @@
 /**
  * `npm run bench -- [NAME...] [--rounds N] [--seconds N] [--objects N] [--directory DIR]`
  *
- * Runs the benchmarks named (all, if none), prints a table and writes bench/results/latest.json. Servers under test, the
+ * Runs the benchmarks named (all, if none; `kv` stands for all whose names begin with `kv-`), prints a table and writes their
+ * rows into bench/results/latest.json. Servers under test, the
  * bare server and the load generator are processes of their own. Data directories are made below `--directory`, which
  * should lie on the disk that is to be measured. Exits 1 if a benchmark could not run; missing an aim is no failure.
  */
-import { mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -13,13 +14,28 @@ import { startGateway, type GatewayProcess } from '../test/support/gateway-proce
 import { startBareServer } from './bare/bare.ts'
 import type { Benchmark, BenchmarkContext, Measurement } from './benchmark.ts'
 import { getBenchmarks } from './cases/get.ts'
+import { kvBatch } from './cases/kv-batch.ts'
+import { kvScan } from './cases/kv-scan.ts'
+import { kvSingle } from './cases/kv-single.ts'
+import { kvWatch } from './cases/kv-watch.ts'
 import { listBenchmark } from './cases/list.ts'
 import { memoryBenchmark } from './cases/memory.ts'
 import { putLarge } from './cases/put-large.ts'
 import { putSmall } from './cases/put-small.ts'
 import { startLoad } from './load/load.ts'
 
-const BENCHMARKS: readonly Benchmark[] = [...getBenchmarks, putSmall, putLarge, listBenchmark, memoryBenchmark]
+const BENCHMARKS: readonly Benchmark[] = [
+  ...getBenchmarks,
+  putSmall,
+  putLarge,
+  kvSingle,
+  kvBatch,
+  kvScan,
+  kvWatch,
+  listBenchmark,
+  memoryBenchmark,
+]
+const ROUNDS = 5
 const RESULTS = fileURLToPath(new URL('./results/latest.json', import.meta.url))
 /** In the checkout rather than in the temporary directory, which often lies in memory. */
 const DIRECTORY = fileURLToPath(new URL('../node_modules/.cache/tidegate-bench', import.meta.url))
@@ -29,7 +45,7 @@ const TMPFS = 0x01021994
 const { values: options, positionals: names } = parseArgs({
   allowPositionals: true,
   options: {
-    rounds: { type: 'string', default: '5' },
+    rounds: { type: 'string' },
     seconds: { type: 'string', default: '2' },
     objects: { type: 'string', default: '1000000' },
     directory: { type: 'string', default: DIRECTORY },
@@ -46,7 +62,7 @@ async function runBenchmark(
     return await benchmark.run({
       ...shared,
       directory,
-      rounds: Number(options.rounds),
+      rounds: Number(options.rounds ?? benchmark.rounds ?? ROUNDS),
       seconds: Number(options.seconds),
       objects: Number(options.objects),
       note: (text) => process.stdout.write(`${benchmark.name}: ${text}\n`),
@@ -89,8 +105,18 @@ function table(measurements: readonly Measurement[]): string {
     .join('\n')
 }
 
+function isMeant(benchmark: Benchmark, name: string): boolean {
+  return benchmark.name === name || benchmark.name.startsWith(`${name}-`)
+}
+
+/** Rows of benchmarks that were not run this time stay. */
+function withEarlier(measurements: readonly Measurement[]): Measurement[] {
+  const earlier = existsSync(RESULTS) ? (JSON.parse(readFileSync(RESULTS, 'utf8')) as Measurement[]) : []
+  return [...earlier.filter(({ name }) => !measurements.some((row) => row.name === name)), ...measurements]
+}
+
 async function main(): Promise<number> {
-  const unknown = names.filter((name) => !BENCHMARKS.some((benchmark) => benchmark.name === name))
+  const unknown = names.filter((name) => !BENCHMARKS.some((benchmark) => isMeant(benchmark, name)))
   if (unknown.length > 0) {
     const known = BENCHMARKS.map((benchmark) => benchmark.name).join(', ')
     process.stderr.write(`bench: no benchmark ${unknown.join(', ')}; there are ${known}\n`)
@@ -102,9 +128,10 @@ async function main(): Promise<number> {
   }
   const load = startLoad()
   const bare = await startBareServer()
+  const chosen = BENCHMARKS.filter((benchmark) => names.length === 0 || names.some((name) => isMeant(benchmark, name)))
   const measurements: Measurement[] = []
   let failed = 0
-  for (const benchmark of BENCHMARKS.filter(({ name }) => names.length === 0 || names.includes(name))) {
+  for (const benchmark of chosen) {
     try {
       measurements.push(...(await runBenchmark(benchmark, { load, bare })))
     } catch (error) {
@@ -116,7 +143,7 @@ async function main(): Promise<number> {
   bare.stop()
   process.stdout.write(`${table(measurements)}\n`)
   mkdirSync(fileURLToPath(new URL('./results', import.meta.url)), { recursive: true })
-  writeFileSync(RESULTS, `${JSON.stringify(measurements, null, 2)}\n`)
+  writeFileSync(RESULTS, `${JSON.stringify(withEarlier(measurements), null, 2)}\n`)
   return failed === 0 ? 0 : 1
 }
 

@@ -23,6 +23,7 @@ import { createDoorServer, type DoorServer } from './gateway/http/server.ts'
 import { createS3Door } from './gateway/s3/door.ts'
 import { httpPortOf } from './http-port.ts'
 import { createLmdbStore } from './meta/lmdb/lmdb-store.ts'
+import { WATCHED_ROWS } from './meta/namespace/changes.ts'
 import { createHashWorkers } from './persist/hashing/hash-workers.ts'
 import { createThreadDevice } from './persist/journal/device-threads.ts'
 import { nodeFileSystem } from './persist/node-file-system.ts'
@@ -158,6 +159,7 @@ class Gateway {
         createLmdbStore({
           directory: join(dataPath, 'meta'),
           beforeCommit,
+          ...WATCHED_ROWS,
           changeLogRevisionsMax: config.changeLogRevisions,
           admissionWaitMsMax: limits.admissionWaitMsMax,
         }),

@@ -3,9 +3,8 @@
  * test. Requests are signed beforehand where there are few of them, and each is sent as it was signed, again and again.
  */
 import { connect, type Socket } from 'node:net'
-import { createAnswerReader } from './answer-reader.ts'
+import { dialectOf, type Dialect } from './dialect.ts'
 import type { LoadJob, LoadReply, LoadResult } from './job.ts'
-import { createSigner } from './signer.ts'
 
 const SIGNED_BEFOREHAND_MAX = 100_000
 const LATENCIES_MAX = 500_000
@@ -39,11 +38,9 @@ interface Progress {
 }
 
 async function run(job: LoadJob): Promise<LoadResult> {
-  const body = Buffer.alloc(job.request.bodyBytes ?? 0, 0x61)
-  for (let at = 0; at < body.length; at += 61) body[at] = at & 255
-  const signer = createSigner(job, body)
+  const dialect = dialectOf(job)
   const signed =
-    job.keys <= SIGNED_BEFOREHAND_MAX ? Array.from({ length: job.keys }, (_, index) => signer.head(index)) : undefined
+    job.keys <= SIGNED_BEFOREHAND_MAX ? Array.from({ length: job.keys }, (_, index) => dialect.head(index)) : undefined
   const requestsMax = 'requests' in job.end ? job.end.requests : Infinity
   const progress: Progress = {
     sent: 0,
@@ -57,11 +54,11 @@ async function run(job: LoadJob): Promise<LoadResult> {
   const nextHead = (): Buffer | undefined => {
     if (progress.stopping || progress.sent >= requestsMax) return undefined
     const index = progress.sent++ % job.keys
-    return signed?.[index] ?? signer.head(index)
+    return signed?.[index] ?? dialect.head(index)
   }
 
   let startMs = performance.now()
-  const connections = Array.from({ length: job.connections }, () => driveConnection(job, body, progress, nextHead))
+  const connections = Array.from({ length: job.connections }, () => driveConnection(job, dialect, progress, nextHead))
   const finished = Promise.all(connections)
   if ('seconds' in job.end) {
     await Promise.race([finished, sleep(job.end.warmupSeconds * 1000)])
@@ -91,12 +88,13 @@ async function run(job: LoadJob): Promise<LoadResult> {
 /** Sends requests over one connection, one after another, until `nextHead` has none. */
 function driveConnection(
   job: LoadJob,
-  body: Buffer,
+  dialect: Dialect,
   progress: Progress,
   nextHead: () => Buffer | undefined,
 ): Promise<void> {
   const { hostname, port } = new URL(job.origin)
-  const reader = createAnswerReader(job.request.method === 'HEAD')
+  const { body } = dialect
+  const reader = dialect.reader()
   return new Promise((resolve, reject) => {
     // Free again when the answer has come, since the server had to read all of it first.
     const joined = body.length <= COPIED_BODY_BYTES_MAX ? Buffer.alloc(HEAD_BYTES_MAX + body.length) : undefined

@@ -10,7 +10,11 @@ export interface Load {
 }
 
 export function startLoad(): Load {
-  const child = fork(fileURLToPath(new URL('./load-process.ts', import.meta.url)), { execArgv: [] })
+  const child = fork(fileURLToPath(new URL('./load-process.ts', import.meta.url)), {
+    execArgv: [],
+    // Jobs hold bytes.
+    serialization: 'advanced',
+  })
   return {
     run: (job) =>
       new Promise((resolve, reject) => {

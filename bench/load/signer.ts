@@ -3,7 +3,8 @@
  * so that the two check each other. See "Create a signed AWS API request" in the IAM user guide.
  */
 import { createHash, createHmac } from 'node:crypto'
-import type { LoadJob, LoadRequest } from './job.ts'
+import type { LoadJob } from './job.ts'
+import { sendsBody, targetOf } from './target.ts'
 
 const REGION = 'us-east-1'
 const SERVICE = 's3'
@@ -40,7 +41,7 @@ export function createSigner(job: LoadJob, body: Uint8Array): Signer {
   return {
     head(index) {
       renewDate()
-      const { path, query } = target(request, index)
+      const { path, query } = targetOf(request, index)
       const headers: Record<string, string> = {
         host,
         'x-amz-content-sha256': payloadHash,
@@ -57,21 +58,10 @@ export function createSigner(job: LoadJob, body: Uint8Array): Signer {
         `${request.method} ${path}${query === '' ? '' : `?${query}`} HTTP/1.1`,
         ...names.map((name) => `${name}: ${headers[name]}`),
         `authorization: ${authorization}`,
-        ...(request.method === 'PUT' ? [`content-length: ${body.length}`] : []),
+        ...(sendsBody(request.method) ? [`content-length: ${body.length}`] : []),
         '\r\n',
       ]
       return Buffer.from(lines.join('\r\n'), 'latin1')
     },
   }
-}
-
-function target(request: LoadRequest, index: number): { path: string; query: string } {
-  const number = String(index).padStart(7, '0')
-  const encode = (text: string): string =>
-    encodeURIComponent(text.replaceAll('#', number)).replaceAll(
-      /[!'()*]/g,
-      (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`,
-    )
-  const pairs = Object.entries(request.query ?? {}).map(([name, value]) => `${encode(name)}=${encode(value)}`)
-  return { path: request.path.replaceAll('#', number), query: pairs.sort().join('&') }
 }

@@ -7,13 +7,14 @@ import { UsageError } from './command.ts'
 import type { CliContext } from './command.ts'
 import type { ArgumentOptions } from './arguments.ts'
 
-/** `json` is for commands that print records. */
+/** What such commands take; `json` only those that print records. */
 export const CONNECTION_OPTIONS = {
   gateway: { type: 'string' },
   json: { type: 'boolean' },
 } as const satisfies ArgumentOptions
 
 export const CONNECTION_HELP = `--gateway URL  the gateway's HTTP port (TIDEGATE_GATEWAY, default http://127.0.0.1:9001)
+--json         print JSON (everything but the bytes of a value)
 
 Credentials come from the environment: TIDEGATE_TOKEN, or TIDEGATE_ROOT_USER and TIDEGATE_ROOT_PASSWORD, or
 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.

@@ -37,7 +37,6 @@ export const tokenCommand: Command = {
   --ttl TIME         when it expires, as 12h or 30d (default: when it is revoked)
 ls                   lists your tokens, or all of them as root
 revoke ID            ends a token at once
---json               prints JSON
 
 ${CONNECTION_HELP}`,
   async run([name = '', ...argv], context) {

@@ -214,7 +214,8 @@ export class BatchReader {
 
   /** There is no more. @throws InvalidRequest when there should be */
   end(): void {
-    if (this.#state !== 'ended') throw invalid(`the message ends with ${this.#framesLeft} frames missing`)
+    if (this.#state === 'message') throw invalid('it ends within its head')
+    if (this.#state !== 'ended') throw invalid(`it ends with ${this.#framesLeft} frames missing`)
   }
 
   #complete(bytes: Buffer): BatchPiece | undefined {
@@ -279,7 +280,12 @@ function decodeField(fields: BatchFields, field: { name: FieldName; kind: FieldK
     const metadata = (fields.metadata ??= {})
     if (Object.hasOwn(metadata, metaName)) throw invalid(`the metadata ${JSON.stringify(metaName)} comes twice`)
     // Not by assignment: a name may be `__proto__`.
-    Object.defineProperty(metadata, metaName, { value: metaValue, enumerable: true, writable: true, configurable: true })
+    Object.defineProperty(metadata, metaName, {
+      value: metaValue,
+      enumerable: true,
+      writable: true,
+      configurable: true,
+    })
     return
   }
   if (Object.hasOwn(fields, name)) throw invalid(`the field ${name} comes twice`)

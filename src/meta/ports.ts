@@ -26,6 +26,8 @@ export interface Row {
 /** Reads at one revision. Valid only until the function it was passed to settles. */
 export interface ReadView {
   readonly revision: Revision
+  /** Whether something read so far is visible and not durable yet (see `OrderedStore.read`). */
+  readonly provisional: boolean
   get(key: ByteString): Promise<Uint8Array | undefined>
   /** Same order and length as `keys`. */
   getMany(keys: readonly ByteString[]): Promise<(Uint8Array | undefined)[]>
@@ -92,11 +94,14 @@ export interface OrderedStoreLimits {
 
 export interface OrderedStore extends Lifecycle {
   readonly limits: OrderedStoreLimits
-  /** Runs `fn` against one revision. `fn` awaits nothing but its own reads. */
+  /**
+   * Runs `fn` against one revision. `fn` awaits nothing but its own reads. What `fn` returns, or throws, is told once all that it
+   * read is durable, so that no crash takes back what somebody has seen; if that is undone instead, `fn` runs again.
+   */
   read<T>(fn: (view: ReadView) => Promise<T>): Promise<T>
   /**
    * Runs `fn` and commits what it wrote if nothing it read has changed, else runs it again. `fn` awaits nothing but its
-   * own reads, has no side effects but its writes, and may run more than once (C1). What `fn` throws is thrown, and
+   * own reads, has no side effects but its writes, and may run more than once (C1). What `fn` throws is thrown, as a read's is, and
    * nothing is written. Settles when the commit is visible; see `Committed.durable` for more.
    * @throws TransactionTooLarge before anything is written, when `limits` would be passed (C2).
    */
@@ -112,10 +117,5 @@ export interface OrderedStore extends Lifecycle {
    * (inclusive) on, then live until the signal aborts. Counters are not watched.
    * @throws RevisionGone when changes after `fromRevision` are no longer kept (C7); `details.oldest` is the first that are.
    */
-  watch(
-    prefix: ByteString,
-    fromRevision: Revision,
-    signal: AbortSignal,
-    options?: WatchOptions,
-  ): AsyncIterable<Change>
+  watch(prefix: ByteString, fromRevision: Revision, signal: AbortSignal, options?: WatchOptions): AsyncIterable<Change>
 }

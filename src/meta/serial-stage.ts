@@ -18,6 +18,9 @@
  *   too, because it may have read what is gone. Revisions handed out to undone commits are not used again; `revision()`
  *   goes back to the durable one. A function that was running meanwhile is run again, for the same reason.
  *
+ * What a read finds among visible rows that are not durable, it tells only when they are: nobody is told what a crash could take
+ * back. The same holds for what a transaction throws after such a read.
+ *
  * Writes that are not durable are bounded in rows and bytes: above the bound transactions wait (reads do not), and are
  * refused with `SlowDown` after `admissionWaitMsMax`.
  */
@@ -219,19 +222,32 @@ export class SerialStage implements EmbeddedStore {
     }
     runNow(job.fn, view).then(
       (value) => settle(() => this.#finish(job, view, value)),
-      (error: unknown) => settle(() => job.reject(error as Error)),
+      (error: unknown) => settle(() => this.#tell(job, view, () => job.reject(error as Error))),
     )
   }
 
   #finish(job: Job, view: StageView, value: unknown): void {
     const written = view.written
     if (view.refusal !== undefined) return job.reject(view.refusal)
-    if (written === undefined) return job.resolve(value)
+    if (written === undefined) return this.#tell(job, view, () => job.resolve(value))
     if (written.size > 0) {
       if (this.#revisionHandedOut >= this.#log.reservedThrough) return job.reject(outOfRevisions())
       this.#makeVisible(view)
     }
     job.resolve({ value, revision: this.#revision, durable: this.#pendingDurable() } satisfies Committed<unknown>)
+  }
+
+  /** Tells the outcome of a job that wrote nothing, once what it rests on is durable; a commit has `durable` for that. */
+  #tell(job: Job, view: StageView, outcome: () => void): void {
+    if (!view.provisional) return outcome()
+    this.#pendingDurable().then(outcome, () => this.#runAgain(job))
+  }
+
+  /** What it read has been undone. */
+  #runAgain(job: Job): void {
+    if (this.#state === 'stopped') return job.reject(this.#stopping.signal.reason as Error)
+    if (this.#running === undefined) this.#run(job)
+    else (job.writable ? this.#transactions : this.#reads).push(job)
   }
 
   #makeVisible(view: StageView): void {

@@ -100,6 +100,7 @@ export function testEmbeddedStore(name: string, harness: BackendHarness): void {
       await harness.dispose()
     })
     testGroups(setUp)
+    testDurableReads(setUp)
     testUndoing(setUp)
     testHooks(setUp)
     testWaiting(setUp)
@@ -113,8 +114,8 @@ function testGroups(setUp: (options?: StageOptions) => Promise<Setup>): void {
     const first = await store.transact(async (tx) => tx.put(key('a'), bytes('1')))
     await turn()
     for (let i = 0; i < 100; i++) await put(store, { [`k${i}`]: 'v', a: String(i) })
-    expect(text(await store.read((view) => view.get(key('a'))))).toBe('99')
-    expect(await store.read((view) => view.scan(ALL, 1000))).toHaveLength(101)
+    const seen = await store.transact(async (tx) => [text(await tx.get(key('a'))), (await tx.scan(ALL, 1000)).length])
+    expect(seen.value).toEqual(['99', 101])
     expect(store.durableRevision()).toBe(0)
     backend.release()
     await first.durable
@@ -165,6 +166,85 @@ function testGroups(setUp: (options?: StageOptions) => Promise<Setup>): void {
   })
 }
 
+/** Whether a promise settles within a few turns of the event loop. */
+async function settlesSoon(promise: Promise<unknown>): Promise<boolean> {
+  let settled = false
+  const settle = (): void => void (settled = true)
+  promise.then(settle, settle)
+  for (let i = 0; i < 10; i++) await turn()
+  return settled
+}
+
+function testDurableReads(setUp: (options?: StageOptions) => Promise<Setup>): void {
+  const range = (start: string, end: string): KeyRange => ({ start: key(start), end: key(end) })
+
+  test('a read tells what it found when that is durable, and waits for nothing else', async () => {
+    const { store, backend } = await setUp()
+    await put(store, { a: '1', b: '1', z: '1' })
+    await store.flush()
+    backend.hold()
+    await store.transact(async (tx) => {
+      tx.put(key('a'), bytes('2'))
+      tx.delete(key('b'))
+    })
+    const told: Promise<unknown>[] = [
+      store.read((view) => view.get(key('a'))),
+      store.read((view) => view.getMany([key('z'), key('b')])),
+      store.read((view) => view.scan(range('b', 'c'), 10)),
+      store.read((view) => view.scanMany([range('x', 'y'), range('a', 'b')], 10)),
+      store.read(async (view) => {
+        if ((await view.get(key('b'))) === undefined) throw new TidegateError('NoSuchKey', 'b is gone')
+      }),
+    ]
+    for (const read of told) expect(await settlesSoon(read)).toBe(false)
+    expect(text(await store.read((view) => view.get(key('z'))))).toBe('1')
+    expect(await store.read((view) => view.get(key('never')))).toBeUndefined()
+    expect(await store.read((view) => view.scan(range('c', 'zz'), 10))).toHaveLength(1)
+    backend.release()
+    expect(text((await told[0]) as Uint8Array)).toBe('2')
+    expect(await told[1]).toEqual([bytes('1'), undefined])
+    expect(await told[2]).toEqual([])
+    expect(await told[3]).toHaveLength(2)
+    expect(await codeOf(told[4]!)).toBe('NoSuchKey')
+  })
+
+  test('a read of what is undone is run again, and so is a transaction that threw because of it', async () => {
+    const { store, backend } = await setUp()
+    await put(store, { a: 'old' })
+    await store.flush()
+    backend.hold()
+    await put(store, { a: 'new' })
+    await turn()
+    const read = store.read(async (view) => text(await view.get(key('a'))))
+    const refused = store.transact(async (tx) => {
+      if (text(await tx.get(key('a'))) !== 'old') throw new TidegateError('PreconditionFailed', 'a has changed')
+      tx.put(key('b'), bytes('because a is old'))
+    })
+    expect(await settlesSoon(read)).toBe(false)
+    expect(await settlesSoon(refused)).toBe(false)
+    backend.failure = new Error('the disk is gone')
+    backend.release()
+    expect(await read).toBe('old')
+    backend.failure = undefined
+    await (
+      await refused
+    ).durable
+    expect(text(await store.read((view) => view.get(key('b'))))).toBe('because a is old')
+  })
+
+  test('a read that waits for a sync is told its result though the store stops meanwhile', async () => {
+    const { store, backend } = await setUp()
+    backend.hold()
+    await put(store, { a: '1' })
+    const read = store.read((view) => view.get(key('a')))
+    expect(await settlesSoon(read)).toBe(false)
+    const stopping = store.stop()
+    backend.release()
+    await stopping
+    expect(text((await read)!)).toBe('1')
+  })
+}
+
 function testUndoing(setUp: (options?: StageOptions) => Promise<Setup>): void {
   test('a commit that fails undoes all that is not durable, and the store goes on', async () => {
     const { store, backend } = await setUp()
@@ -178,7 +258,7 @@ function testUndoing(setUp: (options?: StageOptions) => Promise<Setup>): void {
     })
     await turn()
     const later = await store.transact(async (tx) => tx.put(key('later'), (await tx.get(key('kept')))!))
-    expect(rowTexts(await store.read((view) => view.scan(ALL, 10)))).toEqual(['kept=new', 'later=new'])
+    expect(rowTexts((await store.transact((tx) => tx.scan(ALL, 10))).value)).toEqual(['kept=new', 'later=new'])
     backend.failure = Object.assign(new Error('no space'), { code: 'ENOSPC' })
     backend.release()
     expect(await codeOf(failing.durable)).toBe('StorageFull')
@@ -291,7 +371,7 @@ function testWaiting(setUp: (options?: StageOptions) => Promise<Setup>): void {
     for (let i = 0; i < 10; i++) await put(store, { [`k${i}`]: 'v' })
     const refused = put(store, { refused: 'v' })
     refused.catch(() => {})
-    expect(await store.read((view) => view.scan(ALL, 100))).toHaveLength(10)
+    expect(await store.read((view) => view.get(key('other')))).toBeUndefined()
     await clock.advance(600)
     const admitted = put(store, { admitted: 'v' })
     await clock.advance(400)

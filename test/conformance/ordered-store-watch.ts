@@ -88,6 +88,44 @@ export function testWatch(create: CreateStore, harness: OrderedStoreHarness): vo
     expect((await take(store, kept[0]!, 20)).map((change) => change.revision)).toEqual(kept)
   })
 
+  test('watch ends after the revision it was to go through', async () => {
+    const store = await create()
+    const first = await put(store, { a: '1' })
+    const second = await put(store, { a: '2' })
+    await put(store, { a: '3' })
+    await store.flush()
+    const { signal } = new AbortController()
+    const revisions = async (from: Revision, through: Revision): Promise<Revision[]> => {
+      const shown: Revision[] = []
+      for await (const change of store.watch(key(''), from, signal, { through })) shown.push(change.revision)
+      return shown
+    }
+    expect(await revisions(1, second)).toEqual([first, second])
+    expect(await revisions(second, second)).toEqual([second])
+    expect(await revisions(second + 1, second)).toEqual([])
+    expect(await revisions(1, store.durableRevision())).toHaveLength(3)
+  })
+
+  test('watch says how far it has come, also when nothing concerned it', async () => {
+    const store = await create()
+    const first = await put(store, { a: '1' })
+    await store.flush()
+    const shown: string[] = []
+    const abort = new AbortController()
+    const watching = (async (): Promise<void> => {
+      for await (const { revision, rows } of store.watch(key('a'), 1, abort.signal, { progress: true }))
+        shown.push(`${rows.length > 0 ? 'changed' : 'through'} ${revision}`)
+    })()
+    await new Promise(setImmediate)
+    expect(shown).toEqual([`changed ${first}`, `through ${first}`])
+    const other = await put(store, { b: '1' })
+    await store.flush()
+    await new Promise(setImmediate)
+    expect(shown.slice(2)).toEqual([`through ${other}`])
+    abort.abort()
+    await watching
+  })
+
   test('an aborted watch ends, waiting or not', async () => {
     const store = await create()
     await put(store, { a: '1' })

@@ -10,6 +10,8 @@
  * nothing, everything it had to follow has been taken, so wherever it could stand later it can stand here. And a
  * configuration (which operations are taken, and the state) that failed once is not tried again.
  */
+import { hash } from 'node:crypto'
+
 export interface HistoryEntry<Operation, Output> {
   readonly operation: Operation
   readonly calledAt: number
@@ -42,7 +44,7 @@ export type Verdict<Operation, Output> =
 export function checkLinearizable<State, Operation, Output>(
   model: SequentialModel<State, Operation, Output>,
   history: readonly HistoryEntry<Operation, Output>[],
-  configurationsMax = 2_000_000,
+  configurationsMax = 300_000,
 ): Verdict<Operation, Output> {
   const entries = [...history].sort((left, right) => left.calledAt - right.calledAt)
   const search = new Search(model, entries, configurationsMax)
@@ -111,7 +113,8 @@ class Search<State, Operation, Output> {
       for (const index of fitting) this.#take(index)
       reads.push(...fitting)
     }
-    const configuration = `${this.#taken.map((taken) => (taken ? 1 : 0)).join('')} ${this.#model.fingerprint(state)}`
+    const taken = this.#taken.map((isTaken) => (isTaken ? 1 : 0)).join('')
+    const configuration = hash('sha1', `${taken} ${this.#model.fingerprint(state)}`, 'base64')
     if (this.#visited.has(configuration)) {
       for (const index of reads) this.#giveBack(index)
       return false

@@ -6,7 +6,8 @@
  * - a route that declares `config.operation` is logged under that name, and authenticated unless `config.open` is set: then
  *   `request.authenticated` says who sent it, known before a byte of the body is read (lessons 5.1.14, 5.2.1);
  * - errors are problem details (problem.ts), whoever raised them;
- * - `100 Continue` is sent when a body is about to be read, not before.
+ * - `100 Continue` is sent when a body is about to be read, not before;
+ * - a parser gets the body of a signed request only as it was signed (verified-body.ts).
  *
  * Routes that stream may `reply.hijack()` in an `onRequest` hook of their own; those answer with `sendProblem` too.
  */
@@ -22,8 +23,11 @@ import { healthCheckOf } from './health.ts'
 import { DRAIN_TIMEOUT_MS, InFlight, createHttpServer, listen, urlOf, type ListenerOptions } from './listener.ts'
 import { INTERNAL_PROBLEM, problemDocument, problemHeaders, problemOf, type Problem } from './problem.ts'
 import { REFUSALS, sendRefusal } from './refusal.ts'
+import { schemaError } from './schema-errors.ts'
 import type { Authenticated } from './types.ts'
+import { verifiedBody } from './verified-body.ts'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { Readable } from 'node:stream'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 
 declare module 'fastify' {
@@ -109,6 +113,7 @@ class FastifyHttpPort implements HttpPort {
       sendProblem: (exchange, error) => this.#sendProblem(exchange, error),
     }
     for (const plugin of this.#options.plugins) await plugin(this.#app, port)
+    this.#healthRoutes()
     await this.#app.ready()
     this.#address = await listen(this.#app.server, this.#options)
   }
@@ -162,21 +167,26 @@ class FastifyHttpPort implements HttpPort {
     })
     this.#app.decorateRequest('authenticated', undefined)
     this.#app.addHook('onRequest', (request, reply, done) => this.#admit(request, reply, done))
+    this.#app.setSchemaErrorFormatter(schemaError)
     this.#app.addHook('preParsing', (request, _reply, payload, done) => {
       request.exchange.sendContinue()
-      done(null, payload)
+      done(null, verifiedBody(request.authenticated, payload as Readable))
     })
-    for (const path of ['/-/healthz', '/-/readyz'] as const) {
-      this.#app.get(path, { config: { operation: 'Health', open: true } }, (_request, reply) => {
-        const well = healthCheckOf('GET', path) === 'alive' || (!this.#inFlight.draining && this.#options.ready())
-        return reply.code(well ? 200 : 503).send()
-      })
-    }
     this.#app.setErrorHandler((error: FastifyError, request, reply) => this.#answerError(error, request, reply))
     this.#app.setNotFoundHandler((request, reply) => {
       reply.hijack()
       this.#writeProblem(this.#exchangeOf(request.raw), NO_SUCH_PAGE)
     })
+  }
+
+  /** After the plugins, so that one of them can describe them too. */
+  #healthRoutes(): void {
+    for (const path of ['/-/healthz', '/-/readyz'] as const) {
+      this.#app.get(path, { config: { operation: 'Health', open: true }, schema: HEALTH_SCHEMA }, (_request, reply) => {
+        const well = healthCheckOf('GET', path) === 'alive' || (!this.#inFlight.draining && this.#options.ready())
+        return reply.code(well ? 200 : 503).send()
+      })
+    }
   }
 
   #admit(request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
@@ -230,6 +240,12 @@ class FastifyHttpPort implements HttpPort {
     response.writeHead(problem.status, headers).end(body)
   }
 }
+
+const HEALTH_SCHEMA = {
+  summary: 'Whether the process lives (healthz) or serves (readyz)',
+  tags: ['operation'],
+  response: { 200: { type: 'null', description: 'Yes.' }, 503: { type: 'null', description: 'Not now.' } },
+} as const
 
 const NO_SUCH_PAGE: Problem = { status: 404, code: 'NotFound', detail: 'there is nothing at this path', details: {} }
 

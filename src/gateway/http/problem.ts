@@ -106,5 +106,9 @@ export function problemHeaders(problem: Problem, requestId: string): string[] {
   const headers = ['x-request-id', requestId, 'x-tidegate-error', problem.code]
   if (problem.status === 401) headers.push('WWW-Authenticate', 'Basic realm="tidegate", charset="UTF-8", Bearer')
   if (problem.status === 503) headers.push('Retry-After', '1')
+  // RFC 9110, 15.5.17: how much there is to ask a range of.
+  if (problem.status === 416 && problem.details['size'] !== undefined) {
+    headers.push('Content-Range', `bytes */${problem.details['size']}`)
+  }
   return headers
 }

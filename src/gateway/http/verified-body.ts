@@ -46,7 +46,8 @@ export function verifiedBody(authenticated: Authenticated | undefined, body: Rea
   verified.receivedEncodedLength = 0
   body.once('error', (error) => verified.destroy(error))
   body.once('close', () => {
-    if (!body.readableEnded) verified.destroy(new TidegateError('IncompleteBody', 'the connection closed within the body'))
+    if (!body.readableEnded)
+      verified.destroy(new TidegateError('IncompleteBody', 'the connection closed within the body'))
   })
   return body.pipe(verified)
 }

@@ -38,12 +38,12 @@ import {
   type BatchOutcome,
 } from './batch-operation.ts'
 import { authenticatedOf, type KvDoor } from './door.ts'
-import { conditionsOf } from './entity-tags.ts'
 import { FrameSource } from './frame-source.ts'
 import { KeyedLanes } from './keyed-lanes.ts'
 import { TTL_SECONDS_MAX } from './operation-json.ts'
 import { RawAnswer } from './raw-answer.ts'
 import { CONTENT_TYPE_DEFAULT, attributesOf } from './value-attributes.ts'
+import { bodyConditions } from './value-conditions.ts'
 import { smallBody, streamedBody, type BodyTarget, type ValueBody } from './value-bytes.ts'
 
 /** A body that no parser has read. */
@@ -121,7 +121,7 @@ class BatchIntake {
     if (op !== 'put' && valueBytes > 0) throw new TidegateError('InvalidArgument', `a ${op} has no value`)
     if (op === 'get' || op === 'exists') return { op, key }
     const { ifMatch, ifNoneMatch } = fields
-    const conditions = conditionsOf({ ifMatch, ifNoneMatch })
+    const conditions = bodyConditions({ ifMatch, ifNoneMatch })
     if (op === 'delete') return { op, key, conditions }
     const { access, bucket } = this.#context
     // Before room is taken for the value.

@@ -3,6 +3,7 @@ import { must, unreachable } from '../../common/assert.ts'
 import type { Limits } from '../../common/limits.ts'
 import type { ObjectVersion } from '../../common/model.ts'
 import type { Reading } from '../../store/doors.ts'
+import { bodyConditions } from './value-conditions.ts'
 import {
   BATCH_OPERATIONS,
   type BatchOperation,
@@ -10,7 +11,6 @@ import {
   type BatchOutcome,
   type PutBody,
 } from './batch-operation.ts'
-import { conditionsOf } from './entity-tags.ts'
 import { JsonMembers, listOf } from './json-members.ts'
 import { attributesIn, keyOf, ttlMsOf, valueOf } from './operation-json.ts'
 import { CONTENT_TYPE_DEFAULT } from './value-attributes.ts'
@@ -46,7 +46,7 @@ function parseOperation(members: JsonMembers, { limits, target }: BatchParsing):
   if (op === 'get' || op === 'exists') return { op, key }
   const ifMatch = members.optionalText('ifMatch')
   const ifNoneMatch = members.optionalText('ifNoneMatch')
-  const conditions = conditionsOf({ ifMatch, ifNoneMatch })
+  const conditions = bodyConditions({ ifMatch, ifNoneMatch })
   if (op === 'delete') return { op, key, conditions }
   const bytes = valueOf(members, BATCH_VALUE_BYTES_JSON_MAX)
   const body: PutBody = () => valueBody({ ...target, key }, bytes)

@@ -1,12 +1,13 @@
 /** The operations of a batch, whichever framing they came in, and how one of them is done. */
 import { AssertionFailed, unreachable } from '../../common/assert.ts'
 import { NO_CONDITIONS } from '../../common/conditions.ts'
-import { TidegateError, isTidegateError } from '../../common/errors.ts'
+import { TidegateError } from '../../common/errors.ts'
 import type { AckLevel, Conditions, ObjectAttributes, ObjectVersion } from '../../common/model.ts'
 import type { Store } from '../../store/doors.ts'
 import type { ReaderId } from '../../store/types.ts'
 import { problemOf } from '../http/problem.ts'
 import type { RequestAccess } from './request-access.ts'
+import { absentToUnmatched, unmatched } from './value-conditions.ts'
 import { discardBody, type ValueBody } from './value-bytes.ts'
 
 export const BATCH_OPERATIONS = ['get', 'put', 'delete', 'exists'] as const
@@ -122,9 +123,7 @@ async function put(
     return { op: 'put', etag, revision, expiresMs }
   } catch (error) {
     await discardBody(store.bodies, value)
-    // S3 tells an If-Match on nothing apart; here a condition that does not hold is always 412.
-    if (conditions !== NO_CONDITIONS && isTidegateError(error, 'NoSuchKey')) throw doesNotHold()
-    throw error
+    throw absentToUnmatched(error, conditions)
   }
 }
 
@@ -133,12 +132,8 @@ async function remove(
   { key, conditions }: Extract<BatchOperation, { op: 'delete' }>,
 ): Promise<BatchOutcome> {
   const { existed, revision } = await store.objects.delete({ bucket, key }, conditions, ack)
-  if (!existed && conditions.ifMatch !== undefined) throw doesNotHold()
+  if (!existed && conditions.ifMatch !== undefined) throw unmatched()
   return { op: 'delete', existed, revision }
-}
-
-function doesNotHold(): TidegateError {
-  return new TidegateError('PreconditionFailed', 'If-Match does not hold: there is no value')
 }
 
 async function exists({ store, bucket }: BatchContext, key: string): Promise<BatchOutcome> {

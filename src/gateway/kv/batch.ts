@@ -16,7 +16,7 @@ const REQUEST_BYTES_JSON_MAX = 16 * 1024 * 1024
 /** Values in one JSON answer. */
 const ANSWER_VALUE_BYTES_MAX = 16 * 1024 * 1024
 
-export function batchRoutes(app: FastifyInstance, door: KvDoor): void {
+export function registerBatchRoute(app: FastifyInstance, door: KvDoor): void {
   // The framing is taken apart as it comes, so the body reaches the handler unread.
   app.addContentTypeParser(BATCH_CONTENT_TYPE, (_request, payload, done) => done(null, payload))
   app.post<{ Params: BucketParams }>(
@@ -31,7 +31,8 @@ export function batchRoutes(app: FastifyInstance, door: KvDoor): void {
       const { bucket } = request.params
       const access = new RequestAccess(door.access, request)
       const context = { store: door.store, access, bucket, ack: ackOf(request) }
-      if (isBinaryBatch(request.body)) return await serveBinaryBatch({ request, reply, door, body: request.body }, context)
+      if (isBinaryBatch(request.body))
+        return await serveBinaryBatch({ request, reply, door, body: request.body }, context)
       return await serveJsonBatch({ request, reply, door }, context)
     },
   )

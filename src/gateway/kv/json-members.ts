@@ -4,8 +4,10 @@
  */
 import { TidegateError } from '../../common/errors.ts'
 
+/** An empty path is the body itself. */
 export function badMember(path: string, why: string): TidegateError {
-  return new TidegateError('InvalidArgument', `the member "${path}" ${why}`, { details: { member: path } })
+  const what = path === '' ? 'the body' : `the member "${path}"`
+  return new TidegateError('InvalidArgument', `${what} ${why}`, { details: { member: path } })
 }
 
 /** The members of a list, no more than `max`. @throws InvalidArgument */
@@ -93,9 +95,12 @@ export class JsonMembers {
   }
 }
 
-/** How many bytes a text of base64 stands for, padded or not. Node passes over what is not base64, so too few come of it. */
-function base64Bytes(text: string): number {
+/**
+ * How many bytes a text of base64 stands for, padded or not; undefined for a length that none has. Node passes over what is not
+ * base64, so too few come of it.
+ */
+function base64Bytes(text: string): number | undefined {
   let length = text.length
   while (length > 0 && text.charCodeAt(length - 1) === 61 /* = */) length--
-  return (length * 3) >> 2
+  return length % 4 === 1 ? undefined : (length * 3) >> 2
 }

@@ -6,7 +6,7 @@ import { attributesOf } from './value-attributes.ts'
 import type { ObjectAttributes } from '../../common/model.ts'
 
 export const TTL_SECONDS_MAX = 315_360_000
-const TTL_SECONDS_MIN = 0.001
+export const TTL_SECONDS_MIN = 0.001
 
 /** @throws InvalidArgument */
 export function keyOf(members: JsonMembers): string {

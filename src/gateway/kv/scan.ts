@@ -36,12 +36,12 @@ export async function serveScan(
 ): Promise<FastifyReply> {
   const { bucket } = request.params
   const scan = parseScan(bucket, request.query)
-  const access = new RequestAccess(door.access, request, { 's3:prefix': scan.prefix })
+  const access = new RequestAccess(door.access, request, { 's3:prefix': request.query['prefix'] })
   access.demand({ action: 's3:ListBucket', bucket })
   const mayRead = (key: string): boolean => access.allows({ action: 's3:GetObject', bucket, key })
   const pages = pagesOf(door, scan, mayRead)
   // What is wrong with the request shows on the first page, while it can still be answered as a problem.
-  const { value: first = '' } = await pages.next()
+  const first = (await pages.next()).value ?? ''
   const answer = new RawAnswer(request, reply, NDJSON_CONTENT_TYPE)
   await stream({ request, answer, door }, first, pages)
   return reply
@@ -96,7 +96,8 @@ async function linesOf(
 function parseScan(bucket: string, query: Query): Scan {
   const { prefix = '', start = '', end = '', cursor } = query
   const [keys, values] = [flag(query, 'keys'), flag(query, 'values')]
-  if (keys && values) throw new TidegateError('InvalidArgument', 'the parameters "keys" and "values" exclude each other')
+  if (keys && values)
+    throw new TidegateError('InvalidArgument', 'the parameters "keys" and "values" exclude each other')
   return {
     bucket,
     prefix,

@@ -72,8 +72,9 @@ const STREAM_HEADERS = {
 }
 
 async function tellAll(stream: WatchStream, ending: AbortSignal): Promise<void> {
-  const { watching, watcher, heartbeatMs = HEARTBEAT_MS } = stream
-  while (!ending.aborted) {
+  const { watching, watcher, exchange, heartbeatMs = HEARTBEAT_MS } = stream
+  // A response that was cut off says so at once, and closes a turn later.
+  while (!ending.aborted && !exchange.response.destroyed) {
     const batch = await watching.next(watcher, { waitMs: heartbeatMs, limit: EVENTS_MAX })
     if (ending.aborted) return
     await send(stream, batch.events.length > 0 ? eventBlocks(batch) : placeBlock(batch.next), ending)

@@ -14,7 +14,12 @@ export function readConditions(call: Call): Conditions {
   const ifNoneMatch = headers['if-none-match']
   const modifiedSince = headers['if-modified-since']
   const unmodifiedSince = headers['if-unmodified-since']
-  if (ifMatch === undefined && ifNoneMatch === undefined && modifiedSince === undefined && unmodifiedSince === undefined)
+  if (
+    ifMatch === undefined &&
+    ifNoneMatch === undefined &&
+    modifiedSince === undefined &&
+    unmodifiedSince === undefined
+  )
     return NONE
   return conditions({ ifMatch, ifNoneMatch, modifiedSince, unmodifiedSince })
 }

@@ -53,7 +53,7 @@ export function extents(
   const hot = context.cache.get(key) as LeafContent | undefined
   if (hot) return Promise.resolve(extentsOf(leafRange(content, hot, wanted)))
   return context.store.read(async (view) => {
-    const fill = context.cache.beginFill()
+    const fill = context.cache.beginFill(view)
     const record = await knownContent(view, content)
     const row = record.kind === 'leaf' ? await view.get(key) : undefined
     if (row) context.cache.put(key, record, { recordBytes: row.length, fill })

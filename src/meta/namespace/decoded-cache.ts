@@ -3,8 +3,8 @@
  * store nor a codec. Bounded by bytes, second-chance eviction. Absent rows are not remembered.
  *
  * It is only as good as its news: the store says which keys a transaction wrote at the moment that commit becomes visible,
- * and when commits were undone. A row is dropped when it is written, and everything is dropped on a rollback. So what is here is
- * what a read that starts now would see. A row that a read brings is kept only if nothing wrote it since that read began
+ * and when commits were undone. A row is dropped when it is written, and everything is dropped on a rollback; a row that is
+ * not durable yet is not taken in. So what is here is what a read that starts now would be told. A row that a read brings is kept only if nothing wrote it since that read began
  * (`beginFill`): the keys written lately are remembered with the number of the commit, and a fill from before that memory is refused.
  *
  * Without a store that tells its commits (a remote one) the cache stays empty. Transactions never look here: their reads must
@@ -12,7 +12,7 @@
  */
 import type { ByteString } from '../../common/ids.ts'
 import type { BucketRecord } from '../../common/model.ts'
-import type { OrderedStore } from '../ports.ts'
+import type { OrderedStore, ReadView } from '../ports.ts'
 import type { Content } from './records-contents.ts'
 import type { Entry, Inode } from './records-objects.ts'
 import type { StoredToken } from './records-tokens.ts'
@@ -23,6 +23,12 @@ export interface CommitEvents {
 }
 
 export type CachedRecord = BucketRecord | Entry | Inode | Content | StoredToken
+
+/** What a read saw: as many commits, and perhaps some that are not durable. */
+export interface Fill {
+  readonly commits: number
+  readonly view: Pick<ReadView, 'provisional'>
+}
 
 interface Slot {
   readonly record: CachedRecord
@@ -63,14 +69,16 @@ export class DecodedCache {
   }
 
   /** To be called first thing in the function passed to `store.read`: stands for what that read sees. */
-  beginFill(): number {
-    return this.#commits
+  beginFill(view: Pick<ReadView, 'provisional'>): Fill {
+    return { commits: this.#commits, view }
   }
 
-  put(key: ByteString, record: CachedRecord, options: { recordBytes: number; fill: number }): void {
-    if (!this.#enabled || options.fill < this.#oldestFill) return
+  put(key: ByteString, record: CachedRecord, options: { recordBytes: number; fill: Fill }): void {
+    const { commits, view } = options.fill
+    // What is here is told without a look at the store, so it must be durable.
+    if (!this.#enabled || commits < this.#oldestFill || view.provisional) return
     const written = this.#written.get(key)
-    if (written !== undefined && written > options.fill) return
+    if (written !== undefined && written > commits) return
     this.#drop(key)
     const bytes = SLOT_OVERHEAD_BYTES + key.length + options.recordBytes * 2
     if (bytes > this.#bytesMax / 8) return

@@ -4,6 +4,7 @@ import type { ByteString } from '../../common/ids.ts'
 import type { BucketRecord, ObjectVersion } from '../../common/model.ts'
 import type { ReadView } from '../ports.ts'
 import { noSuchBucket, readBucket, type NamespaceContext } from './context.ts'
+import type { Fill } from './decoded-cache.ts'
 import { bucketKey, entryKey, inodeKey } from './keys.ts'
 import { canNameBucket, splitKey, validateKey } from './names.ts'
 import { markerNamed, noSuchKey, noSuchVersion, objectVersion } from './object-version.ts'
@@ -20,7 +21,7 @@ export function lookup(
   const hot = versionId === undefined ? lookupDecoded(context, bucketName, key) : undefined
   if (hot) return Promise.resolve(hot)
   return context.store.read(async (view) => {
-    const fill = context.cache.beginFill()
+    const fill = context.cache.beginFill(view)
     const keyBytes = validateKey(key, context.limits.keyBytesMax)
     const bucket = await readBucket(view, bucketName)
     const nowMs = context.clock.nowMs()
@@ -94,7 +95,7 @@ function lookupDecoded(context: NamespaceContext, bucketName: string, key: strin
 async function remember(
   context: NamespaceContext,
   view: ReadView,
-  found: { bucket: BucketRecord; place: Place; entry: ObjectEntry; inode: Inode; fill: number },
+  found: { bucket: BucketRecord; place: Place; entry: ObjectEntry; inode: Inode; fill: Fill },
 ): Promise<void> {
   const { place, entry } = found
   const keys: ByteString[] = [
@@ -117,7 +118,7 @@ export function bucketRecord(context: NamespaceContext, name: string): Promise<B
   const hot = context.cache.get(key)
   if (hot) return Promise.resolve(hot as BucketRecord)
   return context.store.read(async (view) => {
-    const fill = context.cache.beginFill()
+    const fill = context.cache.beginFill(view)
     const row = canNameBucket(name) ? await view.get(key) : undefined
     if (!row) throw noSuchBucket(name)
     const bucket = decodeBucket(row)

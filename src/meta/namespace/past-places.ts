@@ -90,7 +90,9 @@ export class PastPlaces {
     const from = (this.#through ?? after) + 1
     if (from > through) return
     let changes = 0
-    for await (const change of this.#context.store.watch(FORMER_PLACES as ByteString, from, this.#signal, { through })) {
+    for await (const change of this.#context.store.watch(FORMER_PLACES as ByteString, from, this.#signal, {
+      through,
+    })) {
       const places = await formerPlaces(this.#context, change.rows)
       for (const [inode, place] of places) this.#noteMove(inode, { revision: change.revision, from: place })
       if (++changes % CHANGES_PER_TURN === 0) await this.#context.clock.sleep(0, this.#signal).catch(() => undefined)

@@ -31,7 +31,7 @@ export function findToken(context: NamespaceContext, id: string): Promise<Stored
   if (hot) return Promise.resolve(hot as StoredToken)
   if (!TOKEN_ID.test(id)) return NO_TOKEN
   return context.store.read(async (view) => {
-    const fill = context.cache.beginFill()
+    const fill = context.cache.beginFill(view)
     const row = await view.get(key)
     if (!row) return undefined
     const token = decodeToken(id, row)

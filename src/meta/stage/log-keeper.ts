@@ -143,7 +143,11 @@ export class LogKeeper {
 
 function revisionGone(revision: Revision, trimmedThrough: Revision): TidegateError {
   const oldest = trimmedThrough + 1
-  return new TidegateError('RevisionGone', `changes of revision ${revision} are no longer kept, only from ${oldest} on`, {
-    details: { revision, oldest },
-  })
+  return new TidegateError(
+    'RevisionGone',
+    `changes of revision ${revision} are no longer kept, only from ${oldest} on`,
+    {
+      details: { revision, oldest },
+    },
+  )
 }

@@ -5,6 +5,7 @@
  * nor writes and scans in turn cost more than O(n log n) together.
  */
 import type { ByteString } from '../../common/ids.ts'
+import type { KeyRange } from '../ports.ts'
 import type { RowChanges } from './ports.ts'
 
 /** Up to this many new keys are spliced into the sorted ones; a splice moves memory, a merge builds a new array. */
@@ -54,6 +55,14 @@ export class RowLayer {
       if (this.#rows.size !== size) this.#unsorted.push(key)
     }
     this.#bytes += other.#bytes
+  }
+
+  /** Whether a row of the range is set or deleted here. */
+  holdsAnyOf(range: KeyRange): boolean {
+    if (this.#rows.size === 0) return false
+    const keys = this.sortedKeys()
+    const first = keys[lowerBound(keys, range.start)]
+    return first !== undefined && first < range.end
   }
 
   /** Every key, ascending. Valid until the next `set`. */

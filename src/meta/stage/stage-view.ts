@@ -13,6 +13,7 @@ const NO_KEYS: ReadonlySet<ByteString> = new Set()
 
 export class StageView implements Transaction {
   readonly revision: Revision
+  provisional = false
   readonly #visible: VisibleRows
   readonly #limits: OrderedStoreLimits
   /** Undefined for a read. */
@@ -58,13 +59,13 @@ export class StageView implements Transaction {
 
   scan(range: KeyRange, limit: number, reverse: boolean = false): Promise<Row[]> {
     this.#checkLive()
-    return Promise.resolve(this.#visible.scan({ range, limit, reverse }, this.#written))
+    return Promise.resolve(this.#visible.scan({ range, limit, reverse }, this.#written, this))
   }
 
   scanMany(ranges: readonly KeyRange[], limitEach: number): Promise<Row[][]> {
     this.#checkLive()
     const scanOne = (range: KeyRange): Row[] =>
-      this.#visible.scan({ range, limit: limitEach, reverse: false }, this.#written)
+      this.#visible.scan({ range, limit: limitEach, reverse: false }, this.#written, this)
     return Promise.resolve(ranges.map(scanOne))
   }
 
@@ -91,7 +92,7 @@ export class StageView implements Transaction {
   #get(key: ByteString): Uint8Array | undefined {
     this.#checkLive()
     const own = this.#written?.get(key)
-    return own === undefined ? this.#visible.get(key) : (own ?? undefined)
+    return own === undefined ? this.#visible.get(key, this) : (own ?? undefined)
   }
 
   #write(key: ByteString, value: Uint8Array | null): void {

@@ -9,6 +9,11 @@ import { mergedScan, type Scan } from './merged-scan.ts'
 import type { RowChanges, RowReader } from './ports.ts'
 import { RowLayer } from './row-layer.ts'
 
+/** Is told when what it reads is not durable yet. */
+export interface PendingReader {
+  provisional: boolean
+}
+
 export class VisibleRows {
   readonly #committed: RowReader
   #open = new RowLayer()
@@ -31,14 +36,18 @@ export class VisibleRows {
     return this.#open.size
   }
 
-  get(key: ByteString): Uint8Array | undefined {
+  get(key: ByteString, reader: PendingReader): Uint8Array | undefined {
     let value = this.#open.get(key)
     if (value === undefined && this.#committing !== undefined) value = this.#committing.get(key)
-    return value === undefined ? this.#committed.get(key) : (value ?? undefined)
+    if (value === undefined) return this.#committed.get(key)
+    reader.provisional = true
+    return value ?? undefined
   }
 
   /** `own` are the rows that the reading transaction has written itself. */
-  scan(scan: Scan, own: RowLayer | undefined): Row[] {
+  scan(scan: Scan, own: RowLayer | undefined, reader: PendingReader): Row[] {
+    // On the safe side: a row in the range counts even if the scan ends before it.
+    if (this.#open.holdsAnyOf(scan.range) || this.#committing?.holdsAnyOf(scan.range)) reader.provisional = true
     const layers = own === undefined ? [this.#open] : [own, this.#open]
     if (this.#committing !== undefined) layers.push(this.#committing)
     return mergedScan(layers, this.#committed, scan)

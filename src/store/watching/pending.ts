@@ -75,7 +75,7 @@ export class PendingWatchers {
       else byBucket.set(event.bucket, [event])
     }
     for (const [bucket, those] of byBucket) {
-      for (const waits of [...(this.#buckets.get(bucket)?.values() ?? [])]) tellAll([...waits], those, through)
+      for (const waits of this.#buckets.get(bucket)?.values() ?? []) tellAll([...waits], those, through)
     }
   }
 
@@ -92,7 +92,7 @@ export class PendingWatchers {
 
   /** Ends every wait with an error. */
   fail(error: Error): void {
-    for (const waiting of [...this.#waits.values()]) waiting.reject(error)
+    for (const waiting of this.#waits.values()) waiting.reject(error)
   }
 
   #remember(watcher: number, waiting: Waiting): void {
@@ -138,7 +138,7 @@ export class PendingWatchers {
     this.#timer = undefined
     const nowMs = this.#clock.monotonicMs()
     let nextMs = Infinity
-    for (const waiting of [...this.#waits.values()]) {
+    for (const waiting of this.#waits.values()) {
       if (waiting.deadlineMs <= nowMs) this.#endWithNothing(waiting)
       else nextMs = Math.min(nextMs, waiting.deadlineMs)
     }

@@ -180,12 +180,10 @@ async function keysOf(made: Fixture): Promise<string[]> {
 }
 
 function apply(replica: Set<string>, event: NamespaceChange): void {
-  if (event.kind === 'put') replica.add(event.key)
-  else if (event.kind === 'delete') replica.delete(event.key)
-  else
-    for (const key of [...replica]) {
-      if (event.from.endsWith('/') ? !key.startsWith(event.from) : key !== event.from) continue
-      replica.delete(key)
-      replica.add(event.to + key.slice(event.from.length))
-    }
+  if (event.kind === 'put') return void replica.add(event.key)
+  if (event.kind === 'delete') return void replica.delete(event.key)
+  const { from, to } = event
+  const moved = [...replica].filter((key) => (from.endsWith('/') ? key.startsWith(from) : key === from))
+  for (const key of moved) replica.delete(key)
+  for (const key of moved) replica.add(to + key.slice(from.length))
 }

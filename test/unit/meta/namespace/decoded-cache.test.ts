@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import type { ByteString } from '../../../../src/common/ids.ts'
 import { MemoryBackend } from '../../../../src/meta/memory/memory-backend.ts'
-import { DecodedCache, type CommitEvents } from '../../../../src/meta/namespace/decoded-cache.ts'
+import { DecodedCache, type CommitEvents, type Fill } from '../../../../src/meta/namespace/decoded-cache.ts'
 import { createMemoryStore } from '../../../../src/meta/memory/memory-store.ts'
 import type { OrderedStore } from '../../../../src/meta/ports.ts'
 import { fixture } from './fixture.ts'
@@ -29,11 +29,21 @@ function eventful(): {
   return { store, commit: (keys) => commit(keys), rollback: () => rollback() }
 }
 
+const DURABLE = { provisional: false }
+
+test('what was read before it was durable is not kept', () => {
+  const cache = new DecodedCache(eventful().store, 1_000_000)
+  cache.put(KEY, RECORD, { recordBytes: 1, fill: cache.beginFill({ provisional: true }) })
+  expect(cache.get(KEY)).toBeUndefined()
+  cache.put(KEY, RECORD, { recordBytes: 1, fill: cache.beginFill(DURABLE) })
+  expect(cache.get(KEY)).toBe(RECORD)
+})
+
 test('a row read before it was written again is not kept', () => {
   const { store, commit, rollback } = eventful()
   const cache = new DecodedCache(store, 1_000_000)
-  const put = (fill: number): void => cache.put(KEY, RECORD, { recordBytes: 1, fill })
-  const early = cache.beginFill()
+  const put = (fill: Fill): void => cache.put(KEY, RECORD, { recordBytes: 1, fill })
+  const early = cache.beginFill(DURABLE)
   commit(['other' as ByteString])
   put(early)
   expect(cache.get(KEY)).toBe(RECORD)
@@ -41,9 +51,9 @@ test('a row read before it was written again is not kept', () => {
   expect(cache.get(KEY)).toBeUndefined()
   put(early)
   expect(cache.get(KEY)).toBeUndefined()
-  put(cache.beginFill())
+  put(cache.beginFill(DURABLE))
   expect(cache.get(KEY)).toBe(RECORD)
-  const beforeRollback = cache.beginFill()
+  const beforeRollback = cache.beginFill(DURABLE)
   rollback()
   put(beforeRollback)
   expect(cache.get(KEY)).toBeUndefined()
@@ -52,7 +62,8 @@ test('a row read before it was written again is not kept', () => {
 test('bounded by bytes; what is used stays longer', () => {
   const { store } = eventful()
   const cache = new DecodedCache(store, 50_000)
-  const put = (key: string): void => cache.put(key as ByteString, RECORD, { recordBytes: 100, fill: cache.beginFill() })
+  const put = (key: string): void =>
+    cache.put(key as ByteString, RECORD, { recordBytes: 100, fill: cache.beginFill(DURABLE) })
   put('hot')
   for (let i = 0; i < 500; i++) {
     put(`key ${i}`)

@@ -89,6 +89,7 @@ test('10,000 keys of one directory cost one look-up of it, and a batch a window'
     read((view) =>
       reading({
         revision: view.revision,
+        provisional: view.provisional,
         get: (key) => view.get(key),
         getMany: (rows) => {
           asked.push(rows)

@@ -185,6 +185,7 @@ async function readsOf(made: Fixture, fn: () => Promise<unknown>): Promise<{ sca
     read((view) =>
       reading({
         revision: view.revision,
+        provisional: view.provisional,
         get: (key) => view.get(key),
         getMany: (keys) => view.getMany(keys),
         counters: (key, width) => view.counters(key, width),

@@ -1,14 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { bareEtag, etagList } from '../../../../src/gateway/http/conditional-headers.ts'
 import { httpDate, isoDate, parseHttpDate } from '../../../../src/gateway/http/http-times.ts'
-
-describe('ETags', () => {
-  it('come quoted, weak, bare and in lists', () => {
-    expect(etagList('"a", W/"b" ,c, *')).toEqual(['a', 'b', 'c', '*'])
-    expect(etagList('')).toEqual([])
-    expect(bareEtag('"')).toBe('"')
-  })
-})
 
 describe('times', () => {
   it('are whole seconds in headers and milliseconds in XML', () => {
