@@ -55,6 +55,7 @@ export function httpPortOf(parts: HttpPortParts): HttpPort {
       externalUrl: config.externalUrl,
       trustedProxies: config.trustedProxy,
       allowPresignedV2: false,
+      bodilessHashOptional: true,
     }),
     trustedProxies: config.trustedProxy,
     externalUrl: config.externalUrl,

@@ -16,7 +16,7 @@ import type { LoadResult } from '../load/job.ts'
 import { canTrace, hasRedis, startRedis, type RedisProcess } from '../redis-process.ts'
 import type { GatewayProcess } from '../../test/support/gateway-process.ts'
 
-const KEYS = 10_000
+const KEYS = 1000
 const WARMUP_SECONDS = 0.5
 /** On each connection. */
 const PUTS_COUNTED = 500

@@ -10,7 +10,8 @@ const LINE_BYTES_MAX = 64 * 1024
 export interface ServerSentEvent {
   /** `message` when it has none. */
   readonly event: string
-  readonly data: string
+  /** Undefined when it has none: it then only says, by its id, where to resume. */
+  readonly data: string | undefined
   /** Of this event itself; undefined when it has none. */
   readonly id: string | undefined
 }
@@ -23,6 +24,7 @@ export async function* serverSentEvents(stream: AsyncIterable<Buffer>): AsyncGen
     const line = bytes.toString().replace(/\r$/, '')
     if (line === '') {
       if (data.length > 0) yield { event, data: data.join('\n'), id }
+      else if (id !== undefined) yield { event, data: undefined, id }
       event = 'message'
       data = []
       id = undefined

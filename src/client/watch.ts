@@ -6,7 +6,8 @@
  * next one repeats nothing. A watch without `from` first asks for the present revision, since a connection that breaks
  * before its first event would otherwise have no place to resume at.
  *
- * The gateway sends a comment every 15 s; a connection that is silent for three times as long is given up and made again.
+ * The gateway says every 15 s at which place in the changes it is, if there is nothing to tell; a watch that nothing concerns
+ * so resumes close to the present, and not at a revision that is long gone. A connection that is silent for three times as long is given up and made again.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { badAnswer, brokenOff, errorFromProblem, isKvError } from './errors.ts'
@@ -53,8 +54,8 @@ export class KvWatches {
     }
     for (;;) {
       try {
-        for await (const events of this.#connection({ prefix, signal, from }, connected)) {
-          from = (events.at(-1)?.revision ?? from) + 1
+        for await (const { events, next } of this.#connection({ prefix, signal, from }, connected)) {
+          from = next
           yield* events
         }
       } catch (error) {
@@ -69,7 +70,7 @@ export class KvWatches {
   async *#connection(
     { prefix, signal, from }: Pick<WatchOptions, 'prefix' | 'signal'> & { readonly from: number },
     connected: () => void,
-  ): AsyncGenerator<WatchEvent[], void, void> {
+  ): AsyncGenerator<WatchPoll, void, void> {
     const stream = await this.#transport.open({
       method: 'GET',
       path: this.#bucketPath + queryOf({ watch: true, prefix, from }),
@@ -83,18 +84,21 @@ export class KvWatches {
     let events: WatchEvent[] = []
     try {
       for await (const { event, data, id } of serverSentEvents(stream)) {
-        if (event === 'gone') {
-          throw errorFromProblem({ code: 'RevisionGone', ...(parsed(data) as Record<string, unknown>) }, 410)
-        }
-        events.push(parsed(data) as WatchEvent)
+        if (event === 'gone' || event === 'error') throw errorFromProblem(problemOf(event, data), 410)
+        if (data !== undefined) events.push(parsed(data) as WatchEvent)
         if (id === undefined) continue
-        yield events
+        yield { events, next: Number(id) + 1 }
         events = []
       }
     } catch (error) {
       throw brokenOff(error, 'a watch broke off', signal)
     }
   }
+}
+
+function problemOf(event: 'gone' | 'error', data = '{}'): Record<string, unknown> {
+  const problem = parsed(data) as Record<string, unknown>
+  return event === 'gone' ? { code: 'RevisionGone', ...problem } : problem
 }
 
 function parsed(data: string): unknown {

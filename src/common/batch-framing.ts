@@ -113,6 +113,8 @@ const MAGIC: Readonly<Record<BatchMessage, string>> = { request: 'TGQ1', answer:
 const MESSAGE_HEAD_BYTES = 8
 const FRAME_HEAD_BYTES = 12
 const FIELD_HEAD_BYTES = 3
+/** A u64 is written as two of these. */
+const WORD = 2 ** 32
 
 /** What a message begins with. */
 export function encodeBatchHead(message: BatchMessage, count: number): Buffer {
@@ -126,43 +128,64 @@ export function encodeBatchHead(message: BatchMessage, count: number): Buffer {
 /** A frame up to its value, whose bytes are to follow. */
 export function encodeBatchFrame({ code, key, fields, valueBytes }: BatchFrame): Buffer {
   assert(valueBytes <= BATCH_VALUE_BYTES_MAX, `a value of ${valueBytes} bytes in a batch`)
-  const parts = Object.entries(fields).flatMap(([name, value]) => encodeField(name as FieldName, value))
-  const keyBytes = Buffer.from(key)
-  const fieldBytes = parts.reduce((sum, part) => sum + part.length, 0)
+  const keyBytes = Buffer.byteLength(key)
+  const fieldBytes = lengthOfFields(fields)
   assert(fieldBytes <= BATCH_FIELD_BYTES_MAX, `${fieldBytes} bytes of fields in a batch`)
-  const head = Buffer.allocUnsafe(FRAME_HEAD_BYTES)
-  head.writeUInt16LE(code, 0)
-  head.writeUInt16LE(keyBytes.length, 2)
-  head.writeUInt32LE(fieldBytes, 4)
-  head.writeUInt32LE(valueBytes, 8)
-  return Buffer.concat([head, keyBytes, ...parts])
-}
-
-function encodeField(name: FieldName, value: BatchFields[FieldName]): Buffer[] {
-  if (value === undefined) return []
-  const { tag } = FIELDS[name]
-  if (typeof value !== 'object') return [framedField(tag, encodeScalar(value))]
-  return Object.entries(value).map(([metaName, metaValue]) => {
-    const nameBytes = Buffer.from(metaName)
-    const length = Buffer.allocUnsafe(2)
-    length.writeUInt16LE(nameBytes.length)
-    return framedField(tag, Buffer.concat([length, nameBytes, Buffer.from(metaValue)]))
-  })
-}
-
-function encodeScalar(value: string | number | boolean): Buffer {
-  if (typeof value === 'string') return Buffer.from(value)
-  if (typeof value === 'boolean') return Buffer.from([value ? 1 : 0])
-  const bytes = Buffer.allocUnsafe(8)
-  bytes.writeBigUInt64LE(BigInt(value))
+  const bytes = Buffer.allocUnsafe(FRAME_HEAD_BYTES + keyBytes + fieldBytes)
+  bytes.writeUInt16LE(code, 0)
+  bytes.writeUInt16LE(keyBytes, 2)
+  bytes.writeUInt32LE(fieldBytes, 4)
+  bytes.writeUInt32LE(valueBytes, 8)
+  let at = FRAME_HEAD_BYTES + bytes.write(key, FRAME_HEAD_BYTES)
+  for (const name in fields) at = writeField(bytes, at, name as FieldName, fields[name as FieldName])
   return bytes
 }
 
-function framedField(tag: number, bytes: Buffer): Buffer {
-  const head = Buffer.allocUnsafe(FIELD_HEAD_BYTES)
-  head.writeUInt8(tag)
-  head.writeUInt16LE(bytes.length, 1)
-  return Buffer.concat([head, bytes])
+function lengthOfFields(fields: BatchFields): number {
+  let length = 0
+  for (const name in fields) {
+    const value = fields[name as FieldName]
+    if (typeof value === 'object') {
+      for (const metaName in value) length += FIELD_HEAD_BYTES + lengthOfPair(metaName, value[metaName] ?? '')
+    } else if (value !== undefined) {
+      length += FIELD_HEAD_BYTES + lengthOfScalar(value)
+    }
+  }
+  return length
+}
+
+function lengthOfScalar(value: string | number | boolean): number {
+  return typeof value === 'string' ? Buffer.byteLength(value) : typeof value === 'number' ? 8 : 1
+}
+
+function lengthOfPair(name: string, value: string): number {
+  return 2 + Buffer.byteLength(name) + Buffer.byteLength(value)
+}
+
+/** Returns where the next one goes. */
+function writeField(bytes: Buffer, start: number, name: FieldName, value: BatchFields[FieldName]): number {
+  if (value === undefined) return start
+  const { tag } = FIELDS[name]
+  if (typeof value !== 'object') {
+    const at = writeFieldHead(bytes, start, { tag, length: lengthOfScalar(value) })
+    if (typeof value === 'string') return at + bytes.write(value, at)
+    if (typeof value === 'boolean') return bytes.writeUInt8(value ? 1 : 0, at)
+    bytes.writeUInt32LE(value % WORD, at)
+    return bytes.writeUInt32LE(Math.floor(value / WORD), at + 4)
+  }
+  let at = start
+  for (const metaName in value) {
+    const metaValue = value[metaName] ?? ''
+    at = writeFieldHead(bytes, at, { tag, length: lengthOfPair(metaName, metaValue) })
+    at = bytes.writeUInt16LE(Buffer.byteLength(metaName), at)
+    at += bytes.write(metaName, at)
+    at += bytes.write(metaValue, at)
+  }
+  return at
+}
+
+function writeFieldHead(bytes: Buffer, at: number, { tag, length }: { tag: number; length: number }): number {
+  return bytes.writeUInt16LE(length, bytes.writeUInt8(tag, at))
 }
 
 /** Takes a message apart while it comes. */

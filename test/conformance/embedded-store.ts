@@ -241,7 +241,7 @@ function testDurableReads(setUp: (options?: StageOptions) => Promise<Setup>): vo
     const stopping = store.stop()
     backend.release()
     await stopping
-    expect(text((await read)!)).toBe('1')
+    expect(text(await read)).toBe('1')
   })
 }
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { checkLinearizable, type HistoryEntry } from './checker.ts'
-import { kvModel, type KvOperation, type KvOutput } from './kv-model.ts'
+import { kvModel, withLearnedOutcomes, type KvOperation, type KvOutput } from './kv-model.ts'
 
 type Entry = HistoryEntry<KvOperation, KvOutput>
 
@@ -17,7 +17,7 @@ const get = (times: readonly [number, number], value?: string, revision = 0): En
   })
 
 function accepted(...history: Entry[]): boolean {
-  return checkLinearizable(kvModel, history).linearizable
+  return checkLinearizable(kvModel, withLearnedOutcomes(history)).linearizable
 }
 
 describe('the checker of histories', () => {

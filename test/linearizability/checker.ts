@@ -6,7 +6,7 @@
  * linearizable if every completed operation, and any subset of the unknown ones, can be put in one order that respects real
  * time (what returned before another was called comes first) and in which the sequential model gives each its output.
  *
- * Two things keep the search small. A read that fits the present state is taken at once, without coming back to it: it changes
+ * Three things keep the search small. Outputs that say where their write stands among all others are held to it. A read that fits the present state is taken at once, without coming back to it: it changes
  * nothing, everything it had to follow has been taken, so wherever it could stand later it can stand here. And a
  * configuration (which operations are taken, and the state) that failed once is not tried again.
  */
@@ -29,6 +29,11 @@ export interface SequentialModel<State, Operation, Output> {
   step(state: State, operation: Operation, output: Output | undefined): State | undefined
   /** Equal for equal states. */
   fingerprint(state: State): string
+  /**
+   * Where in the order of all writes this output says that it stands, if it does: of the operations that are left, only the one
+   * with the lowest number may come next.
+   */
+  place?(output: Output): number | undefined
 }
 
 export type Verdict<Operation, Output> =
@@ -44,7 +49,7 @@ export type Verdict<Operation, Output> =
 export function checkLinearizable<State, Operation, Output>(
   model: SequentialModel<State, Operation, Output>,
   history: readonly HistoryEntry<Operation, Output>[],
-  configurationsMax = 300_000,
+  configurationsMax = 200_000,
 ): Verdict<Operation, Output> {
   const entries = [...history].sort((left, right) => left.calledAt - right.calledAt)
   const search = new Search(model, entries, configurationsMax)
@@ -63,6 +68,7 @@ class Search<State, Operation, Output> {
   readonly #entries: readonly HistoryEntry<Operation, Output>[]
   readonly #configurationsMax: number
   readonly #taken: boolean[]
+  readonly #places: readonly (number | undefined)[]
   readonly #visited = new Set<string>()
   readonly #frames: Frame<State>[] = []
   /** Completed operations that are not taken yet. */
@@ -79,6 +85,7 @@ class Search<State, Operation, Output> {
     this.#entries = entries
     this.#configurationsMax = configurationsMax
     this.#taken = entries.map(() => false)
+    this.#places = entries.map(({ output }) => (output === undefined ? undefined : model.place?.(output)))
     this.#left = entries.filter((entry) => entry.output !== undefined).length
   }
 
@@ -99,7 +106,8 @@ class Search<State, Operation, Output> {
   #try(frame: Frame<State>, candidate: number): void {
     const entry = this.#entry(candidate)
     const next = this.#model.step(frame.state, entry.operation, entry.output)
-    if (next === undefined) return
+    // An operation of unknown outcome that would change nothing need not have happened.
+    if (next === undefined || (next === frame.state && entry.output === undefined)) return
     this.#take(candidate)
     if (!this.#enter(next, [candidate])) this.#giveBack(candidate)
   }
@@ -120,7 +128,10 @@ class Search<State, Operation, Output> {
       return false
     }
     if (this.#visited.size >= this.#configurationsMax) {
-      throw new Error(`undecided: ${this.#visited.size} configurations were not enough`)
+      const stuck = this.#stuck.map((entry) => JSON.stringify(entry)).join('\n')
+      throw new Error(
+        `undecided: ${this.#visited.size} configurations were not enough; furthest: ${this.#fewestLeft} left\n${stuck}`,
+      )
     }
     this.#visited.add(configuration)
     this.#noteProgress()
@@ -138,16 +149,19 @@ class Search<State, Operation, Output> {
     for (const index of frame.taken) this.#giveBack(index)
   }
 
-  /** Operations that may come next: called before the first of those that are left has returned. */
+  /** Operations that may come next: called before the first of those that are left has returned, and not out of place. */
   #candidates(): number[] {
     let firstReturn = Infinity
+    let firstPlace = Infinity
     for (const [index, entry] of this.#entries.entries()) {
-      if (!this.#taken[index] && entry.returnedAt < firstReturn) firstReturn = entry.returnedAt
+      if (this.#taken[index]) continue
+      if (entry.returnedAt < firstReturn) firstReturn = entry.returnedAt
+      firstPlace = Math.min(firstPlace, this.#places[index] ?? Infinity)
     }
     const candidates: number[] = []
     for (const [index, entry] of this.#entries.entries()) {
       if (entry.calledAt > firstReturn) break
-      if (!this.#taken[index]) candidates.push(index)
+      if (!this.#taken[index] && (this.#places[index] ?? 0) <= firstPlace) candidates.push(index)
     }
     return candidates
   }

@@ -3,7 +3,7 @@
  * Revisions are held to what C3 says: a commit's is greater than that of every commit before it, and a key keeps the one it
  * was written with. A write whose answer was lost has an unknown revision, which fits any.
  */
-import type { SequentialModel } from './checker.ts'
+import type { HistoryEntry, SequentialModel } from './checker.ts'
 
 export type KvOperation =
   | { readonly kind: 'get'; readonly key: string }
@@ -47,6 +47,8 @@ export interface KvState {
 
 export const kvModel: SequentialModel<KvState, KvOperation, KvOutput> = {
   initial: { held: new Map(), revision: 0 },
+  place: (output) =>
+    output.kind === 'written' || (output.kind === 'deleted' && output.existed) ? output.revision : undefined,
   fingerprint: ({ held, revision }) =>
     `${revision} ${[...held]
       .map(([key, { value, revision: own }]) => `${key}=${value}@${own ?? '?'}`)
@@ -75,6 +77,35 @@ export const kvModel: SequentialModel<KvState, KvOperation, KvOutput> = {
         throw new Error(`no such operation: ${JSON.stringify(operation satisfies never)}`)
     }
   },
+}
+
+type KvEntry = HistoryEntry<KvOperation, KvOutput>
+
+/**
+ * Writes whose answers were lost, but whose values somebody saw: they took effect, and what was seen says at which revision. Values
+ * are unique, so there is no doubt whose they are; but not those of counters.
+ */
+export function withLearnedOutcomes(history: readonly KvEntry[]): KvEntry[] {
+  const revisions = new Map<string, number>()
+  for (const { output } of history) for (const { value, revision } of seenBy(output)) revisions.set(value, revision)
+  return history.map((entry) => {
+    if (entry.output !== undefined) return entry
+    const revision = valuesWritten(entry.operation)
+      .map((value) => revisions.get(value))
+      .find((seen) => seen !== undefined)
+    return revision === undefined ? entry : { ...entry, output: { kind: 'written', revision } }
+  })
+}
+
+function seenBy(output: KvOutput | undefined): readonly Seen[] {
+  if (output?.kind === 'found') return output.seen === undefined ? [] : [output.seen]
+  if (output?.kind === 'scanned') return output.seen
+  return output?.kind === 'read' ? output.seen.filter((seen) => seen !== undefined) : []
+}
+
+function valuesWritten(operation: KvOperation): string[] {
+  if (operation.kind === 'put' || operation.kind === 'cas') return [operation.value]
+  return operation.kind === 'transaction' ? operation.puts.map(({ value }) => value) : []
 }
 
 function matches(state: KvState, key: string, seen: Seen | undefined): boolean {

@@ -1,12 +1,12 @@
 /** One history: a gateway of its own process, 16 clients as the seed says, perhaps a SIGKILL in between, and the verdict. */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Random } from '../model/random.ts'
 import { randomCredentials, startGateway, type GatewayProcess } from '../support/gateway-process.ts'
 import { checkLinearizable } from './checker.ts'
 import { runClients, type KvHistory } from './clients.ts'
-import { kvModel } from './kv-model.ts'
+import { kvModel, withLearnedOutcomes } from './kv-model.ts'
 
 export interface RoundOptions {
   readonly seed: number
@@ -101,11 +101,23 @@ class Killer {
   }
 }
 
+/** @throws Error that names the file in which the history was kept */
 function verdict(seed: number, history: KvHistory): RoundResult {
-  const checked = checkLinearizable(kvModel, history)
+  const kept = (): string => {
+    const path = join(tmpdir(), `tidegate-history-${seed}.json`)
+    writeFileSync(path, JSON.stringify(history))
+    return path
+  }
+  let checked
+  try {
+    checked = checkLinearizable(kvModel, withLearnedOutcomes(history))
+  } catch (error) {
+    throw new Error(`seed ${seed}: ${(error as Error).message} (${kept()})`, { cause: error })
+  }
   if (!checked.linearizable) {
     const stuck = checked.stuck.map((entry) => JSON.stringify(entry)).join('\n')
-    throw new Error(`seed ${seed}: the history is not linearizable; the way that came furthest ends before\n${stuck}`)
+    const where = `the way that came furthest ends before\n${stuck}\nThe history is in ${kept()}`
+    throw new Error(`seed ${seed}: the history is not linearizable; ${where}`)
   }
   return {
     operations: history.length,

@@ -9,11 +9,11 @@ export interface KvSuite {
   readonly gateway: GatewayProcess
   readonly directory: string
   /** A client of the root user that is closed when the file ends. */
-  client(bucket: string, options?: Partial<KvClientOptions>): KvClient
+  readonly client: (bucket: string, options?: Partial<KvClientOptions>) => KvClient
   /** curl with `target` (`/bucket/key?x=y`, as it is) behind `/kv/v1`; as the root user by Basic unless `as` says otherwise. */
-  curl(target: string, args?: readonly string[], options?: CurlOptions): Promise<CurlAnswer>
+  readonly curl: (target: string, args?: readonly string[], options?: CurlOptions) => Promise<CurlAnswer>
   /** `POST` of JSON, and the answer's JSON. */
-  post<T = unknown>(target: string, body: unknown): Promise<CurlAnswer & { readonly json: T }>
+  readonly post: <T = unknown>(target: string, body: unknown) => Promise<CurlAnswer & { readonly json: T }>
 }
 
 export interface CurlOptions {

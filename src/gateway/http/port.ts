@@ -189,7 +189,7 @@ class FastifyHttpPort implements HttpPort {
     }
   }
 
-  #admit(request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
+  #admit(request: FastifyRequest, reply: FastifyReply, decide: (error?: Error) => void): void {
     const { exchange } = request
     const { config } = request.routeOptions
     exchange.operation = config.operation ?? 'Unknown'
@@ -197,16 +197,16 @@ class FastifyHttpPort implements HttpPort {
       .header('x-request-id', exchange.requestId)
       .header('cache-control', 'no-store')
       .header('x-content-type-options', 'nosniff')
-    if (config.open === true || config.operation === undefined) return done()
+    if (config.open === true || config.operation === undefined) return decide()
     try {
       const authenticated = this.#options.authenticate(rawRequest(request.raw))
       if (!(authenticated instanceof Promise)) {
         known(request, authenticated)
-        return done()
+        return decide()
       }
-      authenticated.then((value) => known(request, value)).then(() => done(), done)
+      authenticated.then((value) => known(request, value)).then(() => decide(), decide)
     } catch (error) {
-      done(error as Error)
+      decide(error as Error)
     }
   }
 

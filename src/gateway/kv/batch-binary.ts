@@ -46,6 +46,9 @@ import { CONTENT_TYPE_DEFAULT, attributesOf } from './value-attributes.ts'
 import { bodyConditions } from './value-conditions.ts'
 import { smallBody, streamedBody, type BodyTarget, type ValueBody } from './value-bytes.ts'
 
+/** Results are put together until they are worth a write. */
+const WRITE_BYTES_MIN = 64 * 1024
+
 /** A body that no parser has read. */
 export function isBinaryBatch(body: unknown): body is Readable {
   return body instanceof Readable
@@ -70,13 +73,15 @@ export async function serveBinaryBatch(
   const { reading } = door.store
   const hasRoomFor = (bytes: number): boolean => bytes <= BATCH_VALUE_BYTES_MAX
   const intake = new BatchIntake(door, { ...context, hasRoomFor })
+  const frames = new FrameSource(body, { exchange, idleMsMax: door.bodyIdleMsMax })
   try {
-    await intake.run(new FrameSource(body, { exchange, idleMsMax: door.bodyIdleMsMax }))
+    await intake.run(frames)
     const outcomes = await Promise.all(intake.outcomes)
     const answer = new RawAnswer(request, reply, BATCH_CONTENT_TYPE)
     await sendOutcomes(answer, reading, outcomes).catch((error: unknown) => door.sendProblem(exchange, error))
     return reply
   } finally {
+    await frames.close()
     await closeReaders(reading, intake.outcomes)
   }
 }
@@ -168,16 +173,28 @@ function allowOnly(fields: BatchFields, op: BatchOperationName): void {
 }
 
 async function sendOutcomes(answer: RawAnswer, reading: Reading, outcomes: readonly BatchOutcome[]): Promise<void> {
-  await answer.write(encodeBatchHead('answer', outcomes.length))
+  let pieces: Uint8Array[] = [encodeBatchHead('answer', outcomes.length)]
+  let bytes = 0
+  const flush = async (): Promise<void> => {
+    await answer.write(Buffer.concat(pieces))
+    pieces = []
+    bytes = 0
+  }
   for (const outcome of outcomes) {
     if (answer.gone) return
     if (outcome.op === 'get' && outcome.reader !== undefined) {
       const { version, reader } = outcome
+      await flush()
       await sendStored(answer, reading, { version, reader })
-    } else {
-      await answer.write(encodeOutcome(outcome))
+      continue
     }
+    for (const piece of encodeOutcome(outcome)) {
+      pieces.push(piece)
+      bytes += piece.length
+    }
+    if (bytes >= WRITE_BYTES_MIN) await flush()
   }
+  await flush()
   answer.end()
 }
 
@@ -196,17 +213,17 @@ async function sendStored(
     answer.counted(await sendContent(answer.response, reading, { reader, offset: 0, length: version.size, begin }))
   } catch (error) {
     if (begun) throw error
-    await answer.write(encodeOutcome(failed(error)))
+    await answer.write(Buffer.concat(encodeOutcome(failed(error))))
   }
 }
 
-function encodeOutcome(outcome: BatchOutcome): Buffer {
+function encodeOutcome(outcome: BatchOutcome): Uint8Array[] {
   if (outcome.op === 'get') {
     const { version } = outcome
     assert(version.body.kind === 'inline', 'a content is streamed')
-    return Buffer.concat([gotHead(version), version.body.bytes])
+    return [gotHead(version), version.body.bytes]
   }
-  return encodeBatchFrame({ ...resultOf(outcome), key: '', valueBytes: 0 })
+  return [encodeBatchFrame({ ...resultOf(outcome), key: '', valueBytes: 0 })]
 }
 
 function gotHead({ size, etag, revision, mtimeMs, expiresMs, attributes }: ObjectVersion): Buffer {

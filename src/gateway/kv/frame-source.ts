@@ -11,43 +11,72 @@ const REQUEST_BYTES_MAX = 256 * 1024 * 1024
 const QUEUE_BYTES_MAX = 512 * 1024
 
 export class FrameSource {
-  readonly #pieces: AsyncGenerator<BatchPiece, void>
+  readonly #reader = new BatchReader('request')
+  readonly #chunks: AsyncGenerator<Uint8Array, void>
+  /** What is left of the present chunk. */
+  #pieces: Generator<BatchPiece, void>
   #valueBytesLeft = 0
   /** The request itself is broken or broke off: no more of it can be understood. */
   broken = false
 
   constructor(body: Readable, options: { exchange: Exchange; idleMsMax: number }) {
-    this.#pieces = piecesOf(chunksOf(body, options))
+    this.#chunks = chunksOf(body, options)
+    this.#pieces = this.#reader.read(NO_BYTES)
   }
 
   /** The next frame; what nobody took of the value before is passed over. @throws InvalidRequest, IncompleteBody, RequestTimeout */
   async next(): Promise<BatchFrame | undefined> {
-    while ((await this.#nextValue()) !== undefined) continue
-    for (let piece = await this.#take(); piece !== undefined; piece = await this.#take()) {
+    while (this.#valueBytesLeft > 0) await this.#nextValue()
+    // Most frames are in a chunk that is here already: one promise a frame is all that they cost.
+    for (let piece = this.#takeNow(); ; piece = this.#takeNow()) {
+      piece ??= await this.#takeLater()
+      if (piece === undefined) return undefined
       if (piece.kind !== 'frame') continue
       this.#valueBytesLeft = piece.frame.valueBytes
       return piece.frame
     }
-    return undefined
   }
 
   /** The value of the present frame, of which each piece is good until the next one is taken. @throws as `next` */
   async *value(): AsyncGenerator<Uint8Array, void> {
-    for (let bytes = await this.#nextValue(); bytes !== undefined; bytes = await this.#nextValue()) yield bytes
+    while (this.#valueBytesLeft > 0) yield await this.#nextValue()
   }
 
-  async #nextValue(): Promise<Uint8Array | undefined> {
-    if (this.#valueBytesLeft === 0) return undefined
-    const piece = await this.#take()
+  /** No more of the request is wanted. */
+  async close(): Promise<void> {
+    await this.#chunks.return()
+  }
+
+  async #nextValue(): Promise<Uint8Array> {
+    const piece = this.#takeNow() ?? (await this.#takeLater())
     assert(piece?.kind === 'value', 'a value follows its frame')
     this.#valueBytesLeft -= piece.bytes.length
     return piece.bytes
   }
 
-  async #take(): Promise<BatchPiece | undefined> {
+  #takeNow(): BatchPiece | undefined {
     try {
-      const { value, done } = await this.#pieces.next()
+      const { value, done } = this.#pieces.next()
       return done === true ? undefined : value
+    } catch (error) {
+      this.broken = true
+      throw error
+    }
+  }
+
+  /** Undefined at the end of the request. */
+  async #takeLater(): Promise<BatchPiece | undefined> {
+    try {
+      for (;;) {
+        const { value: chunk, done } = await this.#chunks.next()
+        if (done === true) {
+          this.#reader.end()
+          return undefined
+        }
+        this.#pieces = this.#reader.read(chunk)
+        const piece = this.#takeNow()
+        if (piece !== undefined) return piece
+      }
     } catch (error) {
       this.broken = true
       throw error
@@ -55,11 +84,7 @@ export class FrameSource {
   }
 }
 
-async function* piecesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<BatchPiece, void> {
-  const reader = new BatchReader('request')
-  for await (const chunk of chunks) yield* reader.read(chunk)
-  reader.end()
-}
+const NO_BYTES = new Uint8Array(0)
 
 /** @throws IncompleteBody, RequestTimeout, EntityTooLarge */
 async function* chunksOf(

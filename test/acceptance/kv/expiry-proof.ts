@@ -127,23 +127,24 @@ async function putAll(
   keys: ExpiringKeys,
   { count, ttlSecondsMax, random }: { count: number; ttlSecondsMax: number; random: Random },
 ): Promise<number> {
-  let next = 0
   let bytes = 0
-  const makePut = () => {
+  const makePut = (index: number) => {
     const ttlSeconds = (1000 + random.below((ttlSecondsMax - 1) * 1000)) / 1000
-    const value = Buffer.alloc(random.pick(random.chance(LARGE_SHARE) ? LARGE_SIZES : SMALL_SIZES), next & 255)
+    const value = Buffer.alloc(random.pick(random.chance(LARGE_SHARE) ? LARGE_SIZES : SMALL_SIZES), index & 255)
     bytes += value.length
-    const key = `${String(Math.floor(ttlSeconds)).padStart(2, '0')}/${String(next++).padStart(6, '0')}`
+    const key = `${String(Math.floor(ttlSeconds)).padStart(2, '0')}/${String(index).padStart(6, '0')}`
     return { op: 'put', key, value, ttlSeconds } as const
   }
+  const waiting = Array.from({ length: Math.ceil(count / BATCH_KEYS) }, (_, batch) => batch * BATCH_KEYS)
   const putSome = async (): Promise<void> => {
-    while (next < count) {
-      const puts = Array.from({ length: Math.min(BATCH_KEYS, count - next) }, makePut)
+    for (let first = waiting.shift(); first !== undefined; first = waiting.shift()) {
+      const from = first
+      const puts = Array.from({ length: Math.min(BATCH_KEYS, count - from) }, (_, index) => makePut(from + index))
       const batched = puts.slice(SINGLE_PUTS)
       const results = await kv.batch(batched)
-      results.forEach((result, index) => note(keys, batched[index]?.key, result.expires))
+      results.forEach((result, index) => noteExpiry(keys, batched[index]?.key, result.expires))
       for (const { key, value, ttlSeconds } of puts.slice(0, SINGLE_PUTS)) {
-        note(keys, key, (await kv.put(key, value, { ttlSeconds })).expires)
+        noteExpiry(keys, key, (await kv.put(key, value, { ttlSeconds })).expires)
       }
     }
   }
@@ -151,7 +152,7 @@ async function putAll(
   return bytes
 }
 
-function note(keys: ExpiringKeys, key: string | undefined, expires: Date | undefined): void {
+function noteExpiry(keys: ExpiringKeys, key: string | undefined, expires: Date | undefined): void {
   if (key === undefined || expires === undefined) throw new Error(`the put of ${key} told no expiry`)
   keys.add(key, expires.getTime())
 }

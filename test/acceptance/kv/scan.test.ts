@@ -135,9 +135,9 @@ describe('pages', () => {
 
   it('have every key that was there throughout exactly once, whatever is written meanwhile (C31)', async () => {
     const many = suite.client('many')
-    let writing = true
+    const ended = new AbortController()
     const writer = (async () => {
-      for (let round = 0; writing; round++) {
+      for (let round = 0; !ended.signal.aborted; round++) {
         await many.put(`${manyKey((round * 37) % MANY)}-new`, 'x')
         await many.delete(`${manyKey((round * 91) % MANY)}-new`)
         await many.put(manyKey((round * 53) % MANY), `again ${round}`)
@@ -161,7 +161,7 @@ describe('pages', () => {
         )
       }
     } finally {
-      writing = false
+      ended.abort()
       await writer
     }
   })

@@ -196,9 +196,9 @@ describe(':txn', () => {
         if (succeeded) round++
       }
     }
-    let done = false
+    const ended = new AbortController()
     const auditor = (async () => {
-      while (!done) {
+      while (!ended.signal.aborted) {
         const { results } = await kv.transaction({
           then: accounts.map((name) => ({ op: 'get', key: `account/${name}` })),
         })
@@ -210,7 +210,7 @@ describe(':txn', () => {
       }
     })()
     await Promise.all(Array.from({ length: 8 }, (_, client) => transfer(client)))
-    done = true
+    ended.abort()
     await auditor
   })
 

@@ -71,6 +71,16 @@ it('asks for the present revision first when it is told none', async () => {
   ])
 })
 
+it('resumes where the gateway was, though nothing concerned it', async () => {
+  const { kv, seen } = await against((response, _request, number) => {
+    if (number > 0) return sendEvents(response, put(900, 'a'))
+    sendEvents(response, ':\nid: 4\n\n:\nid: 800\n\n')
+    setTimeout(() => response.destroy(), 20)
+  })
+  expect(await take(kv.watch({ from: 5 }), 1)).toEqual(['900 a'])
+  expect(seen.at(-1)?.target).toBe('/kv/v1/b?watch=true&from=801')
+})
+
 it.each([
   ['as an answer', (response: ServerResponse) => sendProblem(response, 410, 'RevisionGone')],
   ['in the stream', (response: ServerResponse) => sendEvents(response, 'event: gone\ndata: {"detail":"too old"}\n\n')],
@@ -110,10 +120,12 @@ async function all(chunks: AsyncIterable<Buffer>): Promise<ServerSentEvent[]> {
 }
 
 it('reads events however they are cut', async () => {
-  const text = 'id: 1\r\nevent: put\r\ndata: {"a":\r\ndata: 1}\r\n\r\n: comment\n\ndata:x\n\nid: 9\nevent: cut'
+  const text =
+    'id: 1\r\nevent: put\r\ndata: {"a":\r\ndata: 1}\r\n\r\n: comment\n\ndata:x\n\n:\nid: 7\n\nid: 9\nevent: cut'
   const whole: ServerSentEvent[] = [
     { event: 'put', data: '{"a":\n1}', id: '1' },
     { event: 'message', data: 'x', id: undefined },
+    { event: 'message', data: undefined, id: '7' },
   ]
   for (const size of [1, 2, 7, 1_000]) {
     const cut = Array.from({ length: Math.ceil(text.length / size) }, (_, at) =>

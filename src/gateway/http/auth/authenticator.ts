@@ -50,6 +50,8 @@ export interface AuthenticatorOptions {
   readonly trustedProxies: readonly string[]
   /** False: a request whose body no signature covers is refused, presigned uploads included. Default true, as AWS. */
   readonly allowUnsignedPayload?: boolean | undefined
+  /** See `ClaimRules`. Default false: S3 demands the header. */
+  readonly bodilessHashOptional?: boolean | undefined
   /** False: presigned URLs of signature version 2 are refused. Default true; see presigned-v2.ts for why. */
   readonly allowPresignedV2?: boolean | undefined
 }
@@ -88,6 +90,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   const origins = createOriginReader(options)
   const verifier = createVerifier(options)
   const allowUnsignedPayload = options.allowUnsignedPayload ?? true
+  const rules = { bodilessHashOptional: options.bodilessHashOptional ?? false }
   return {
     authenticate(request) {
       const target = parseTarget(request.rawTarget)
@@ -101,7 +104,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
         tls: request.tls,
       })
       const passage: Passage = { method: request.method, target, headers, ...origin }
-      const claims = readClaims(headers, target)
+      const claims = readClaims(headers, target, rules)
       switch (claims.kind) {
         case 'anonymous':
           return passAnonymous(passage)

@@ -41,11 +41,11 @@ export interface PresignedClaims extends SignedClaims {
 const ALGORITHM = 'AWS4-HMAC-SHA256'
 const EXPIRES_SECONDS_MAX = 604_800
 
-export function readClaims(headers: HeaderView, target: RequestTarget): Claims {
+export function readClaims(headers: HeaderView, target: RequestTarget, rules: ClaimRules): Claims {
   const authorization = headers.get('authorization')
   const query = findQueryCredentials(target.parameters)
   if (authorization !== undefined && query.form !== 'none') throw twoMechanisms()
-  if (authorization !== undefined) return readAuthorization(authorization, headers)
+  if (authorization !== undefined) return readAuthorization(authorization, headers, rules)
   switch (query.form) {
     case 'none':
       return { kind: 'anonymous' }
@@ -70,13 +70,13 @@ function twoMechanisms(): AuthError {
   )
 }
 
-function readAuthorization(authorization: string, headers: HeaderView): HeaderClaims {
+function readAuthorization(authorization: string, headers: HeaderView, rules: ClaimRules): HeaderClaims {
   const space = authorization.indexOf(' ')
   const scheme = space === -1 ? authorization : authorization.slice(0, space)
   const rest = space === -1 ? '' : authorization.slice(space + 1)
   switch (scheme) {
     case ALGORITHM:
-      return readHeaderForm(rest, headers)
+      return readHeaderForm(rest, headers, rules)
     case '':
       throw new AuthError('AccessDenied', 'Access Denied')
     case 'AWS':
@@ -114,9 +114,24 @@ export function malformedIn(kind: 'header' | 'presigned'): Malformed {
     : (what) => malformedQuery(`Error parsing the X-Amz-Credential parameter; ${what}`)
 }
 
+export interface ClaimRules {
+  /**
+   * Whether a request without a body may leave x-amz-content-sha256 out, as SigV4 has it for services other than S3; curl up to 7.88 does
+   * so for every service. It is then held to have signed the hash of nothing.
+   */
+  readonly bodilessHashOptional: boolean
+}
+
+const SHA256_OF_NOTHING = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'
+
+function hashOfNothing(headers: HeaderView): string | undefined {
+  const bodiless = (headers.get('content-length') ?? '0') === '0' && headers.get('transfer-encoding') === undefined
+  return bodiless ? SHA256_OF_NOTHING : undefined
+}
+
 const SIGNATURE_FIELD = 'Signature='
 
-function readHeaderForm(rest: string, headers: HeaderView): HeaderClaims {
+function readHeaderForm(rest: string, headers: HeaderView, rules: ClaimRules): HeaderClaims {
   const at = rest.lastIndexOf(SIGNATURE_FIELD)
   if (at === -1) throw malformedHeader('a non-empty Signature must be provided.')
   const comma = rest.indexOf(',', at)
@@ -124,7 +139,8 @@ function readHeaderForm(rest: string, headers: HeaderView): HeaderClaims {
   // All but the signature is the same in every request of a client, and is remembered.
   const others = comma === -1 ? rest.slice(0, at) : rest.slice(0, at) + rest.slice(comma + 1)
   const { credential, signedHeaders } = readAuthorizationFields(others, malformedHeader)
-  const payload = headers.get('x-amz-content-sha256')
+  const payload =
+    headers.get('x-amz-content-sha256') ?? (rules.bodilessHashOptional ? hashOfNothing(headers) : undefined)
   if (payload === undefined) {
     throw new AuthError('InvalidRequest', 'Missing required header for this request: x-amz-content-sha256')
   }

@@ -78,7 +78,11 @@ function operationsOf({ paths }: Document): { path: string; method: string; oper
 it('describes every route of the port, in OpenAPI 3.1', async () => {
   const document = await description()
   expect([document.openapi, document.info.version]).toEqual(['3.1.1', '1.2.3'])
-  expect(operationsOf(document).map(({ path, method }) => `${method} ${path}`).toSorted()).toEqual([
+  expect(
+    operationsOf(document)
+      .map(({ path, method }) => `${method} ${path}`)
+      .toSorted(),
+  ).toEqual([
     'delete /admin/v1/tokens/{id}',
     'delete /kv/v1/{bucket}',
     'delete /kv/v1/{bucket}/{key}',
@@ -109,7 +113,7 @@ it('is a document that tools can work with', async () => {
   const ids = operations.map(({ operation }) => operation.operationId)
   expect(new Set(ids).size).toBe(ids.length)
   for (const { path, method, operation } of operations) {
-    const inPath = [...path.matchAll(/\{([^}]+)\}/g)].map(([, name]) => name)
+    const inPath = [...path.matchAll(/\{([^}]+)\}/g)].map(([, name]) => name ?? '')
     const declared = (operation.parameters ?? []).filter((each) => each.in === 'path').map(({ name }) => name)
     expect({ path, declared: declared.toSorted() }).toEqual({ path, declared: inPath.toSorted() })
     expect({ path, method, summary: operation.summary }).toEqual({ path, method, summary: expect.stringMatching(/\w/) })
@@ -167,8 +171,15 @@ it('shows a page that takes nothing from elsewhere', async () => {
 })
 
 it('lets out of the page’s folder only what lies in it', async () => {
-  for (const path of ['/docs/static/..%2f..%2fpackage.json', '/docs/static/%2e%2e/package.json', '/docs/package.json']) {
-    expect([path, (await send(kv.port, `GET ${path}`)).status]).toEqual([path, expect.toSatisfy((s: number) => s >= 400)])
+  for (const path of [
+    '/docs/static/..%2f..%2fpackage.json',
+    '/docs/static/%2e%2e/package.json',
+    '/docs/package.json',
+  ]) {
+    expect([path, (await send(kv.port, `GET ${path}`)).status]).toEqual([
+      path,
+      expect.toSatisfy((s: number) => s >= 400),
+    ])
   }
   expect((await send(kv.port, 'POST /docs')).status).toBe(404)
   expect((await send(kv.port, 'PUT /docs/json')).status).toBe(404)

@@ -48,7 +48,8 @@ function decode(bytes: Buffer): Result[] {
   const reader = new BatchReader('answer')
   const results: Result[] = []
   for (const piece of reader.read(bytes)) {
-    if (piece.kind === 'frame') results.push({ status: piece.frame.code, fields: piece.frame.fields, value: Buffer.alloc(0) })
+    if (piece.kind === 'frame')
+      results.push({ status: piece.frame.code, fields: piece.frame.fields, value: Buffer.alloc(0) })
     const result = results.at(-1)
     if (piece.kind === 'value' && result) result.value = Buffer.concat([result.value, piece.bytes])
   }
@@ -74,7 +75,9 @@ it('puts and gets values of any size, in order', async () => {
   const sizes = [0, 1, 4096, 4097, 262_144, 262_145, 3_000_000]
   const values = sizes.map((size) => Buffer.alloc(size, `${size}.`))
   const puts = await batch(values.map((value, index) => ({ op: 'put', key: `k${index}`, value })))
-  expect(puts.map(({ status, fields }) => [status, fields.etag])).toEqual(values.map((value) => [200, hash('md5', value)]))
+  expect(puts.map(({ status, fields }) => [status, fields.etag])).toEqual(
+    values.map((value) => [200, hash('md5', value)]),
+  )
   const gets = await batch(values.map((_, index) => ({ op: 'get', key: `k${index}` })))
   expect(gets.map(({ value }) => hash('md5', value))).toEqual(values.map((value) => hash('md5', value)))
   expect(gets[0]?.fields).toEqual({
@@ -116,7 +119,10 @@ it('answers every operation, with what went wrong for those that failed', async 
 it('says so in the result when a value cannot be read', async () => {
   await batch([{ op: 'put', key: 'large', value: Buffer.alloc(10_000) }])
   Object.assign(kv.store.reading, { read: () => Promise.reject(new TidegateError('DataLost', 'gone')) })
-  const results = await batch([{ op: 'get', key: 'large' }, { op: 'exists', key: 'large' }])
+  const results = await batch([
+    { op: 'get', key: 'large' },
+    { op: 'exists', key: 'large' },
+  ])
   expect(results.map(({ status, fields }) => [status, fields.errorCode])).toEqual([
     [500, 'DataLost'],
     [200, undefined],
@@ -126,7 +132,7 @@ it('says so in the result when a value cannot be read', async () => {
 
 it('cuts the answer short when a value cannot be read to its end', async () => {
   await batch([{ op: 'put', key: 'large', value: Buffer.alloc(200_000) }])
-  const { read } = kv.store.reading
+  const read = kv.store.reading.read.bind(kv.store.reading)
   Object.assign(kv.store.reading, {
     read: (reader: number, offset: number, length: number) =>
       offset > 0 ? Promise.reject(new TidegateError('DataLost', 'gone')) : read(reader, offset, length),

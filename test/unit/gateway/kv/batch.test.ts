@@ -87,7 +87,9 @@ it('does operations on one key in their order, however many there are', async ()
     index % 2 === 0 ? { op: 'put', key: 'k', text: `${index}` } : { op: 'get', key: 'k' },
   )
   const results = await batch(operations)
-  const got = results.flatMap(({ value }) => (value === undefined ? [] : [Buffer.from(String(value), 'base64').toString()]))
+  const got = results.flatMap(({ value }) =>
+    value === undefined ? [] : [Buffer.from(value as string, 'base64').toString()],
+  )
   expect(got).toEqual(Array.from({ length: 200 }, (_, index) => `${index * 2}`))
 })
 
@@ -97,7 +99,12 @@ it('reads values out of segments, and leaves nothing open (C12, C13)', async () 
   const [result] = await batch([{ op: 'get', key: 'large' }])
   expect(Buffer.from(String(result?.['value']), 'base64').equals(value)).toBe(true)
   Object.assign(kv.store.reading, { read: () => Promise.reject(new TidegateError('DataLost', 'gone')) })
-  expect(await batch([{ op: 'get', key: 'large' }, { op: 'exists', key: 'large' }])).toEqual([
+  expect(
+    await batch([
+      { op: 'get', key: 'large' },
+      { op: 'exists', key: 'large' },
+    ]),
+  ).toEqual([
     { status: 500, code: 'DataLost', detail: 'gone' },
     { status: 200, exists: true },
   ])
@@ -160,7 +167,7 @@ it('refuses what is malformed by its place, before anything is done', async () =
   expect(await refused({ op: 'put', key: 'a', text: '', metadata: { a: 'x\ny' } })).toMatch(/control character/)
   expect(await refused({ op: 'put', key: 'a', text: '', contentType: 'a\r\nb: c' })).toMatch(/content type/)
   expect(await refused(7)).toMatch(/"operations\[1\]" is no object/)
-  expect(await refusal({ operations: Array(1001).fill(put) })).toMatch(/more than 1000/)
+  expect(await refusal({ operations: Array.from({ length: 1001 }, () => put) })).toMatch(/more than 1000/)
   expect(await refusal({ operations: {} })).toMatch(/"operations" is no list/)
   expect(await refusal({ operations: [], more: 1 })).toMatch(/"more" is not known here/)
   expect(await refusal('{"operations": [')).toMatch(/^400 InvalidRequest/)

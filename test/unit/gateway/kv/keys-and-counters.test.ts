@@ -28,7 +28,9 @@ it('refuses what is no counter, no delta, or not allowed', async () => {
   const refused = async (body: unknown): Promise<string> => problemText(await post(kv, 'b:increment', body))
   await putValue(kv, 'word', 'blue')
   expect(await refused({ key: 'word' })).toMatch(/^409 InvalidCounter/)
-  expect(await refused({ key: 'n', delta: 1.5 })).toMatch(/^400 InvalidArgument: the member "delta" is no whole number of 64 bits/)
+  expect(await refused({ key: 'n', delta: 1.5 })).toMatch(
+    /^400 InvalidArgument: the member "delta" is no whole number of 64 bits/,
+  )
   expect(await refused({ key: 'n', delta: '9223372036854775808' })).toMatch(/"delta" is no whole number of 64 bits/)
   expect(await refused({ delta: 1 })).toBe('400 InvalidArgument: the member "key" is missing')
   expect(await refused({ key: 'n', by: 1 })).toBe('400 InvalidArgument: the member "by" is not known here')

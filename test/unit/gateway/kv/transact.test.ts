@@ -72,9 +72,8 @@ it('does one list or the other, each operation with its result', async () => {
 
 it('compares revisions, ETags and values', async () => {
   await putValue(kv, 'a', 'blue')
-  const [{ revision } = { revision: 0 }] = (await transact({ then: [{ op: 'get', key: 'a' }] })).results as [
-    { revision: number },
-  ]
+  const { results } = await transact({ then: [{ op: 'get', key: 'a' }] })
+  const revision = results[0]?.['revision']
   const holds = async (compare: object): Promise<boolean> => (await transact({ compare: [compare] })).succeeded
   expect(await holds({ key: 'a', target: 'revision', operator: '=', operand: revision })).toBe(true)
   expect(await holds({ key: 'a', target: 'revision', operator: '<', operand: revision })).toBe(false)
@@ -86,7 +85,12 @@ it('compares revisions, ETags and values', async () => {
 it('reads and writes values that do not lie in metadata, and leaves nothing open (C12, C13)', async () => {
   const large = Buffer.alloc(400_000, 'x').toString('base64')
   await transact({ then: [{ op: 'put', key: 'a', value: large }], else: [{ op: 'put', key: 'b', value: large }] })
-  const done = await transact({ then: [{ op: 'get', key: 'a' }, { op: 'get', key: 'b' }] })
+  const done = await transact({
+    then: [
+      { op: 'get', key: 'a' },
+      { op: 'get', key: 'b' },
+    ],
+  })
   expect(done.results).toMatchObject([{ exists: true, value: large, size: 400_000 }, { exists: false }])
   expect([kv.store.readers, kv.store.leases, kv.store.openBodies.size]).toEqual([0, 0, 0])
 })
@@ -127,17 +131,29 @@ it('authorises every key of both branches, and refuses all if one is denied (les
 
 it('refuses what is malformed by its place', async () => {
   const compared = (compare: object): Promise<string> => refusal({ compare: [compare] })
-  expect(await compared({ key: 'a', target: 'size', operand: 1 })).toMatch(/"compare\[0\].target" must be one of exists/)
-  expect(await compared({ key: 'a', target: 'etag', operator: '<', operand: 'x' })).toMatch(/operator" must be one of =, !=/)
+  expect(await compared({ key: 'a', target: 'size', operand: 1 })).toMatch(
+    /"compare\[0\].target" must be one of exists/,
+  )
+  expect(await compared({ key: 'a', target: 'etag', operator: '<', operand: 'x' })).toMatch(
+    /operator" must be one of =, !=/,
+  )
   expect(await compared({ key: 'a', target: 'exists', operand: 'yes' })).toMatch(/operand" is neither true nor false/)
-  expect(await compared({ key: 'a', target: 'revision', operator: '=', operand: 1.5 })).toMatch(/operand" is no revision/)
-  expect(await refusal({ then: [{ op: 'put', key: 'a', text: '', ifMatch: '*' }] })).toMatch(/"then\[0\].ifMatch" is not known/)
-  expect(await refusal({ else: [{ op: 'increment', key: 'a', delta: 0.5 }] })).toMatch(/"else\[0\].delta" is no whole number/)
+  expect(await compared({ key: 'a', target: 'revision', operator: '=', operand: 1.5 })).toMatch(
+    /operand" is no revision/,
+  )
+  expect(await refusal({ then: [{ op: 'put', key: 'a', text: '', ifMatch: '*' }] })).toMatch(
+    /"then\[0\].ifMatch" is not known/,
+  )
+  expect(await refusal({ else: [{ op: 'increment', key: 'a', delta: 0.5 }] })).toMatch(
+    /"else\[0\].delta" is no whole number/,
+  )
   expect(await refusal({ if: [] })).toMatch(/"if" is not known here/)
 })
 
 it('takes 512 items and 16 MiB, and says TransactionTooLarge beyond', async () => {
-  const items = (count: number): unknown => ({ then: Array.from({ length: count }, () => ({ op: 'exists', key: 'a' })) })
+  const items = (count: number): unknown => ({
+    then: Array.from({ length: count }, () => ({ op: 'exists', key: 'a' })),
+  })
   expect((await transact(items(512))).results).toHaveLength(512)
   expect(await refusal(items(513))).toMatch(/^413 TransactionTooLarge: 513 compares and operations/)
   const value = Buffer.alloc(8 * 1024 * 1024 + 1).toString('base64')

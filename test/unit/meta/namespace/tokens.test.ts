@@ -68,7 +68,9 @@ it('finds, lists by id and removes tokens, and sees a removal at once (C1)', asy
 
 it('answers for a hot token without reading the store', async () => {
   const namespace = await started()
-  await (await namespace.putToken(token('a1'))).durable
+  await (
+    await namespace.putToken(token('a1'))
+  ).durable
   const first = await namespace.token('a1')
   expect(await namespace.token('a1')).toBe(first)
 })
