@@ -53,7 +53,7 @@ export const OPTIONS = {
     group: 'Addresses',
     metavar: 'HOST:PORT',
     default: '127.0.0.1:9001',
-    help: 'where metrics and health listen; port 0 means any free one',
+    help: 'where the KV API, the admin API, metrics and health listen; port 0 means any free one',
   },
   tlsCert: {
     type: 'path',

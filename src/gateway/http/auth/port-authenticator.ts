@@ -61,7 +61,10 @@ export function createPortAuthenticator(options: PortAuthenticatorOptions): Port
   return {
     authenticate(request) {
       const scheme = OWN_SCHEME.exec(request.headers.authorization ?? '')
-      if (scheme === null) return sigv4.authenticate(request)
+      if (scheme === null) {
+        refuseOtherScheme(request.headers.authorization)
+        return sigv4.authenticate(request)
+      }
       const headers = viewHeaders(request.headers, request.rawHeaders)
       refuseQueryCredentials(parseTarget(request.rawTarget))
       const { hosts, address, secure } = origins.read({
@@ -78,6 +81,13 @@ export function createPortAuthenticator(options: PortAuthenticatorOptions): Port
       return scheme[1] === undefined ? passBearer(admit, authorization) : passBasic(admit, authorization)
     },
   }
+}
+
+/** Whoever speaks another scheme is told which ones there are; 401, as for credentials that are wrong. */
+function refuseOtherScheme(authorization: string | undefined): void {
+  if (authorization === undefined || /^AWS/.test(authorization)) return
+  // The value itself may be a password, so it is not repeated.
+  throw new AuthError('InvalidToken', 'The Authorization scheme is none of Bearer, Basic and AWS4-HMAC-SHA256.')
 }
 
 type Admit = (principal: Principal, form: AuthenticationForm) => Authenticated

@@ -16,7 +16,7 @@ import type { IncrementOperation, Writer } from './operations.ts'
 
 const VALUE_MIN = -(2n ** 63n)
 const VALUE_MAX = 2n ** 63n - 1n
-const DECIMAL = /^[+-]?[0-9]+$/
+const DECIMAL = /^-?[0-9]+$/
 
 const NEW_COUNTER: ObjectAttributes = {
   headers: { contentType: 'text/plain; charset=utf-8' },
