@@ -49,7 +49,7 @@ export const BATCH_FIELD_BYTES_MAX: number = 16 * 1024
 export const BATCH_VALUE_BYTES_MAX: number = 8 * 1024 * 1024
 
 export const BATCH_CODES = { get: 1, put: 2, delete: 3, exists: 4 } as const
-export type BatchOperationName = keyof typeof BATCH_CODES
+type BatchOperationName = keyof typeof BATCH_CODES
 
 export type BatchMessage = 'request' | 'answer'
 
@@ -141,7 +141,8 @@ export function encodeBatchFrame({ code, key, fields, valueBytes }: BatchFrame):
   return bytes
 }
 
-function lengthOfFields(fields: BatchFields): number {
+/** How many bytes `encodeBatchFrame` makes of them; it takes BATCH_FIELD_BYTES_MAX. */
+export function lengthOfFields(fields: BatchFields): number {
   let length = 0
   for (const name in fields) {
     const value = fields[name as FieldName]

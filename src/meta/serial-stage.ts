@@ -204,7 +204,10 @@ export class SerialStage implements EmbeddedStore {
   }
 
   #run(job: Job): void {
-    const view = new StageView(this.#visible, this.#revision, { limits: this.limits, writable: job.writable })
+    // A transaction reads at the last revision handed out, undone ones included, so that its own is always the one after:
+    // versions say so of themselves, and one that was undone must not share its revision with one that came instead.
+    const revision = job.writable ? this.#revisionHandedOut : this.#revision
+    const view = new StageView(this.#visible, revision, { limits: this.limits, writable: job.writable })
     const generation = this.#generation
     this.#running = job
     job.view = view
@@ -234,7 +237,9 @@ export class SerialStage implements EmbeddedStore {
       if (this.#revisionHandedOut >= this.#log.reservedThrough) return job.reject(outOfRevisions())
       this.#makeVisible(view)
     }
-    job.resolve({ value, revision: this.#revision, durable: this.#pendingDurable() } satisfies Committed<unknown>)
+    // One that wrote nothing rests on what it read alone.
+    const durable = written.size > 0 || view.provisional ? this.#pendingDurable() : ALREADY_DURABLE
+    job.resolve({ value, revision: this.#revision, durable } satisfies Committed<unknown>)
   }
 
   /** Tells the outcome of a job that wrote nothing, once what it rests on is durable; a commit has `durable` for that. */

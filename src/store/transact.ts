@@ -8,8 +8,8 @@
  *      writes nothing and says which one; the bytes are compared here, outside of any transaction, and it is asked again.
  *      What was found stays true, since the content of an inode never changes; another inode may be there by then, and the
  *      next round asks about that one;
- *   4. the commit is waited for as the level asks, also when nothing was written: what was read must be durable before it
- *      is told;
+ *   4. the commit is waited for as the level asks. One that only reads is waited for at every level: what it has read must be
+ *      durable before it is told, as for any read;
  *   5. bodies of the branch that was not taken are given back; of the other, segments are persisted if the level asks.
  */
 import { assert, must } from '../common/assert.ts'
@@ -65,8 +65,9 @@ export async function transact(parts: TransactParts, request: TransactionRequest
     reader = holder
     const branches = { then: request.then.map(prepared), else: request.else.map(prepared) }
     const { commit, decided } = await decide(parts, holder, { bucket, compares, owner, ack, ...branches })
-    await acknowledgement.durable(ack, commit)
-    for (const operation of decided.succeeded ? request.then : request.else) {
+    const taken = decided.succeeded ? request.then : request.else
+    await acknowledgement.durable(taken.some(writes) ? ack : 'journal', commit)
+    for (const operation of taken) {
       if (operation.op === 'put') bodies.get(operation)?.done()
     }
     await discardAll(bodies)
@@ -86,6 +87,10 @@ async function takeBodies(bodies: OpenBodies, request: TransactionRequest, taken
   for (const operation of [...request.then, ...request.else]) {
     if (operation.op === 'put' && !taken.has(operation)) taken.set(operation, await bodies.take(operation.body))
   }
+}
+
+function writes({ op }: TransactionOperation): boolean {
+  return op !== 'get' && op !== 'exists'
 }
 
 /** A no-op for those that are published. */
@@ -153,10 +158,12 @@ async function holdsBytes(
   try {
     for (let offset = 0; offset < size;) {
       const slice = await readers.read(reader, offset, size - offset)
-      const expected = bytes.subarray(offset, offset + slice.length)
-      const equal = Buffer.compare(readers.view(slice), expected) === 0
-      readers.release(slice.lease)
-      if (!equal) return false
+      try {
+        const expected = bytes.subarray(offset, offset + slice.length)
+        if (Buffer.compare(readers.view(slice), expected) !== 0) return false
+      } finally {
+        readers.release(slice.lease)
+      }
       offset += slice.length
     }
     return true

@@ -144,6 +144,32 @@ function testGroups(setUp: (options?: StageOptions) => Promise<Setup>): void {
     await reader.durable
   })
 
+  test('a transaction that wrote nothing does not wait for a sync that what it read has nothing to do with', async () => {
+    const { store, backend } = await setUp()
+    await put(store, { a: '1' })
+    await store.flush()
+    backend.hold()
+    await put(store, { b: '1' })
+    const reader = await store.transact((tx) => tx.get(key('a')))
+    await reader.durable
+    expect(store.durableRevision()).toBeLessThan(store.revision())
+    backend.release()
+  })
+
+  test('C3: a transaction reads at the revision before its own, also after others were undone', async () => {
+    const { store, backend } = await setUp()
+    backend.failure = new TidegateError('Unavailable', 'failed')
+    const undone = await store.transact(async (tx) => tx.put(key('a'), bytes('1')))
+    await expect(undone.durable).rejects.toMatchObject({ code: 'Unavailable' })
+    backend.failure = undefined
+    const next = await store.transact(async (tx) => {
+      tx.put(key('a'), bytes('2'))
+      return tx.revision
+    })
+    expect(next.revision).toBeGreaterThan(undone.revision)
+    expect(next.value + 1).toBe(next.revision)
+  })
+
   test('C15: a group is committed only after beforeCommit, begun once the group is closed', async () => {
     const order: string[] = []
     let release = (): void => {}

@@ -16,6 +16,7 @@ import {
   Workload,
   type Memory,
 } from './workload.ts'
+import { newCounterMemory, PAIR } from './values-workload.ts'
 
 export interface RunOptions {
   readonly seed: number
@@ -65,7 +66,13 @@ class Run {
     this.#random = new Random(seed)
     this.#sabotage = sabotage
     const places: Place[] = [PLAIN_BUCKET, VERSIONED_BUCKET].flatMap((bucket) => KEYS.map((key) => ({ bucket, key })))
-    this.memory = { history: new History(places), uploads: new Set(), valuesByEtag: new Map(), counts: {} }
+    this.memory = {
+      history: new History(places, PAIR),
+      uploads: new Set(),
+      valuesByEtag: new Map(),
+      counts: {},
+      counter: newCounterMemory(),
+    }
     this.#life = new Life(newMachine(this.#random, sabotage), this.#random)
     this.#workload = new Workload(this.#life, this.#random, this.memory)
   }
@@ -137,9 +144,10 @@ class Run {
   async #checkAll(): Promise<void> {
     const { history } = this.memory
     for (const place of history.places) {
-      const value = await this.#workload.check(place, { holdMsMax: 0 })
-      history.found(place, value)
+      const { value, expiresMs } = await this.#workload.check(place, { holdMsMax: 0 })
+      history.found(place, value, expiresMs)
     }
+    await this.#workload.values.checkRecovered()
     await this.#workload.checkVersions()
     await checkNamespace(this.#life.engine.orderedStore)
   }

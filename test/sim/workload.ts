@@ -7,16 +7,27 @@ import type { BodySource } from '../../src/store/types.ts'
 import type { Random } from '../model/random.ts'
 import { placeName, type History, type Place, type Value, type Write } from './history.ts'
 import type { Life } from './life.ts'
+import { ValuesWorkload, type CounterMemory } from './values-workload.ts'
 
 export const PLAIN_BUCKET = 'plain'
 export const VERSIONED_BUCKET = 'versioned'
 
-const OWNER = 'root'
-const ATTRIBUTES: ObjectAttributes = { headers: {}, userMetadata: {}, tags: {}, storageClass: 'STANDARD' }
+export const OWNER = 'root'
+export const ATTRIBUTES: ObjectAttributes = { headers: {}, userMetadata: {}, tags: {}, storageClass: 'STANDARD' }
 /** Around every boundary of TINY_LIMITS. */
 const SIZES = [
   0, 1, 31, 32, 33, 63, 64, 65, 100, 127, 128, 129, 255, 256, 257, 511, 600, 1023, 1024, 1025, 1300, 2048, 3000,
 ]
+
+/** Most lives are as long as this, or longer. */
+const TTL_MS_MAX = 60
+
+export interface Found {
+  readonly value: Value
+  readonly expiresMs: number | undefined
+}
+
+const NOTHING: Found = { value: undefined, expiresMs: undefined }
 
 /** An upload in progress, kept over crashes: its parts must be. */
 export interface KnownUpload extends Place {
@@ -31,6 +42,7 @@ export interface Memory {
   readonly uploads: Set<KnownUpload>
   readonly valuesByEtag: Map<string, Buffer>
   readonly counts: Record<string, number>
+  readonly counter: CounterMemory
 }
 
 /** A promise was broken: what the simulation is there to find. */
@@ -42,16 +54,19 @@ export class Workload {
   readonly #memory: Memory
   /** Disks have failed or filled up in this life: errors are to be expected. */
   badWeather = false
+  readonly values: ValuesWorkload
 
   constructor(life: Life, random: Random, memory: Memory) {
     this.#life = life
     this.#random = random
     this.#memory = memory
+    this.values = new ValuesWorkload(life, this, { random, history: memory.history, counter: memory.counter })
   }
 
   async act(): Promise<void> {
     const roll = this.#random.next()
-    if (roll < 0.36) return await this.#put()
+    if (roll < 0.3) return await this.#put()
+    if (roll < 0.38) return await this.values.act()
     if (roll < 0.56) return await this.#get()
     if (roll < 0.66) return await this.#delete()
     if (roll < 0.75) return await this.#copy()
@@ -64,7 +79,7 @@ export class Workload {
     return this.#random.pick(this.#memory.history.places)
   }
 
-  #ack(): AckLevel {
+  anyAck(): AckLevel {
     return this.#random.pick(['journal', 'journal', 'journal', 'memory', 'memory', 'persisted'])
   }
 
@@ -79,25 +94,28 @@ export class Workload {
   /** Runs a write and enters its outcome. Undefined when it failed in a way that the weather explains. */
   async #write<T>(
     place: Place,
-    write: { value: Value; what: string; ack: AckLevel; also?: () => readonly ErrorCode[] },
+    write: { value: Value; what: string; ack: AckLevel; ttlMs?: number | undefined; also?: () => readonly ErrorCode[] },
     run: () => Promise<T>,
   ): Promise<T | undefined> {
     const { history } = this.#memory
-    const entry: Write = history.begin(place, { ...write, durable: write.ack !== 'memory' })
+    const expires = write.ttlMs === undefined ? undefined : { fromMs: this.#nowMs() + write.ttlMs, toMs: Infinity }
+    const entry: Write = history.begin(place, { ...write, durable: write.ack !== 'memory', expires })
     try {
       const result = await run()
+      if (expires) entry.expires = { ...expires, toMs: this.#nowMs() + (write.ttlMs ?? 0) }
       history.end(entry, 'acknowledged')
       return result
     } catch (error) {
       history.end(entry, outcomeOf(error))
-      this.#forgive(error, write.what, write.also?.())
+      this.forgive(error, write.what, write.also?.())
       return undefined
     }
   }
 
-  #forgive(error: unknown, what: string, also: readonly ErrorCode[] = []): void {
+  /** Throws unless the weather explains it. */
+  forgive(error: unknown, what: string, also: readonly ErrorCode[] = []): void {
     const code = isTidegateError(error) ? error.code : undefined
-    this.#count(code ?? 'error')
+    this.count(code ?? 'error')
     // Bounded waits may end in any weather: virtual time jumps ahead when nothing else is due.
     if (outcomeOf(error) === 'acknowledged') return
     if (code === 'SlowDown' || (code !== undefined && also.includes(code))) return
@@ -108,18 +126,19 @@ export class Workload {
     )
   }
 
-  #count(what: string): void {
+  count(what: string): void {
     this.#memory.counts[what] = (this.#memory.counts[what] ?? 0) + 1
   }
 
   async #put(): Promise<void> {
     const place = this.#place()
     const value = this.#value()
-    const ack = this.#ack()
+    const ack = this.anyAck()
     const body = await this.#body(value, place)
     if (!body) return
-    const what = `put ${ack} ${body.kind}`
-    const done = await this.#write(place, { value, what, ack }, async () => {
+    const ttlMs = this.#random.chance(0.25) ? 1 + this.#random.below(TTL_MS_MAX) : undefined
+    const what = `put ${ack} ${body.kind}${ttlMs === undefined ? '' : ' expiring'}`
+    const done = await this.#write(place, { value, what, ack, ttlMs }, async () => {
       try {
         return await this.#life.engine.store.objects.put({
           ...place,
@@ -129,12 +148,13 @@ export class Workload {
           owner: OWNER,
           conditions: NO_CONDITIONS,
           ack,
+          ttlMs,
         })
       } finally {
         if (body.kind === 'streamed') await this.#life.engine.store.bodies.discard(body.body)
       }
     })
-    if (done) this.#count(`put ${ack}`)
+    if (done) this.count(ttlMs === undefined ? `put ${ack}` : `put expiring ${ack}`)
     if (done && place.bucket === VERSIONED_BUCKET && done.versionId && ack !== 'memory') {
       this.#memory.history.versions.push({ ...place, versionId: done.versionId, value, removed: false })
     }
@@ -165,7 +185,7 @@ export class Workload {
       }
       if (giveUpAt !== Infinity) {
         await bodies.discard(body)
-        this.#count('discarded')
+        this.count('discarded')
         return undefined
       }
       const { digests, length } = await bodies.finish(body)
@@ -175,7 +195,7 @@ export class Workload {
     } catch (error) {
       if (body !== undefined) await bodies.discard(body)
       if (error instanceof BrokenPromise) throw error
-      this.#forgive(error, 'streaming a body')
+      this.forgive(error, 'streaming a body')
       return undefined
     }
   }
@@ -183,36 +203,41 @@ export class Workload {
   async #get(): Promise<void> {
     const place = this.#place()
     await this.check(place, { holdMsMax: 8 })
-    this.#count('get')
+    this.count('get')
   }
 
   /** Reads an object and holds what is found against the history. */
-  async check(place: Place, options: { holdMsMax: number }): Promise<Value> {
+  async check(place: Place, options: { holdMsMax: number }): Promise<Found> {
     const { history } = this.#memory
-    const from = history.stamps.next()
-    let value: Value
+    const [from, fromMs] = [history.stamps.next(), this.#nowMs()]
+    let found: Found
     try {
-      value = await this.#read(place, options)
+      found = await this.#read(place, options)
     } catch (error) {
-      this.#forgive(error, `reading ${placeName(place)}`)
-      return undefined
+      this.forgive(error, `reading ${placeName(place)}`)
+      return NOTHING
     }
-    const wrong = history.judge(place, value, { from, to: history.stamps.next() })
+    const wrong = history.judge(place, found.value, { from, fromMs, to: history.stamps.next(), toMs: this.#nowMs() })
     if (wrong) throw new BrokenPromise(wrong)
-    return value
+    return found
   }
 
-  async #read(place: Place & { versionId?: string }, { holdMsMax }: { holdMsMax: number }): Promise<Value> {
+  #nowMs(): number {
+    return this.#life.scheduler.clock.nowMs()
+  }
+
+  async #read(place: Place & { versionId?: string }, { holdMsMax }: { holdMsMax: number }): Promise<Found> {
     const { objects, reading } = this.#life.engine.store
     const opened = await objects.open(place, NO_CONDITIONS).catch((error: unknown) => {
       if (isTidegateError(error, 'NoSuchKey')) return undefined
       throw error
     })
-    if (!opened) return undefined
+    if (!opened) return NOTHING
     const { reader, version } = opened
+    const { expiresMs } = version
     const durable = version.revision <= this.#life.engine.namespace.durableRevision()
     try {
-      if (version.body.kind === 'inline') return Buffer.from(version.body.bytes)
+      if (version.body.kind === 'inline') return { value: Buffer.from(version.body.bytes), expiresMs }
       const value = Buffer.alloc(version.size)
       for (let at = 0; at < version.size;) {
         if (holdMsMax > 0 && this.#random.chance(0.3)) await this.#pause(holdMsMax)
@@ -224,7 +249,7 @@ export class Workload {
         if (!stillThere) throw new BrokenPromise(`${placeName(place)}: leased bytes changed (C13)`)
         at += slice.length
       }
-      return value
+      return { value, expiresMs }
     } catch (error) {
       // What was opened before it was durable may be undone under the reader, bytes and all.
       if (!durable && isTidegateError(error, 'DataLost'))
@@ -240,7 +265,7 @@ export class Workload {
     for (const version of this.#memory.history.versions) {
       if (version.removed) continue
       const { bucket, key, versionId } = version
-      const value = await this.#read({ bucket, key, versionId }, { holdMsMax: 0 })
+      const { value } = await this.#read({ bucket, key, versionId }, { holdMsMax: 0 })
       if (!value?.equals(version.value))
         throw new BrokenPromise(`version ${versionId} of ${placeName(version)} is not what was written`)
     }
@@ -256,7 +281,7 @@ export class Workload {
     await this.#write(place, { value: undefined, what: `delete ${ack}`, ack }, () =>
       this.#life.engine.store.objects.delete(place, NO_CONDITIONS, ack),
     )
-    this.#count('delete')
+    this.count('delete')
   }
 
   async #deleteVersion(): Promise<void> {
@@ -277,8 +302,8 @@ export class Workload {
     version.removed = true
     await objects
       .delete({ bucket: version.bucket, key: version.key, versionId: version.versionId }, NO_CONDITIONS)
-      .catch((error: unknown) => this.#forgive(error, 'deleting a version'))
-    this.#count('delete version')
+      .catch((error: unknown) => this.forgive(error, 'deleting a version'))
+    this.count('delete version')
   }
 
   async #copy(): Promise<void> {
@@ -288,7 +313,7 @@ export class Workload {
     const found = await objects.head(source, NO_CONDITIONS).catch(() => undefined)
     const value = found && this.#memory.valuesByEtag.get(found.etag)
     if (!found || !value) return
-    const ack = this.#ack()
+    const ack = this.anyAck()
     const { history } = this.#memory
     const write = history.begin(target, {
       value,
@@ -307,10 +332,10 @@ export class Workload {
         ack,
       })
       history.end(write, 'acknowledged')
-      this.#count(`copy ${ack}`)
+      this.count(`copy ${ack}`)
     } catch (error) {
       history.end(write, outcomeOf(error))
-      this.#forgive(error, 'copy', ['PreconditionFailed', 'NoSuchKey'])
+      this.forgive(error, 'copy', ['PreconditionFailed', 'NoSuchKey'])
     }
   }
 
@@ -319,7 +344,7 @@ export class Workload {
     const { uploads } = this.#life.engine.store
     const record = await uploads
       .create({ ...place, owner: OWNER, attributes: ATTRIBUTES, checksumAlgorithm: undefined, checksumType: undefined })
-      .catch((error: unknown) => this.#forgive(error, 'create upload'))
+      .catch((error: unknown) => this.forgive(error, 'create upload'))
     if (!record) return
     const upload: KnownUpload = { ...place, uploadId: record.uploadId, parts: new Map() }
     this.#memory.uploads.add(upload)
@@ -335,16 +360,16 @@ export class Workload {
   async #putPart(upload: KnownUpload, partNumber: number): Promise<void> {
     const { bucket, key, uploadId } = upload
     const value = this.#value(1)
-    const ack = this.#ack()
+    const ack = this.anyAck()
     const body = await this.#body(value, upload)
     if (!body) return
     const { uploads, bodies } = this.#life.engine.store
     try {
       const { etag } = await uploads.putPart({ bucket, key, uploadId, partNumber, body, checksum: undefined, ack })
       upload.parts.set(partNumber, { etag, value, durable: ack !== 'memory' })
-      this.#count(`part ${ack}`)
+      this.count(`part ${ack}`)
     } catch (error) {
-      this.#forgive(error, 'put part')
+      this.forgive(error, 'put part')
     } finally {
       if (body.kind === 'streamed') await bodies.discard(body.body)
     }
@@ -373,9 +398,9 @@ export class Workload {
         ack: 'journal',
       })
       upload.parts.set(partNumber, { etag, value, durable: true })
-      this.#count('part copied')
+      this.count('part copied')
     } catch (error) {
-      this.#forgive(error, 'copy part', ['PreconditionFailed', 'NoSuchKey', 'ConditionalRequestConflict'])
+      this.forgive(error, 'copy part', ['PreconditionFailed', 'NoSuchKey', 'ConditionalRequestConflict'])
     }
   }
 
@@ -388,11 +413,11 @@ export class Workload {
     const { bucket, key, uploadId } = upload
     const parts = [...upload.parts].sort(([one], [other]) => one - other)
     if (parts.length === 0 || this.#random.chance(0.1)) {
-      await uploads.abort({ bucket, key, uploadId }).catch((error: unknown) => this.#forgive(error, 'abort'))
+      await uploads.abort({ bucket, key, uploadId }).catch((error: unknown) => this.forgive(error, 'abort'))
       return
     }
     const value = Buffer.concat(parts.map(([, part]) => part.value))
-    const ack = this.#ack()
+    const ack = this.anyAck()
     // Nor may the weather turn meanwhile: a part at level `memory` is then undone under the Complete.
     const unsafe = parts.some(([, part]) => !part.durable)
     const also = (): readonly ErrorCode[] => (unsafe && this.badWeather ? ['InvalidPart'] : [])
@@ -411,7 +436,7 @@ export class Workload {
     )
     if (!done) return
     this.#memory.valuesByEtag.set(done.etag, value)
-    this.#count(`complete ${ack}`)
+    this.count(`complete ${ack}`)
     if (bucket === VERSIONED_BUCKET && done.versionId && ack !== 'memory') {
       this.#memory.history.versions.push({ bucket, key, versionId: done.versionId, value, removed: false })
     }
@@ -419,14 +444,17 @@ export class Workload {
 
   /** One round of a background job, which production does on timers. */
   async #round(): Promise<void> {
-    const { journal, reclaimer } = this.#life.engine
-    const job = this.#random.pick(['seal', 'reclaim', 'reclaim', 'compact'] as const)
+    const { journal, reclaimer, namespace } = this.#life.engine
+    const job = this.#random.pick(['seal', 'reclaim', 'reclaim', 'compact', 'expire'] as const)
     try {
       if (job === 'seal') journal.sealAged()
+      else if (job === 'expire')
+        this.#memory.counts['expired'] =
+          (this.#memory.counts['expired'] ?? 0) + (await namespace.expire()).value.expired
       else if (job === 'reclaim') await reclaimer.step()
       else await reclaimer.compactSome()
     } catch (error) {
-      this.#forgive(error, job, ['DataLost', 'ConditionalRequestConflict'])
+      this.forgive(error, job, ['DataLost', 'ConditionalRequestConflict'])
     }
   }
 }
@@ -443,12 +471,12 @@ export async function makeBuckets(life: Life): Promise<void> {
   await buckets.setVersioning(VERSIONED_BUCKET, 'enabled')
 }
 
-function md5(bytes: Uint8Array): string {
+export function md5(bytes: Uint8Array): string {
   return createHash('md5').update(bytes).digest('hex')
 }
 
 /** A write that only waited in vain for the remote store is published, and as safe as `journal`. */
-function outcomeOf(error: unknown): 'acknowledged' | 'failed' {
+export function outcomeOf(error: unknown): 'acknowledged' | 'failed' {
   const published = isTidegateError(error, 'Unavailable') && error.details['published'] === true
   return published ? 'acknowledged' : 'failed'
 }

@@ -40,7 +40,7 @@ export class ExchangeRecorder {
     const exchange = new DoorExchange(this.#nextRequestId(), request, response, continueExpected)
     const span = this.#tracer === undefined ? undefined : startRequestSpan(this.#tracer, name, request)
     this.#inFlight.begin(response)
-    response.once('close', () => this.#closed(exchange, span))
+    response.on('close', () => this.#closed(exchange, span))
     response.on('error', (error) =>
       logger.debug({ requestId: exchange.requestId, reason: error.message }, 'response failed'),
     )

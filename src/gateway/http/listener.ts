@@ -31,7 +31,7 @@ export interface ListenerOptions {
 }
 
 const CONNECTIONS_MAX = 10_000
-const IDLE_TIMEOUT_MS = 120_000
+export const IDLE_TIMEOUT_MS = 120_000
 export const DRAIN_TIMEOUT_MS = 30_000
 /** Longer than the 60 s after which common proxies drop an idle connection of theirs, so that they never meet a closed one. */
 const KEEP_ALIVE_TIMEOUT_MS = 75_000

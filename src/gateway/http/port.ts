@@ -6,7 +6,7 @@
  * - a route that declares `config.operation` is logged under that name, and authenticated unless `config.open` is set: then
  *   `request.authenticated` says who sent it, known before a byte of the body is read (lessons 5.1.14, 5.2.1);
  * - errors are problem details (problem.ts), whoever raised them;
- * - `100 Continue` is sent when a body is about to be read, not before;
+ * - `100 Continue` is sent by whoever is about to read a body, not before;
  * - a parser gets the body of a signed request only as it was signed (verified-body.ts).
  *
  * Routes that stream may `reply.hijack()` in an `onRequest` hook of their own; those answer with `sendProblem` too.
@@ -19,8 +19,19 @@ import { ANONYMOUS } from '../../store/access.ts'
 import type { RawRequest } from './auth/authenticator.ts'
 import type { DoorExchange } from './exchange.ts'
 import { ExchangeRecorder, isAmbiguouslyFramed, type RecorderOptions } from './exchange-recorder.ts'
+import { ByteBudget } from './byte-budget.ts'
 import { healthCheckOf } from './health.ts'
-import { DRAIN_TIMEOUT_MS, InFlight, createHttpServer, listen, urlOf, type ListenerOptions } from './listener.ts'
+import { KnownPaths } from './known-paths.ts'
+import { jsonBodyParser } from './json-body.ts'
+import {
+  DRAIN_TIMEOUT_MS,
+  IDLE_TIMEOUT_MS,
+  InFlight,
+  createHttpServer,
+  listen,
+  urlOf,
+  type ListenerOptions,
+} from './listener.ts'
 import { INTERNAL_PROBLEM, problemDocument, problemHeaders, problemOf, type Problem } from './problem.ts'
 import { REFUSALS, sendRefusal } from './refusal.ts'
 import { schemaError } from './schema-errors.ts'
@@ -61,6 +72,8 @@ export interface PortContext {
   /** Aborted when the port begins to drain: whoever streams without end ends then. */
   readonly draining: AbortSignal
   readonly sendProblem: (exchange: DoorExchange, error: unknown) => void
+  /** Room for answers that are made as a whole. */
+  readonly memory: ByteBudget
 }
 
 export type PortPlugin = (app: FastifyInstance, port: PortContext) => void | Promise<void>
@@ -70,6 +83,8 @@ export interface HttpPort extends Lifecycle {
   readonly url: string
 }
 
+/** Bodies and answers of JSON, all together. What is made of them takes a few times as much. */
+const MEMORY_BYTES_MAX = 256 * 1024 * 1024
 /** Of routes that do not say otherwise. */
 const BODY_BYTES_MAX = 64 * 1024
 
@@ -82,7 +97,8 @@ class FastifyHttpPort implements HttpPort {
   readonly #inFlight = new InFlight()
   readonly #recorder: ExchangeRecorder
   readonly #draining = new AbortController()
-  readonly #exchanges = new WeakMap<IncomingMessage, DoorExchange>()
+  readonly #memory = new ByteBudget(MEMORY_BYTES_MAX)
+  readonly #paths = new KnownPaths()
   readonly #app: FastifyInstance
   #server: Server | undefined
   #address = { host: '', port: 0 }
@@ -111,7 +127,9 @@ class FastifyHttpPort implements HttpPort {
     const port: PortContext = {
       draining: this.#draining.signal,
       sendProblem: (exchange, error) => this.#sendProblem(exchange, error),
+      memory: this.#memory,
     }
+    this.#app.addHook('onRoute', ({ url, method }) => this.#paths.add(url, [method].flat()))
     for (const plugin of this.#options.plugins) await plugin(this.#app, port)
     this.#healthRoutes()
     await this.#app.ready()
@@ -139,7 +157,7 @@ class FastifyHttpPort implements HttpPort {
     })
     const begin = (request: IncomingMessage, response: ServerResponse): void => {
       const exchange = this.#recorder.begin(request, response)
-      this.#exchanges.set(request, exchange)
+      ;(request as RecordedMessage)[EXCHANGE] = exchange
       if (isAmbiguouslyFramed(request)) {
         exchange.errorCode = REFUSALS.badRequest.code
         return sendRefusal(response, REFUSALS.badRequest, exchange.requestId)
@@ -152,14 +170,7 @@ class FastifyHttpPort implements HttpPort {
     return server
   }
 
-  #exchangeOf(request: IncomingMessage): DoorExchange {
-    const exchange = this.#exchanges.get(request)
-    if (exchange === undefined) throw new AssertionFailed('every request of the port is an exchange')
-    return exchange
-  }
-
   #commonParts(): void {
-    const exchangeOf = (request: IncomingMessage): DoorExchange => this.#exchangeOf(request)
     this.#app.decorateRequest('exchange', {
       getter(this: FastifyRequest) {
         return exchangeOf(this.raw)
@@ -168,14 +179,21 @@ class FastifyHttpPort implements HttpPort {
     this.#app.decorateRequest('authenticated', undefined)
     this.#app.addHook('onRequest', (request, reply, done) => this.#admit(request, reply, done))
     this.#app.setSchemaErrorFormatter(schemaError)
-    this.#app.addHook('preParsing', (request, _reply, payload, done) => {
-      request.exchange.sendContinue()
+    this.#app.addHook('preParsing', (request, reply, payload, done) => {
+      // Not before: what is hijacked by now, as values are, has headers of its own.
+      reply
+        .header('x-request-id', request.exchange.requestId)
+        .header('cache-control', 'no-store')
+        .header('x-content-type-options', 'nosniff')
       done(null, verifiedBody(request.authenticated, payload as Readable))
     })
     this.#app.setErrorHandler((error: FastifyError, request, reply) => this.#answerError(error, request, reply))
-    this.#app.setNotFoundHandler((request, reply) => {
-      reply.hijack()
-      this.#writeProblem(this.#exchangeOf(request.raw), NO_SUCH_PAGE)
+    const parse = this.#app.getDefaultJsonParser('error', 'error')
+    const idleMsMax = this.#options.idleTimeoutMs ?? IDLE_TIMEOUT_MS
+    this.#app.removeAllContentTypeParsers()
+    this.#app.addContentTypeParser('application/json', jsonBodyParser({ parse, memory: this.#memory, idleMsMax }))
+    this.#app.setNotFoundHandler(() => {
+      throw new AssertionFailed('what is not there is answered before its body is read')
     })
   }
 
@@ -193,10 +211,11 @@ class FastifyHttpPort implements HttpPort {
     const { exchange } = request
     const { config } = request.routeOptions
     exchange.operation = config.operation ?? 'Unknown'
-    reply
-      .header('x-request-id', exchange.requestId)
-      .header('cache-control', 'no-store')
-      .header('x-content-type-options', 'nosniff')
+    if (request.is404) {
+      // Here and not in a handler: nobody who is unknown may make us read a body (lesson 5.1.14).
+      reply.hijack()
+      return this.#answerNoRoute(exchange)
+    }
     if (config.open === true || config.operation === undefined) return decide()
     try {
       const authenticated = this.#options.authenticate(rawRequest(request.raw))
@@ -210,10 +229,19 @@ class FastifyHttpPort implements HttpPort {
     }
   }
 
+  #answerNoRoute(exchange: DoorExchange): void {
+    const { method, url } = exchange.request
+    const allowed = this.#paths.methodsAt(url ?? '')
+    if (allowed.length === 0) return this.#writeProblem(exchange, NO_SUCH_PAGE)
+    exchange.response.setHeader('Allow', allowed.join(', '))
+    const detail = `${method} is not a method of this path; there are ${allowed.join(', ')}`
+    this.#writeProblem(exchange, { status: 405, code: 'MethodNotAllowed', detail, details: {} })
+  }
+
   #answerError(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
     reply.hijack()
     // Not `request.exchange`: a request that no route was looked up for is without decorations.
-    this.#sendProblem(this.#exchangeOf(request.raw), error)
+    this.#sendProblem(exchangeOf(request.raw), error)
   }
 
   #sendProblem(exchange: DoorExchange, error: unknown): void {
@@ -239,6 +267,17 @@ class FastifyHttpPort implements HttpPort {
     exchange.bytesOut += body.length
     response.writeHead(problem.status, headers).end(body)
   }
+}
+
+/** Not a WeakMap: one that every request goes into is work for every collection of garbage. */
+const EXCHANGE = Symbol('exchange')
+
+type RecordedMessage = IncomingMessage & { [EXCHANGE]?: DoorExchange }
+
+function exchangeOf(request: RecordedMessage): DoorExchange {
+  const exchange = request[EXCHANGE]
+  if (exchange === undefined) throw new AssertionFailed('every request of the port is an exchange')
+  return exchange
 }
 
 const HEALTH_SCHEMA = {

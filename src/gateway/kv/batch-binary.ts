@@ -15,9 +15,11 @@ import { assert, unreachable } from '../../common/assert.ts'
 import {
   BATCH_CODES,
   BATCH_CONTENT_TYPE,
+  BATCH_FIELD_BYTES_MAX,
   BATCH_VALUE_BYTES_MAX,
   encodeBatchFrame,
   encodeBatchHead,
+  lengthOfFields,
   type BatchFields,
   type BatchFrame,
 } from '../../common/batch-framing.ts'
@@ -180,8 +182,9 @@ async function sendOutcomes(answer: RawAnswer, reading: Reading, outcomes: reado
     pieces = []
     bytes = 0
   }
-  for (const outcome of outcomes) {
+  for (const done of outcomes) {
     if (answer.gone) return
+    const outcome = sendable(done)
     if (outcome.op === 'get' && outcome.reader !== undefined) {
       const { version, reader } = outcome
       await flush()
@@ -226,10 +229,23 @@ function encodeOutcome(outcome: BatchOutcome): Uint8Array[] {
   return [encodeBatchFrame({ ...resultOf(outcome), key: '', valueBytes: 0 })]
 }
 
-function gotHead({ size, etag, revision, mtimeMs, expiresMs, attributes }: ObjectVersion): Buffer {
+/** HTTP takes a longer content type than the framing has room for. */
+function sendable(outcome: BatchOutcome): BatchOutcome {
+  if (outcome.op !== 'get') return outcome
+  const bytes = lengthOfFields(gotFields(outcome.version))
+  if (bytes <= BATCH_FIELD_BYTES_MAX) return outcome
+  const message = `the value has ${bytes} bytes of attributes, for which the framing has no room: get it by itself`
+  return failed(new TidegateError('EntityTooLarge', message))
+}
+
+function gotHead(version: ObjectVersion): Buffer {
+  return encodeBatchFrame({ code: 200, key: '', fields: gotFields(version), valueBytes: version.size })
+}
+
+function gotFields({ etag, revision, mtimeMs, expiresMs, attributes }: ObjectVersion): BatchFields {
   const { contentType = CONTENT_TYPE_DEFAULT } = attributes.headers
-  const fields = { contentType, metadata: attributes.userMetadata, etag, revision, modifiedMs: Math.floor(mtimeMs) }
-  return encodeBatchFrame({ code: 200, key: '', fields: { ...fields, ...expiry(expiresMs) }, valueBytes: size })
+  const metadata = attributes.userMetadata
+  return { contentType, metadata, etag, revision, modifiedMs: Math.floor(mtimeMs), ...expiry(expiresMs) }
 }
 
 function resultOf(outcome: Exclude<BatchOutcome, { op: 'get' }>): { code: number; fields: BatchFields } {

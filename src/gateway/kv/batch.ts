@@ -18,7 +18,10 @@ const ANSWER_VALUE_BYTES_MAX = 16 * 1024 * 1024
 
 export function registerBatchRoute(app: FastifyInstance, door: KvDoor): void {
   // The framing is taken apart as it comes, so the body reaches the handler unread.
-  app.addContentTypeParser(BATCH_CONTENT_TYPE, (_request, payload, done) => done(null, payload))
+  app.addContentTypeParser(BATCH_CONTENT_TYPE, (request, payload, done) => {
+    request.exchange.sendContinue()
+    done(null, payload)
+  })
   app.post<{ Params: BucketParams }>(
     '/kv/v1/:bucket(^[^:/]+)::batch',
     {
@@ -50,6 +53,7 @@ async function serveJsonBatch(
   let roomBytes = ANSWER_VALUE_BYTES_MAX
   const hasRoomFor = (bytes: number): boolean => {
     if (bytes > BATCH_VALUE_BYTES_JSON_MAX || bytes > roomBytes) return false
+    if (!door.memory.take(request.exchange.response, bytes)) return false
     roomBytes -= bytes
     return true
   }

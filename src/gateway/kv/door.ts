@@ -24,7 +24,7 @@ import type { Store } from '../../store/doors.ts'
 import { requestFacts } from '../http/auth/request-facts.ts'
 import type { PortContext, PortPlugin } from '../http/port.ts'
 import type { Authenticated } from '../http/types.ts'
-import { dropSignatureParameters } from './signature-parameters.ts'
+import { readQuery } from './query.ts'
 
 export interface KvDoorOptions {
   readonly store: Store
@@ -47,7 +47,7 @@ export function createKvPlugin(options: KvDoorOptions, parts: readonly KvRoutes[
     const door: KvDoor = { ...options, ...port }
     // A scope of its own: what these routes set up (parsers, hooks) is no other plugin's.
     await app.register((scope, _options, done) => {
-      scope.addHook('preValidation', dropSignatureParameters)
+      scope.addHook('preValidation', readQuery)
       for (const register of parts) register(scope, door)
       done()
     })

@@ -130,6 +130,7 @@ async function* chunksOf(
       }
     }
   } finally {
-    transfer.fail(new TidegateError('InvalidRequest', 'the rest of the body is not wanted'))
+    // To make an error costs a stack trace.
+    if (!ended) transfer.fail(new TidegateError('InvalidRequest', 'the rest of the body is not wanted'))
   }
 }

@@ -12,6 +12,10 @@ import { readValue } from './value-bytes.ts'
 
 /** Values read from their segments at once. */
 const READS_CONCURRENT_MAX = 16
+/** Of them together. */
+const READ_BYTES_MAX = 1024 * 1024
+/** Lines with values are put together until they are worth a write. */
+const LINES_LENGTH_MIN = 128 * 1024
 
 export function keyLines({ keys }: ScanPage): string {
   let text = ''
@@ -25,26 +29,45 @@ export function entryLines({ keys }: ScanPage): string {
   return text
 }
 
-/** Closes all readers of the page. `mayRead`: whether a value may be shown. @throws DataLost */
-export async function valueLines(
+/**
+ * Some lines at a time, as the client takes them: what it holds in memory while it waits is a few values, not a page of them.
+ * Closes all readers of the page when it ends or is left. `mayRead`: whether a value may be shown. @throws DataLost
+ */
+export async function* valueLines(
   reading: Reading,
   { keys }: ScanPage,
   mayRead: (key: string) => boolean,
-): Promise<string> {
+): AsyncGenerator<string, void> {
   try {
-    const lines: string[] = []
-    for (let first = 0; first < keys.length; first += READS_CONCURRENT_MAX) {
-      const some = keys.slice(first, first + READS_CONCURRENT_MAX)
+    let lines = ''
+    for (let first = 0; first < keys.length;) {
+      const some = readTogether(keys, first)
+      first += some.length
       const reads = await Promise.allSettled(some.map((listed) => readListed(reading, listed, mayRead)))
       for (const read of reads) {
         if (read.status === 'rejected') throw read.reason
-        lines.push(read.value)
+        lines += read.value
       }
+      if (lines.length < LINES_LENGTH_MIN) continue
+      yield lines
+      lines = ''
     }
-    return lines.join('')
+    if (lines !== '') yield lines
   } finally {
     for (const { value } of keys) if (value?.body.kind === 'content') reading.close(value.body.reader)
   }
+}
+
+/** From `first` on: as many as may be read at once, but one at least. */
+function readTogether(keys: readonly ScannedKey[], first: number): readonly ScannedKey[] {
+  let end = first
+  let bytes = 0
+  for (; end < keys.length && end - first < READS_CONCURRENT_MAX; end++) {
+    const { value, size = 0 } = keys[end] ?? {}
+    bytes += value === undefined ? 0 : size
+    if (end > first && bytes > READ_BYTES_MAX) break
+  }
+  return keys.slice(first, end)
 }
 
 async function readListed(reading: Reading, listed: ScannedKey, mayRead: (key: string) => boolean): Promise<string> {

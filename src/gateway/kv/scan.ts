@@ -1,7 +1,6 @@
 /** `GET /kv/v1/{bucket}`: keys in order, streamed as NDJSON a page at a time, each read at one revision (C31). */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { TidegateError } from '../../common/errors.ts'
-import type { ScanPage } from '../../store/kv-types.ts'
 import { problemDocument, problemOf } from '../http/problem.ts'
 import type { KvDoor } from './door.ts'
 import { flag, wholeNumber, type BucketParams, type Query } from './parameters.ts'
@@ -39,37 +38,37 @@ export async function serveScan(
   const access = new RequestAccess(door.access, request, { 's3:prefix': request.query['prefix'] })
   access.demand({ action: 's3:ListBucket', bucket })
   const mayRead = (key: string): boolean => access.allows({ action: 's3:GetObject', bucket, key })
-  const pages = pagesOf(door, scan, mayRead)
+  const lines = linesOf(door, scan, mayRead)
   // What is wrong with the request shows on the first page, while it can still be answered as a problem.
-  const first = (await pages.next()).value ?? ''
+  const first = (await lines.next()).value ?? ''
   const answer = new RawAnswer(request, reply, NDJSON_CONTENT_TYPE)
-  await stream({ request, answer, door }, first, pages)
+  await stream({ request, answer, door }, first, lines)
   return reply
 }
 
 async function stream(
   { request, answer, door }: { request: FastifyRequest; answer: RawAnswer; door: KvDoor },
   first: string,
-  pages: AsyncGenerator<string, void>,
+  rest: AsyncGenerator<string, void>,
 ): Promise<void> {
   const { exchange } = request
   try {
     if (!(await answer.write(Buffer.from(first)))) return
-    for await (const page of pages) if (!(await answer.write(Buffer.from(page)))) return
+    for await (const lines of rest) if (!(await answer.write(Buffer.from(lines)))) return
   } catch (error) {
     const problem = problemOf(error)
     if (problem === undefined) return door.sendProblem(exchange, error)
     exchange.errorCode = problem.code
     await answer.write(Buffer.from(`{"error":${problemDocument(problem, exchange.requestId)}}\n`))
   } finally {
-    await pages.return()
+    await rest.return()
   }
   answer.end()
 }
 
-/** Lines of each page. */
-async function* pagesOf(door: KvDoor, scan: Scan, mayRead: (key: string) => boolean): AsyncGenerator<string, void> {
-  const { keyValues } = door.store
+/** Lines of one page after the other; a page with values in pieces. */
+async function* linesOf(door: KvDoor, scan: Scan, mayRead: (key: string) => boolean): AsyncGenerator<string, void> {
+  const { keyValues, reading } = door.store
   const { limit: keysMax, show, after: resumed, ...range } = scan
   const values = show === 'values'
   let keysLeft = keysMax
@@ -79,17 +78,14 @@ async function* pagesOf(door: KvDoor, scan: Scan, mayRead: (key: string) => bool
     const page = await keyValues.scan({ ...range, after, limit, values, valueBytesMax: VALUE_BYTES_MAX })
     keysLeft -= page.keys.length
     after = page.next
-    yield (await linesOf(door, { page, show }, mayRead)) + pageLine(page.revision, after)
+    const end = pageLine(page.revision, after)
+    if (values) {
+      yield* valueLines(reading, page, mayRead)
+      yield end
+    } else {
+      yield (show === 'keys' ? keyLines(page) : entryLines(page)) + end
+    }
   } while (after !== undefined && keysLeft > 0)
-}
-
-async function linesOf(
-  door: KvDoor,
-  { page, show }: { page: ScanPage; show: Scan['show'] },
-  mayRead: (key: string) => boolean,
-): Promise<string> {
-  if (show === 'values') return await valueLines(door.store.reading, page, mayRead)
-  return show === 'keys' ? keyLines(page) : entryLines(page)
 }
 
 /** @throws InvalidArgument */

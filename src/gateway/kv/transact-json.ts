@@ -123,12 +123,16 @@ function parseOperation(members: JsonMembers, limits: Limits): ParsedOperation {
   }
 }
 
-/** The results in order. Closes all readers. @throws DataLost */
-export async function encodeOutcomes(reading: Reading, outcomes: readonly TransactionOutcome[]): Promise<string> {
+/** The results in order. Closes all readers. `mayHold`: whether there is memory for a value. @throws DataLost */
+export async function encodeOutcomes(
+  reading: Reading,
+  outcomes: readonly TransactionOutcome[],
+  mayHold: (bytes: number) => boolean,
+): Promise<string> {
   const results: string[] = []
   let roomBytes = ANSWER_VALUE_BYTES_MAX
   const takesRoom = (bytes: number): boolean => {
-    if (bytes > VALUE_BYTES_MAX || bytes > roomBytes) return false
+    if (bytes > VALUE_BYTES_MAX || bytes > roomBytes || !mayHold(bytes)) return false
     roomBytes -= bytes
     return true
   }

@@ -45,7 +45,8 @@ export function registerTransactRoute(app: FastifyInstance, door: KvDoor): void 
         const otherwise = await withBodies(door, { bucket, operations: parsed.else, puts })
         const transaction = { bucket, compares: parsed.compares, then, else: otherwise, owner, ack }
         const { succeeded, outcomes, revision } = await keyValues.transact(transaction)
-        const results = await encodeOutcomes(reading, outcomes)
+        const mayHold = (bytes: number): boolean => door.memory.take(request.exchange.response, bytes)
+        const results = await encodeOutcomes(reading, outcomes, mayHold)
         return sendJson(request, reply, `{"succeeded":${succeeded},"revision":${revision},"results":${results}}`)
       } finally {
         // A no-op for those that the transaction has taken over.

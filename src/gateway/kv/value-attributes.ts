@@ -10,12 +10,18 @@ const CONTROL_CHARACTER = /\p{Cc}/u
 
 export const CONTENT_TYPE_DEFAULT = 'application/octet-stream'
 
+/** A header with more is one that few clients take. */
+const CONTENT_TYPE_LENGTH_MAX = 1024
+
 /** @throws InvalidArgument */
 export function attributesOf(
   given: { contentType: string | undefined; metadata: Readonly<Record<string, string>> | undefined },
   limits: Limits,
 ): ObjectAttributes {
   const { contentType, metadata } = given
+  if (contentType !== undefined && contentType.length > CONTENT_TYPE_LENGTH_MAX) {
+    throw refused(`a content type of ${contentType.length} characters is longer than ${CONTENT_TYPE_LENGTH_MAX}`)
+  }
   if (contentType !== undefined && !HEADER_VALUE.test(contentType)) {
     throw refused(`the content type ${JSON.stringify(contentType)} cannot be sent as a header`)
   }

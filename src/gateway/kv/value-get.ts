@@ -50,7 +50,8 @@ function answerInline(call: ValueCall, version: ObjectVersion, bytes: Uint8Array
   const body = answer.contentLength === bytes.length ? bytes : piecesOf(bytes, answer)
   call.exchange.bytesOut += answer.contentLength
   // As text Node sends it in one write with the head; as bytes it would be a vector of two, which takes longer.
-  const text = Buffer.from(body.buffer, body.byteOffset, body.length).toString('latin1')
+  const buffer = Buffer.isBuffer(body) ? body : Buffer.from(body.buffer, body.byteOffset, body.length)
+  const text = buffer.toString('latin1')
   call.response.writeHead(answer.status, headers).end(text, 'latin1')
 }
 

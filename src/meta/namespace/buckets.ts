@@ -10,13 +10,14 @@ import {
   bucketKey,
   deletedBucketKey,
   entriesPrefix,
+  formerPlaceKey,
   inodeKey,
   prefixEnd,
   prefixRange,
   versionsPrefix,
 } from './keys.ts'
 import { validateBucketName } from './names.ts'
-import { decodeBucket, encodeBucket, encodeInode } from './records-objects.ts'
+import { decodeBucket, encodeBucket, encodeInode, encodePlace } from './records-objects.ts'
 
 const BUCKETS_MAX = 10_000
 /** A backlog of some hundred thousand keys. */
@@ -97,6 +98,8 @@ function deleteEmpty(context: NamespaceContext, name: string): Promise<Commit<vo
     tx.delete(bucketKey(name))
     tx.delete(inodeKey(bucket.root))
     tx.put(deletedBucketKey(bucket.id), NO_PAYLOAD)
+    // Who watches a bucket of this name, made again meanwhile, must still be told what went before it (changes.ts).
+    tx.put(formerPlaceKey(bucket.root), encodePlace({ parent: 0, name }))
     tx.add(BUCKET_COUNT_KEY, [-1])
   })
 }

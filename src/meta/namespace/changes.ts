@@ -11,8 +11,10 @@
  * one of a rename as they were right before. So who applies all events in order to a listing ends up with the present one.
  *
  * Most events are read from the log alone. An entry too large to be logged is read from the table, if that still holds the very
- * one; else it has been replaced since, an event that follows says by what, and this one is left out. What happened in a bucket that
- * is gone is left out too: nobody can watch it.
+ * one; else it has been replaced since, an event that follows says by what, and this one is left out.
+ *
+ * What happened in a bucket that is gone is told under its name, which a bucket made later may bear: who followed the old one
+ * and goes on with the new one hears that its keys were deleted.
  */
 import { assert } from '../../common/assert.ts'
 import { utf8Text, type ByteString, type InodeId, type Revision } from '../../common/ids.ts'

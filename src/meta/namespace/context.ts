@@ -81,11 +81,18 @@ export function endStep(step: Step): void {
   step.tx.add(usageKey(step.bucket.id, step.context.node), [step.objectsDelta, step.bytesDelta])
 }
 
+/** Every transaction reads the row of its bucket, and mostly gets the same bytes, which nobody changes. */
+const decodedBuckets = new WeakMap<Uint8Array, BucketRecord>()
+
 /** @throws NoSuchBucket */
 export async function readBucket(view: ReadView, name: string): Promise<BucketRecord> {
   const row = canNameBucket(name) ? await view.get(bucketKey(name)) : undefined
   if (!row) throw noSuchBucket(name)
-  return decodeBucket(row)
+  const known = decodedBuckets.get(row)
+  if (known !== undefined) return known
+  const bucket = decodeBucket(row)
+  decodedBuckets.set(row, bucket)
+  return bucket
 }
 
 export function noSuchBucket(name: string): TidegateError {

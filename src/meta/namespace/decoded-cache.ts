@@ -7,6 +7,9 @@
  * not durable yet is not taken in. So what is here is what a read that starts now would be told. A row that a read brings is kept only if nothing wrote it since that read began
  * (`beginFill`): the keys written lately are remembered with the number of the commit, and a fill from before that memory is refused.
  *
+ * A way is where a key leads: the slots of its bucket, directories, entry and inode, under one short name, so that one look-up does for
+ * all of them. It counts only while all of them are here, and goes with the last one, so it keeps nothing alive.
+ *
  * Without a store that tells its commits (a remote one) the cache stays empty. Transactions never look here: their reads must
  * be seen by the store.
  */
@@ -34,13 +37,23 @@ interface Slot {
   readonly record: CachedRecord
   readonly bytes: number
   used: boolean
+  /** False once it was dropped. */
+  here: boolean
+  /** Name of the way that ends here. */
+  way: string | undefined
 }
 
-const SLOT_OVERHEAD_BYTES = 320
+interface Way {
+  readonly slots: readonly Slot[]
+  readonly records: readonly CachedRecord[]
+}
+
+const SLOT_OVERHEAD_BYTES = 400
 const WRITTEN_KEYS_MAX = 16_384
 
 export class DecodedCache {
   readonly #slots = new Map<ByteString, Slot>()
+  readonly #ways = new Map<string, Way>()
   readonly #bytesMax: number
   readonly #written = new Map<ByteString, number>()
   readonly #enabled: boolean
@@ -68,6 +81,35 @@ export class DecodedCache {
     return slot.record
   }
 
+  /** The records on a way, in order; undefined when it is not kept, or one of them was dropped since. */
+  way(name: string): readonly CachedRecord[] | undefined {
+    const way = this.#ways.get(name)
+    if (way === undefined) return undefined
+    for (const slot of way.slots) {
+      if (!slot.here) {
+        this.#ways.delete(name)
+        return undefined
+      }
+      slot.used = true
+    }
+    return way.records
+  }
+
+  /** Keeps the way over these rows, if all of them are here. */
+  keepWay(name: string, keys: readonly ByteString[]): void {
+    const slots: Slot[] = []
+    for (const key of keys) {
+      const slot = this.#slots.get(key)
+      if (slot === undefined) return
+      slots.push(slot)
+    }
+    const last = slots.at(-1)
+    if (last === undefined) return
+    if (last.way !== undefined) this.#ways.delete(last.way)
+    last.way = name
+    this.#ways.set(name, { slots, records: slots.map((slot) => slot.record) })
+  }
+
   /** To be called first thing in the function passed to `store.read`: stands for what that read sees. */
   beginFill(view: Pick<ReadView, 'provisional'>): Fill {
     return { commits: this.#commits, view }
@@ -82,7 +124,7 @@ export class DecodedCache {
     this.#drop(key)
     const bytes = SLOT_OVERHEAD_BYTES + key.length + options.recordBytes * 2
     if (bytes > this.#bytesMax / 8) return
-    this.#slots.set(key, { record, bytes, used: false })
+    this.#slots.set(key, { record, bytes, used: false, here: true, way: undefined })
     this.#bytes += bytes
     this.#evict()
   }
@@ -101,6 +143,7 @@ export class DecodedCache {
 
   #onRollback(): void {
     this.#slots.clear()
+    this.#ways.clear()
     this.#bytes = 0
     this.#written.clear()
     this.#oldestFill = ++this.#commits
@@ -108,21 +151,26 @@ export class DecodedCache {
 
   #drop(key: ByteString): void {
     const slot = this.#slots.get(key)
-    if (!slot) return
+    if (slot) this.#remove(key, slot)
+  }
+
+  #remove(key: ByteString, slot: Slot): void {
     this.#slots.delete(key)
     this.#bytes -= slot.bytes
+    slot.here = false
+    if (slot.way !== undefined) this.#ways.delete(slot.way)
   }
 
   #evict(): void {
     for (const [key, slot] of this.#slots) {
       if (this.#bytes <= this.#bytesMax) return
-      this.#slots.delete(key)
-      if (slot.used) {
-        slot.used = false
-        this.#slots.set(key, slot)
-      } else {
-        this.#bytes -= slot.bytes
+      if (!slot.used) {
+        this.#remove(key, slot)
+        continue
       }
+      slot.used = false
+      this.#slots.delete(key)
+      this.#slots.set(key, slot)
     }
   }
 }

@@ -4,11 +4,11 @@ import type { ByteString } from '../../common/ids.ts'
 import type { BucketRecord, ObjectVersion } from '../../common/model.ts'
 import type { ReadView } from '../ports.ts'
 import { noSuchBucket, readBucket, type NamespaceContext } from './context.ts'
-import type { Fill } from './decoded-cache.ts'
+import type { CachedRecord, Fill } from './decoded-cache.ts'
 import { bucketKey, entryKey, inodeKey } from './keys.ts'
 import { canNameBucket, splitKey, validateKey } from './names.ts'
 import { markerNamed, noSuchKey, noSuchVersion, objectVersion } from './object-version.ts'
-import { decodeBucket, decodeEntry, decodeInode, type Entry, type Inode, type ObjectEntry } from './records-objects.ts'
+import { decodeBucket, type Entry, type Inode, type ObjectEntry, type ObjectInode } from './records-objects.ts'
 import { findPlace, isExpired, keepsVersions, liveEntry, type Place } from './tree.ts'
 import { findVersion, newestInV, readObjectInode } from './versions.ts'
 
@@ -74,42 +74,61 @@ export async function resolveVersion(
 
 /** Undefined when any row on the way is not in the cache, and when the object has expired. */
 function lookupDecoded(context: NamespaceContext, bucketName: string, key: string): ObjectVersion | undefined {
-  const { cache } = context
+  // A bucket's name holds no slash.
+  const wayName = `${bucketName}/${key}`
+  const way = context.cache.way(wayName) ?? followRows(context, { bucketName, key, wayName })
+  if (way === undefined) return undefined
+  const entry = way.at(-2) as ObjectEntry
+  if (entry.expiresMs !== undefined && isExpired(entry, context.clock.nowMs())) return undefined
+  return objectVersion(way[0] as BucketRecord, key, entry, way.at(-1) as ObjectInode)
+}
+
+/** From the bucket to the inode of an object, row by row. */
+function followRows(
+  { cache, limits }: NamespaceContext,
+  { bucketName, key, wayName }: { bucketName: string; key: string; wayName: string },
+): readonly CachedRecord[] | undefined {
+  const rows = [bucketKey(bucketName)]
   const bucket = cache.get(bucketKey(bucketName)) as BucketRecord | undefined
   if (!bucket || !key.isWellFormed()) return undefined
-  const keyBytes = validateKey(key, context.limits.keyBytesMax)
+  const keyBytes = validateKey(key, limits.keyBytesMax)
   const path = splitKey(keyBytes)
   let parent = bucket.root
   for (const name of path.directories) {
-    const directory = cache.get(entryKey(parent, name)) as Entry | undefined
+    const row = entryKey(parent, name)
+    rows.push(row)
+    const directory = cache.get(row) as Entry | undefined
     if (directory?.kind !== 'directory') return undefined
     parent = directory.inode
   }
   const entry = cache.get(entryKey(parent, path.name)) as Entry | undefined
   if (entry?.kind !== 'object') return undefined
-  if (entry.expiresMs !== undefined && isExpired(entry, context.clock.nowMs())) return undefined
   const inode = cache.get(inodeKey(entry.inode)) as Inode | undefined
-  return inode?.kind === 'object' ? objectVersion(bucket, key, entry, inode) : undefined
+  if (inode?.kind !== 'object') return undefined
+  cache.keepWay(wayName, [...rows, entryKey(parent, path.name), inodeKey(entry.inode)])
+  return cache.way(wayName)
 }
 
 async function remember(
   context: NamespaceContext,
   view: ReadView,
-  found: { bucket: BucketRecord; place: Place; entry: ObjectEntry; inode: Inode; fill: Fill },
+  found: { bucket: BucketRecord; place: Place; entry: ObjectEntry; inode: ObjectInode; fill: Fill },
 ): Promise<void> {
-  const { place, entry } = found
-  const keys: ByteString[] = [
-    bucketKey(found.bucket.name),
-    ...place.directories.map((directory) => entryKey(directory.parent, directory.name)),
-    entryKey(place.parent, place.name),
-    inodeKey(entry.inode),
+  const { bucket, place, entry, inode, fill } = found
+  const records: (readonly [ByteString, CachedRecord])[] = [
+    [bucketKey(bucket.name), bucket],
+    ...place.directories.map(
+      ({ parent, name, inode: id }) => [entryKey(parent, name), { kind: 'directory', inode: id }] as const,
+    ),
+    [entryKey(place.parent, place.name), entry],
+    [inodeKey(entry.inode), inode],
   ]
-  const rows = await view.getMany(keys)
-  rows.forEach((row, index) => {
-    const key = keys[index]
-    assert(key !== undefined && row, 'what was read a moment ago is there at the same revision')
-    const record = index === 0 ? decodeBucket(row) : index === keys.length - 1 ? decodeInode(row) : decodeEntry(row)
-    context.cache.put(key, record, { recordBytes: row.length, fill: found.fill })
+  // They were read a moment ago, at the same revision; what is missing is how long they are.
+  const rows = await view.getMany(records.map(([key]) => key))
+  records.forEach(([key, record], index) => {
+    const row = rows[index]
+    assert(row !== undefined, 'what was read a moment ago is there at the same revision')
+    context.cache.put(key, record, { recordBytes: row.length, fill })
   })
 }
 

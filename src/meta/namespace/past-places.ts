@@ -2,7 +2,7 @@
  * Where directories were at a revision of the past, so that a change which is read late is told by the names of its time.
  *
  * A directory's inode row says where it is now. Every transaction that moves a directory, or takes it away, writes where it
- * was into a `former` row (G), and that is in the change log. So the place at revision r is what the first former row after r
+ * was into a `former` row (G), and that is in the change log; so does the deletion of a bucket, for its root. So the place at revision r is what the first former row after r
  * says, and if there is none, what the inode row says. Former rows in the log outlive those in the table, which the reclaimer
  * takes: they are kept exactly as long as the changes that need them.
  *
@@ -57,7 +57,7 @@ export class PastPlaces {
     }
   }
 
-  /** After the commit of `revision`. Undefined for the root of a bucket that is gone. */
+  /** After the commit of `revision`. Undefined for the root of a bucket that was deleted before such were noted. */
   async at(inode: InodeId, revision: Revision): Promise<NamedPlace | undefined> {
     const known = this.#known.get(inode)
     if (known) return known

@@ -7,6 +7,7 @@ import type { ByteString } from '../../common/ids.ts'
 import type { Row } from '../ports.ts'
 import { mergedScan, type Scan } from './merged-scan.ts'
 import type { RowChanges, RowReader } from './ports.ts'
+import { RecentRows } from './recent-rows.ts'
 import { RowLayer } from './row-layer.ts'
 
 /** Is told when what it reads is not durable yet. */
@@ -16,11 +17,13 @@ export interface PendingReader {
 
 export class VisibleRows {
   readonly #committed: RowReader
+  readonly #recent: RecentRows
   #open = new RowLayer()
   #committing: RowLayer | undefined
 
   constructor(committed: RowReader) {
     this.#committed = committed
+    this.#recent = new RecentRows(committed)
   }
 
   /** Rows that are visible and not durable. */
@@ -39,7 +42,7 @@ export class VisibleRows {
   get(key: ByteString, reader: PendingReader): Uint8Array | undefined {
     let value = this.#open.get(key)
     if (value === undefined && this.#committing !== undefined) value = this.#committing.get(key)
-    if (value === undefined) return this.#committed.get(key)
+    if (value === undefined) return this.#recent.get(key)
     reader.provisional = true
     return value ?? undefined
   }
@@ -67,6 +70,7 @@ export class VisibleRows {
 
   /** The closed group can be read from the committed rows now. */
   groupCommitted(): void {
+    if (this.#committing !== undefined) this.#recent.written(this.#committing.rows)
     this.#committing = undefined
   }
 

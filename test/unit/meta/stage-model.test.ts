@@ -8,6 +8,7 @@ import { TidegateError } from '../../../src/common/errors.ts'
 import type { ByteString, Revision } from '../../../src/common/ids.ts'
 import { MemoryBackend, MemoryDisk } from '../../../src/meta/memory/memory-backend.ts'
 import { createMemoryStore } from '../../../src/meta/memory/memory-store.ts'
+import type { KeyRange, Row } from '../../../src/meta/ports.ts'
 import type { EmbeddedStore } from '../../../src/meta/stage/ports.ts'
 
 type Rows = ReadonlyMap<string, string>
@@ -126,10 +127,16 @@ class World {
   async #scan(step: Step & { kind: 'scan' }): Promise<void> {
     const { from, to, limit, reverse } = step
     const range = { start: from as ByteString, end: to as ByteString }
-    const found = await this.#store.read((view) => view.scan(range, limit, reverse))
+    const found = await this.#see(range, limit, reverse)
     const names = [...this.#visible.keys()].filter((name) => name >= from && name < to).sort()
     if (reverse) names.reverse()
     expect(found.map((row) => row.key)).toEqual(names.slice(0, limit))
+  }
+
+  /** What is visible, durable or not: a transaction is told at once, where a read would wait for the sync. */
+  async #see(range: KeyRange, limit: number, reverse: boolean): Promise<Row[]> {
+    const { value } = await this.#store.transact((tx) => tx.scan(range, limit, reverse))
+    return value
   }
 
   async #sync(fails: boolean): Promise<void> {
@@ -150,7 +157,7 @@ class World {
 
   async checkWhole(): Promise<void> {
     const range = { start: 'R' as ByteString, end: 'S' as ByteString }
-    const rows = await this.#store.read((view) => view.scan(range, 1000))
+    const rows = await this.#see(range, 1000, false)
     const found = new Map(rows.map((row) => [row.key as string, Buffer.from(row.value).toString('latin1')]))
     expect(found).toEqual(this.#visible)
     expect([...found.keys()]).toEqual([...found.keys()].sort())

@@ -166,18 +166,21 @@ test.each<[AckLevel, string[]]>([
   expect([...calls.slice(0, at).toSorted(), ...calls.slice(at)]).toEqual(expected)
 })
 
-test('a transaction that writes nothing waits until what it read is durable, unless the level is memory', async () => {
-  let settle = (): void => undefined
-  durable = new Promise((resolve) => (settle = resolve))
-  answers = [done(true), done(true)]
-  await run({ ack: 'memory', then: [{ op: 'exists', key: 'a' }] })
-  let told = false
-  const waiting = run({ then: [{ op: 'exists', key: 'a' }] }).then(() => (told = true))
-  await new Promise((resolve) => setImmediate(resolve))
-  expect(told).toBe(false)
-  settle()
-  await waiting
-})
+test.each(['memory', 'journal'] as const)(
+  'a transaction that only reads waits until what it read is durable, at level %s too',
+  async (ack) => {
+    let settle = (): void => undefined
+    durable = new Promise((resolve) => (settle = resolve))
+    answers = [done(true), done(true)]
+    if (ack === 'memory') await run({ ack, then: [{ op: 'delete', key: 'a' }] })
+    let told = false
+    const waiting = run({ ack, then: [{ op: 'exists', key: 'a' }] }).then(() => (told = true))
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(told).toBe(false)
+    settle()
+    await waiting
+  },
+)
 
 test.each<[string, () => void, string]>([
   ['metadata refuses', () => (answers = []), 'TransactionTooLarge'],

@@ -1,5 +1,11 @@
-/** HTTP Basic (RFC 7617) with an access key and its secret. */
-import { randomBytes, timingSafeEqual } from 'node:crypto'
+/**
+ * HTTP Basic (RFC 7617) with an access key and its secret.
+ *
+ * The header of a client is the same in every request of its, so what was proven is remembered: the last header itself, compared in
+ * constant time, and others by their hash under a key of this process, from which neither a look-up nor its time tells anything of the
+ * header. What was wrong is never remembered, and what is counts only while the directory says of that user what it said then.
+ */
+import { hash, randomBytes, timingSafeEqual } from 'node:crypto'
 import type { Principal, UserDirectory } from '../../../store/access.ts'
 
 export interface BasicVerifier {
@@ -12,18 +18,82 @@ const SECRET_BYTES_MAX = 1024
 
 const BASIC = /^basic +([A-Za-z0-9+/]{1,2048}={0,2})$/i
 
+/** More headers than a gateway has users; those spelled otherwise (`basic`, two blanks) count again. */
+const PROVEN_HEADERS_MAX = 1024
+
+type User = NonNullable<ReturnType<UserDirectory['findByAccessKey']>>
+
+interface Proven {
+  readonly accessKey: string
+  readonly user: User
+}
+
 /** An unknown access key costs what a known one costs (SECURITY-LESSONS 5.1.10). */
 export function createBasicVerifier(users: UserDirectory): BasicVerifier {
   const nobodysSecret = randomBytes(32).toString('hex')
+  const hashKey = randomBytes(32).toString('hex')
+  const provenByHash = new Map<string, Proven>()
+  const last = new LastHeader()
+
+  const prove = (authorization: string): Proven | undefined => {
+    const credentials = readBasic(authorization)
+    if (credentials === undefined) return undefined
+    const { accessKey, secretKey } = credentials
+    const user = users.findByAccessKey(accessKey)
+    const matches = isSameSecret(secretKey, user?.secretKey ?? nobodysSecret)
+    return matches && user !== undefined ? { accessKey, user } : undefined
+  }
+
   return {
     verify(authorization) {
-      const credentials = readBasic(authorization)
-      if (credentials === undefined) return undefined
-      const user = users.findByAccessKey(credentials.accessKey)
-      const matches = isSameSecret(credentials.secretKey, user?.secretKey ?? nobodysSecret)
-      return matches ? user?.principal : undefined
+      const latest = last.get(authorization)
+      if (latest !== undefined && isStillSo(users, latest)) return latest.user.principal
+      const hashed = hash('sha256', hashKey + authorization, 'hex')
+      let proven = provenByHash.get(hashed)
+      if (proven === undefined || !isStillSo(users, proven)) {
+        proven = prove(authorization)
+        if (proven === undefined) return undefined
+        if (provenByHash.size >= PROVEN_HEADERS_MAX) provenByHash.clear()
+        provenByHash.set(hashed, proven)
+      }
+      last.set(authorization, proven)
+      return proven.user.principal
     },
   }
+}
+
+/** Most headers are shorter; those that are not are left to the hash. */
+const LAST_HEADER_BYTES_MAX = 256
+
+/** The header that was proven last: where there is one client, all are this one. */
+class LastHeader {
+  readonly #known = Buffer.alloc(LAST_HEADER_BYTES_MAX)
+  readonly #given = Buffer.alloc(LAST_HEADER_BYTES_MAX)
+  #knownBytes = 0
+  #proven: Proven | undefined
+
+  get(authorization: string): Proven | undefined {
+    if (authorization.length > LAST_HEADER_BYTES_MAX) return undefined
+    const bytes = this.#given.write(authorization)
+    this.#given.fill(0, bytes)
+    // As long as it takes for any other, whatever its length.
+    const same = timingSafeEqual(this.#given, this.#known)
+    return same && bytes === this.#knownBytes ? this.#proven : undefined
+  }
+
+  /** One that has been proven is ASCII (`BASIC`). */
+  set(authorization: string, proven: Proven): void {
+    if (authorization.length > LAST_HEADER_BYTES_MAX) return
+    this.#knownBytes = this.#known.write(authorization)
+    this.#known.fill(0, this.#knownBytes)
+    this.#proven = proven
+  }
+}
+
+function isStillSo(users: UserDirectory, { accessKey, user }: Proven): boolean {
+  const known = users.findByAccessKey(accessKey)
+  // It is the known one that is compared with: both are ours, so their time tells nobody anything.
+  return known !== undefined && known.secretKey === user.secretKey && known.principal === user.principal
 }
 
 /** The secret may hold colons, the access key none. */

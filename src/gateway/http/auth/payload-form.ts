@@ -61,6 +61,8 @@ export function payloadForm(claim: PayloadClaim, headers: HeaderView, seed: Chun
   }
 }
 
+const UNSIGNED: PayloadClaim = { kind: 'literal', text: 'UNSIGNED-PAYLOAD' }
+
 /**
  * The claim of a request that is not signed. botocore without credentials still frames the body as aws-chunked with a
  * checksum trailer, but has no signer to write x-amz-content-sha256: Content-Encoding tells.
@@ -68,7 +70,8 @@ export function payloadForm(claim: PayloadClaim, headers: HeaderView, seed: Chun
 export function anonymousPayloadClaim(headers: HeaderView): PayloadClaim {
   const text = headers.get('x-amz-content-sha256')
   if (text !== undefined) return readPayloadClaim(text)
-  const encodings = headers.get('content-encoding') ?? ''
+  const encodings = headers.get('content-encoding')
+  if (encodings === undefined) return UNSIGNED
   const chunked = encodings.split(',').some((encoding) => encoding.trim().toLowerCase() === 'aws-chunked')
   return { kind: 'literal', text: chunked ? 'STREAMING-UNSIGNED-PAYLOAD-TRAILER' : 'UNSIGNED-PAYLOAD' }
 }

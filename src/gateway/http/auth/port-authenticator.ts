@@ -85,7 +85,7 @@ export function createPortAuthenticator(options: PortAuthenticatorOptions): Port
 
 /** Whoever speaks another scheme is told which ones there are; 401, as for credentials that are wrong. */
 function refuseOtherScheme(authorization: string | undefined): void {
-  if (authorization === undefined || /^AWS/.test(authorization)) return
+  if (authorization === undefined || /^(?:AWS|$)/.test(authorization)) return
   // The value itself may be a password, so it is not repeated.
   throw new AuthError('InvalidToken', 'The Authorization scheme is none of Bearer, Basic and AWS4-HMAC-SHA256.')
 }

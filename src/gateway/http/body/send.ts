@@ -132,7 +132,9 @@ class Flight {
   #detachWhenDone(): void {
     if (!this.#ended || this.#leases.size > 0) return
     clearTimeout(this.#timer)
+    // Both: a batch sends a thousand values on one response, each with a flight of its own.
     this.#response.off('close', this.#onClose)
+    this.#response.off('error', this.#onClose)
   }
 
   /** The connection is closed, and with it every write: the socket no longer looks at the bytes. */

@@ -6,7 +6,8 @@
  * we held the client back does not count. A connection that closes before the end of the body is IncompleteBody.
  */
 import type { Readable } from 'node:stream'
-import { TidegateError } from '../../../common/errors.ts'
+import { isTidegateError, TidegateError } from '../../../common/errors.ts'
+import { isAuthError } from '../auth/errors.ts'
 
 export interface BodyConsumer {
   /** Takes a chunk; false asks for a pause until `resume` is called on the transfer. May throw. */
@@ -41,7 +42,7 @@ export class BodyTransfer {
       request.on('data', this.#onData)
       request.on('end', this.#onEnd)
       request.on('close', this.#onClose)
-      request.on('error', this.#onClose)
+      request.on('error', this.#onError)
     }
     return this.#ended
   }
@@ -77,6 +78,11 @@ export class BodyTransfer {
 
   readonly #onClose = (): void => {
     this.fail(interrupted())
+  }
+
+  /** A body that is verified on its way says what is wrong with it; a socket only that it has gone. */
+  readonly #onError = (error: Error): void => {
+    this.fail(isTidegateError(error) || isAuthError(error) ? error : interrupted())
   }
 
   #onIdle(): void {

@@ -127,7 +127,7 @@ it.each([
   [{ ...READING, ttlSeconds: 0.5 }, 'ttlSeconds'],
   [{ ...READING, ttlSeconds: 0 }, 'a time to live of 0 seconds'],
   [{ ...READING, ttlSeconds: 1e300 }, 'a time to live of'],
-  [{ ...READING, parent: 'root' }, 'must NOT have additional properties'],
+  [{ ...READING, parent: 'root' }, 'unknown member "parent"'],
   [[], 'object'],
 ])('refuses %j and says what is wrong', async (json, message) => {
   const port = await started()

@@ -181,6 +181,6 @@ it('lets out of the page’s folder only what lies in it', async () => {
       expect.toSatisfy((s: number) => s >= 400),
     ])
   }
-  expect((await send(kv.port, 'POST /docs')).status).toBe(404)
-  expect((await send(kv.port, 'PUT /docs/json')).status).toBe(404)
+  expect((await send(kv.port, 'POST /docs')).status).toBe(405)
+  expect((await send(kv.port, 'PUT /docs/json')).status).toBe(405)
 })

@@ -170,7 +170,7 @@ describe('the HTTP port', () => {
       plugins: [(app) => void app.post('/take', { config: { operation: 'Take' } }, () => ({ ok: true }))],
     })
     const { port } = new URL(url)
-    const talk = (authorization: string): Promise<string> =>
+    const talk = (authorization: string, { path = '/take', length = 2 } = {}): Promise<string> =>
       new Promise((resolve, reject) => {
         const socket = connect(Number(port), '127.0.0.1')
         let text = ''
@@ -181,11 +181,38 @@ describe('the HTTP port', () => {
         socket.on('close', () => resolve(text))
         socket.on('error', reject)
         socket.write(
-          `POST /take HTTP/1.1\r\nHost: x\r\nAuthorization: ${authorization}\r\nContent-Type: application/json\r\n` +
-            'Content-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n',
+          `POST ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: ${authorization}\r\nContent-Type: application/json\r\n` +
+            `Content-Length: ${length}\r\n` +
+            'Expect: 100-continue\r\nConnection: close\r\n\r\n',
         )
       })
     expect(await talk('late')).toMatch(/^HTTP\/1.1 100 Continue\r\n\r\nHTTP\/1.1 200 OK/)
     expect(await talk('wrong')).toMatch(/^HTTP\/1.1 401/)
+    expect(await talk('late', { length: 100_000 })).toMatch(/^HTTP\/1.1 413/)
+    expect(await talk('wrong', { path: '/nowhere' })).toMatch(/^HTTP\/1.1 404/)
+  })
+
+  it('answers a wrong method with 405 and the right ones', async () => {
+    const open = { config: { operation: 'Any', open: true as const } }
+    const { url } = await started({
+      plugins: [
+        (app) => {
+          app.get('/things/:thing', open, () => 'one')
+          app.put('/things/:thing/*', open, () => 'put')
+          app.post('/things/:thing(^[^:/]+)::count', open, () => 'count')
+        },
+      ],
+    })
+    for (const [method, path, allow] of [
+      ['DELETE', '/things/a?b=c', 'GET'],
+      ['GET', '/things/a/b/c', 'PUT'],
+      ['DELETE', '/things/a:count', 'GET, POST'],
+    ] as const) {
+      const response = await fetch(url + path, { method })
+      expect(response.status, path).toBe(405)
+      expect(response.headers.get('allow')).toBe(allow)
+      expect((await problem(response))['code']).toBe('MethodNotAllowed')
+    }
+    expect((await fetch(`${url}/thing`)).status).toBe(404)
   })
 })

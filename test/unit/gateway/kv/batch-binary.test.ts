@@ -12,6 +12,7 @@ import {
 } from '../../../../src/common/batch-framing.ts'
 import { TidegateError } from '../../../../src/common/errors.ts'
 import { registerBatchRoute } from '../../../../src/gateway/kv/batch.ts'
+import { registerValueRoutes } from '../../../../src/gateway/kv/values.ts'
 import { send, type Answer } from '../s3/door-harness.ts'
 import { problemText } from './calls.ts'
 import { startKvHarness, type KvHarness } from './kv-harness.ts'
@@ -31,7 +32,7 @@ interface Result {
 
 let kv: KvHarness
 beforeEach(async () => {
-  kv = await startKvHarness([registerBatchRoute], { bodyIdleMsMax: 300 })
+  kv = await startKvHarness([registerBatchRoute, registerValueRoutes], { bodyIdleMsMax: 300 })
   await kv.store.buckets.create({ name: 'b', owner: 'alice', region: 'us-east-1' })
 })
 afterEach(() => kv.stop())
@@ -200,4 +201,32 @@ it('takes no signed body, of which it would act on bytes before they are verifie
   const answer = await sendBatch(body, { 'x-amz-content-sha256': hash('sha256', body) })
   expect(problemText(answer)).toMatch(/^400 InvalidRequest.*UNSIGNED-PAYLOAD/)
   expect(await kv.store.keyValues.exist('b', ['a'])).toMatchObject({ exist: [false] })
+})
+
+it('answers a value whose content type the framing has no room for (lesson 5.2.9)', async () => {
+  for (const size of [1, 100_000]) {
+    // A byte each on the way in, two each as UTF-8.
+    const headers = { 'content-type': `text/${'\u00e9'.repeat(9000)}` }
+    const put = await send(kv.port, `PUT /kv/v1/b/wide${size}`, { headers, body: Buffer.alloc(size, 'x') })
+    expect(put.status).toBe(200)
+  }
+  await batch([{ op: 'put', key: 'z', value: Buffer.from('x') }])
+  const results = await batch(['wide1', 'wide100000', 'z'].map((key) => ({ op: 'get', key })))
+  expect(results.map(({ status, fields }) => [status, fields.errorCode])).toEqual([
+    [413, 'EntityTooLarge'],
+    [413, 'EntityTooLarge'],
+    [200, undefined],
+  ])
+  nothingOpen()
+})
+
+it('leaves no listener on the response behind, however many values it sends', async () => {
+  const warnings: string[] = []
+  const warned = (warning: Error): void => void warnings.push(warning.message)
+  process.on('warning', warned)
+  await batch([{ op: 'put', key: 'a', value: Buffer.alloc(100_000) }])
+  await batch(Array.from({ length: 30 }, () => ({ op: 'get', key: 'a' })))
+  await new Promise((resolve) => setImmediate(resolve))
+  process.off('warning', warned)
+  expect(warnings).toEqual([])
 })

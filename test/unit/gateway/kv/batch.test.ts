@@ -166,6 +166,7 @@ it('refuses what is malformed by its place, before anything is done', async () =
   expect(await refused({ op: 'put', key: 'a', text: '', metadata: { 'a b': '' } })).toMatch(/"a b" cannot be sent/)
   expect(await refused({ op: 'put', key: 'a', text: '', metadata: { a: 'x\ny' } })).toMatch(/control character/)
   expect(await refused({ op: 'put', key: 'a', text: '', contentType: 'a\r\nb: c' })).toMatch(/content type/)
+  expect(await refused({ op: 'put', key: 'a', text: '', contentType: 'a'.repeat(1025) })).toMatch(/1025 characters/)
   expect(await refused(7)).toMatch(/"operations\[1\]" is no object/)
   expect(await refusal({ operations: Array.from({ length: 1001 }, () => put) })).toMatch(/more than 1000/)
   expect(await refusal({ operations: {} })).toMatch(/"operations" is no list/)
@@ -181,7 +182,7 @@ it('refuses unknown parameters, types and levels', async () => {
   expect(problemText(await post(kv, 'b:batch?x=1', body))).toMatch(/unknown parameter "x"/)
   expect((await post(kv, 'b:batch', body, { 'content-type': 'text/xml' })).status).toBe(415)
   expect(problemText(await post(kv, 'b:batch', body, { 'x-tidegate-ack': 'soon' }))).toMatch(/x-tidegate-ack "soon"/)
-  expect((await send(kv.port, 'GET /kv/v1/b:batch')).status).toBe(404)
+  expect((await send(kv.port, 'GET /kv/v1/b:batch')).status).toBe(405)
 })
 
 it('holds a signed body to its signature (lesson 5.1.6)', async () => {
@@ -190,4 +191,11 @@ it('holds a signed body to its signature (lesson 5.1.6)', async () => {
   expect(problemText(await signed(hash('sha256', 'another')))).toMatch(/^400 BadDigest/)
   expect(await kv.store.keyValues.exist('b', ['a'])).toMatchObject({ exist: [false] })
   expect((await signed(hash('sha256', body))).status).toBe(200)
+})
+
+it('refuses a body that is no UTF-8, in which two keys would become one (lesson 5.1.11)', async () => {
+  const body = Buffer.from('{"operations":[{"op":"put","key":"k\xff","text":""}]}', 'latin1')
+  const answer = await send(kv.port, 'POST /kv/v1/b:batch', { body, headers: { 'content-type': 'application/json' } })
+  expect(problemText(answer)).toBe('400 InvalidRequest: the body is not UTF-8')
+  expect(await kv.store.keyValues.exist('b', ['k\ufffd'])).toMatchObject({ exist: [false] })
 })

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { TidegateError } from '../../../../src/common/errors.ts'
 import { registerBatchRoute } from '../../../../src/gateway/kv/batch.ts'
@@ -157,4 +159,28 @@ it('has cursors that stand for any key, and refuses all else', () => {
   for (const key of ['a', 'a/b', '\u{1F600}\n', '\0']) expect(decodeCursor(encodeCursor(key))).toBe(key)
   for (const bad of ['', 'MQ', 'Mg', '!!', `${encodeCursor('a')}=`, 'Mf8'])
     expect(() => decodeCursor(bad)).toThrow('cursor')
+})
+
+it('reads parameters as the one canonicaliser does (lesson 5.1.11)', async () => {
+  await putValue(kv, '\u00e9 1', 'x')
+  expect(keysOf(linesOf(await scan('?prefix=%C3%A9+&keys=true')))).toEqual(['\u00e9 1'])
+  for (const query of ['?prefix=%ff', '?prefix=%', '?%zz=1', '?__proto__=%C3']) {
+    expect(problemText(await scan(query))).toMatch(/^400 InvalidArgument.*is not percent-encoded UTF-8/)
+  }
+  expect(problemText(await scan('?prefix=a&prefix=b'))).toMatch(/"prefix" is given more than once/)
+  expect(problemText(await scan('?__proto__=1'))).toMatch(/unknown parameter "__proto__"/)
+})
+
+it('holds a few values for a client that does not read, not a page of them', async () => {
+  for (let index = 0; index < 12; index++) await putValue(kv, `k${index}`, 'x'.repeat(1024 * 1024))
+  const socket = connect(kv.port, '127.0.0.1')
+  const head = once(socket, 'data')
+  socket.write('GET /kv/v1/b?values=true HTTP/1.1\r\nHost: x\r\n\r\n')
+  await head
+  socket.pause()
+  await new Promise((resolve) => setTimeout(resolve, 300))
+  // Those that were not read yet are open still: they take no memory.
+  expect(kv.store.readers).toBeGreaterThan(0)
+  socket.destroy()
+  await expect.poll(() => [kv.store.readers, kv.store.leases]).toEqual([0, 0])
 })

@@ -72,8 +72,25 @@ test('C7: directories that are gone and reclaimed do not make the log unreadable
   await made.namespace.deleteBucket('gone')
   await made.reclaim()
   const events = await changesFrom(made, from)
-  const gone = { kind: 'delete', bucket: 'box', key: 'deep/er/1' }
-  expect(events.map(withoutRevision)).toEqual([put('box', 'deep/er/1'), gone, put('box', 'deep/er/1'), gone])
+  const cycle = (bucket: string): object[] => [put(bucket, 'deep/er/1'), { kind: 'delete', bucket, key: 'deep/er/1' }]
+  expect(events.map(withoutRevision)).toEqual(['box', 'box', 'gone', 'gone'].flatMap(cycle))
+  await made.stop()
+})
+
+test('C3: a bucket made again under its name: who reads late still hears that the old keys were deleted', async () => {
+  const made = await fixture(WATCHED_ROWS)
+  await made.bucket('box')
+  await made.put('box', 'dir/old')
+  const from = made.namespace.revision() + 1
+  await made.remove('box', 'dir/old')
+  await made.namespace.deleteBucket('box')
+  await made.bucket('box')
+  await made.put('box', 'new')
+  await made.reclaim()
+  expect((await changesFrom(made, from)).map(withoutRevision)).toEqual([
+    { kind: 'delete', bucket: 'box', key: 'dir/old' },
+    put('box', 'new'),
+  ])
   await made.stop()
 })
 

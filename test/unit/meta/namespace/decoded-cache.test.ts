@@ -95,3 +95,25 @@ test('commits that are undone are not answered from the cache', async () => {
   expect((await made.namespace.lookup('box', 'k')).size).toBe(3)
   await made.stop()
 })
+
+test('a way counts while every row on it is here, and goes with the last one', () => {
+  const { store, commit, rollback } = eventful()
+  const cache = new DecodedCache(store, 1_000_000)
+  const [first, last] = ['first', 'last'] as ByteString[] as [ByteString, ByteString]
+  const fill = (): void => {
+    for (const key of [first, last]) cache.put(key, RECORD, { recordBytes: 1, fill: cache.beginFill(DURABLE) })
+    cache.keepWay('way', [first, last])
+  }
+  cache.keepWay('way', [first, last])
+  expect(cache.way('way')).toBeUndefined()
+  for (const drop of [() => commit([first]), () => commit([last]), rollback]) {
+    fill()
+    expect(cache.way('way')).toEqual([RECORD, RECORD])
+    drop()
+    expect(cache.way('way')).toBeUndefined()
+  }
+  fill()
+  cache.keepWay('other', [first, last])
+  expect(cache.way('way')).toBeUndefined()
+  expect(cache.way('other')).toEqual([RECORD, RECORD])
+})

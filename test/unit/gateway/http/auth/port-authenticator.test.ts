@@ -203,9 +203,9 @@ it('falls through to no other form when one fails (lesson 5.2.1)', async () => {
       at,
     )
   }
-  await refused('InvalidArgument', asking('Basics abc'), at)
-  await refused('InvalidArgument', asking(`Digest username="alice"`), at)
-  await refused('InvalidArgument', asking(TOKEN), at)
+  await refused('InvalidToken', asking('Basics abc'), at)
+  await refused('InvalidToken', asking(`Digest username="alice"`), at)
+  await refused('InvalidToken', asking(TOKEN), at)
   await refused('AccessDenied', asking(''), at)
 })
 
