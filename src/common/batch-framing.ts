@@ -49,7 +49,6 @@ export const BATCH_FIELD_BYTES_MAX: number = 16 * 1024
 export const BATCH_VALUE_BYTES_MAX: number = 8 * 1024 * 1024
 
 export const BATCH_CODES = { get: 1, put: 2, delete: 3, exists: 4 } as const
-type BatchOperationName = keyof typeof BATCH_CODES
 
 export type BatchMessage = 'request' | 'answer'
 

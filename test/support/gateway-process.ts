@@ -55,6 +55,8 @@ export async function startGateway(options: GatewayOptions): Promise<GatewayProc
     {
       env: {
         ...process.env,
+        // Ours, and no option of the gateway, which refuses what it does not know.
+        TIDEGATE_TEST_SEED: undefined,
         TIDEGATE_ROOT_USER: root.accessKey,
         TIDEGATE_ROOT_PASSWORD: root.secretKey,
         ...options.environment,

@@ -83,7 +83,12 @@ export function createHttpServer(options: ListenerOptions, events: ListenerEvent
     if (events.resting(socket)) return void socket.destroy()
     refuse(socket, events, REFUSALS.timeout)
   })
+  const refused = new WeakSet<Socket>()
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    // The parser fails again at everything that still comes. To close now would make the kernel reset the connection, and with
+    // it the answer that is on its way; a client that goes on sending is cut off by the time-out that `refuse` has set.
+    if (refused.has(socket) && error.code !== 'ECONNRESET') return
+    refused.add(socket)
     // The other side has gone: there is nobody to answer.
     if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
     refuse(socket, events, refusalOfParserError(error.code))
