@@ -83,6 +83,8 @@ export interface Engine {
 /** Share of the slots that bodies under way may hold together; the rest stays for readers and the journal. */
 const BODY_SLOTS_SHARE = 0.5
 const SLOTS_MIN = 32
+/** S3 owner of what is made through the mount: the id of the root user. */
+const MOUNT_OWNER = 'root'
 const COMPACT_BELOW_LIVE_SHARE = 0.5
 
 /** Recovers what is on disk and resolves with an engine that serves. */
@@ -110,6 +112,7 @@ async function bringUp(parts: EngineParts, { engine, files, localDisk, runners }
   parts.onEvent({ kind: 'recovered', report: recovered.report })
   for (const segment of recovered.toAdopt) engine.flusher.add(segment, 'adopt')
   engine.reclaimer.emptied(recovered.empty)
+  await engine.store.files.recover()
   await engine.disk.look()
   if (parts.backgroundJobs !== false) for (const runner of runners) runner.start()
 }
@@ -128,10 +131,15 @@ function buildEngine(parts: EngineParts): BuiltEngine {
   const localDisk = new LocalDiskStore(fileSystem, files)
   const disk = new DiskSpace({ fileSystem, path: parts.places.journal, clock, reserveBytes: parts.diskReserveBytes })
   const orderedStore = parts.createOrderedStore(() => journal.barrier())
-  const namespace = createNamespace({ store: orderedStore, clock, limits, fillRandom: parts.fillRandom })
+  const namespace: Namespace = createNamespace({
+    store: orderedStore,
+    clock,
+    limits,
+    fillRandom: parts.fillRandom,
+  })
   const { journal, flusher } = buildJournal(parts, bytes, { namespace, localDisk })
   const fetch = buildFetch(parts, bytes, journal)
-  const store = createStore({
+  const store: RunningStore = createStore({
     metadata: namespace,
     journal,
     hashing,
@@ -140,9 +148,17 @@ function buildEngine(parts: EngineParts): BuiltEngine {
     defaultAck: parts.defaultAck,
     persisting: { persisted: (segment) => flusher.persisted(segment), accept: (length) => disk.accept(length) },
     memory: storeMemory(bytes, fetch),
+    files: {
+      metadata: namespace.files,
+      // How many files there are is not counted.
+      space: { space: async () => ({ ...(await fileSystem.space(parts.places.journal)), files: 0 }) },
+      owner: MOUNT_OWNER,
+      onFailure: ({ inode, doing, cause }) =>
+        parts.onEvent({ kind: 'job-failed', job: `${doing} file ${inode}`, cause }),
+    },
   })
   const reclaimer = buildReclaimer(parts, bytes, { namespace, journal, store, fetch })
-  const runners = backgroundJobs({ namespace, journal, reclaimer }).map(
+  const runners = [...backgroundJobs({ namespace, journal, reclaimer }), store.files.job].map(
     (job) =>
       new BackgroundRunner(job, {
         clock,

@@ -22,6 +22,7 @@ import type { ListenerOptions } from './gateway/http/listener.ts'
 import { createDoorServer, type DoorServer } from './gateway/http/server.ts'
 import { createS3Door } from './gateway/s3/door.ts'
 import { httpPortOf } from './http-port.ts'
+import { mountNamespace } from './mount.ts'
 import { createLmdbStore } from './meta/lmdb/lmdb-store.ts'
 import { WATCHED_ROWS } from './meta/namespace/changes.ts'
 import { createHashWorkers } from './persist/hashing/hash-workers.ts'
@@ -133,6 +134,7 @@ class Gateway {
     const s3 = this.#s3Door(engine, telemetry)
     ending.push(() => drained(s3))
     await s3.start()
+    await this.#mount(engine, ending)
     this.#ready = true
     this.#announce(s3.url, http.url)
   }
@@ -227,6 +229,23 @@ class Gateway {
       onBug: (error) => this.#mustEnd(error),
       tracing: telemetry.tracing,
     })
+  }
+
+  async #mount(engine: Engine, ending: (() => Promise<void>)[]): Promise<void> {
+    const { logger, dataPath } = this.#surroundings
+    const { mount, drainTimeout, remote } = this.#config
+    if (mount === undefined) return
+    const mounted = await mountNamespace({
+      directory: mount,
+      files: engine.store.files,
+      reading: engine.store.reading,
+      clock: systemClock,
+      logger,
+      ownPaths: remote === undefined ? [dataPath] : [dataPath, remote.directory],
+      drainTimeoutMs: drainTimeout,
+      onBug: (error) => this.#mustEnd(error),
+    })
+    ending.push(() => mounted.stop())
   }
 
   #announce(s3Url: string, httpUrl: string): void {

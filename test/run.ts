@@ -21,6 +21,8 @@ const PROGRAMS: Readonly<Record<string, { readonly probe: readonly [string, ...s
     aws: { probe: ['aws', '--version'], debian: 'awscli' },
     strace: { probe: ['strace', '-V'], debian: 'strace' },
     curl: { probe: ['curl', '--version'], debian: 'curl' },
+    cc: { probe: ['cc', '--version'], debian: 'build-essential' },
+    fusermount3: { probe: ['fusermount3', '-V'], debian: 'fuse3' },
     openssl: { probe: ['openssl', 'version'], debian: 'openssl' },
   }
 

@@ -9,6 +9,7 @@ import { commandHelp, findCommand, helpCommand, overview } from './help.ts'
 import { kvCommand } from './kv.ts'
 import { serveCommand } from './serve.ts'
 import { tokenCommand } from './token.ts'
+import { umountCommand } from './umount.ts'
 import { versionCommand } from './version.ts'
 import type { CliContext, Command, ExitCode } from './command.ts'
 
@@ -16,6 +17,7 @@ const COMMANDS: readonly Command[] = [
   serveCommand,
   kvCommand,
   tokenCommand,
+  umountCommand,
   configCommand,
   versionCommand,
   helpCommand(() => COMMANDS),

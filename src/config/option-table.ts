@@ -90,6 +90,12 @@ export const OPTIONS = {
     default: './tidegate-data',
     help: 'data directory; made if absent, used by one process at a time',
   },
+  mount: {
+    type: 'path',
+    group: 'Data',
+    metavar: 'DIR',
+    help: 'empty directory on which the namespace is mounted as a file system; not mounted when absent',
+  },
   remote: {
     type: 'remote',
     group: 'Data',

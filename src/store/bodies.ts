@@ -203,6 +203,6 @@ export class OpenBodies implements Bodies {
 }
 
 /** What a segment says of a body, so that names can be rebuilt from segments alone (C17): JSON, short names. */
-function encodeLabel(label: { bucket: string; key: string }): string {
+export function encodeLabel(label: { bucket: string; key: string }): string {
   return JSON.stringify({ b: label.bucket, k: label.key })
 }

@@ -37,7 +37,19 @@ import type {
   SlabSlice,
 } from './types.ts'
 
-import type { Revision } from '../common/ids.ts'
+import type { ByteString, InodeId, Revision } from '../common/ids.ts'
+import type {
+  FileChange,
+  FileChanges,
+  FileEntry,
+  FileKind,
+  FileNode,
+  FilePiece,
+  FileSystemStatistics,
+  HandleId,
+  NewFile,
+  OpenedFile,
+} from './file-types.ts'
 import type {
   ScanPage,
   ScanRequest,
@@ -177,6 +189,71 @@ export interface Watching {
   next(watcher: WatcherId, options: { waitMs: number; limit: number }): Promise<WatchBatch>
   /** Ends a `next` under way with no events. */
   close(watcher: WatcherId): void
+}
+
+/**
+ * The namespace as a file system. Inode 0 is the mount's root, whose directories are the buckets. Metadata errors are those of
+ * store/file-ports.ts; sizes and offsets are bytes. What a write has put is seen by every later read of this node at once; other doors
+ * see it when it is published: at `fsync`, at the last `release` of a handle that wrote, after `publishAgeMsMax`, or under pressure (C20).
+ */
+export interface Files {
+  node(inode: InodeId): Promise<FileNode>
+  find(parent: InodeId, name: ByteString): Promise<FileNode>
+  entries(
+    directory: InodeId,
+    after: ByteString | undefined,
+    limit: number,
+  ): Promise<{ readonly entries: readonly FileEntry[]; readonly more: boolean }>
+  parentOf(directory: InodeId): Promise<InodeId>
+  makeFile(
+    parent: InodeId,
+    name: ByteString,
+    made: NewFile & {
+      readonly kind: Exclude<FileKind, 'directory'>
+      readonly target?: ByteString
+      readonly device?: number
+    },
+  ): Promise<FileNode>
+  makeDirectory(parent: InodeId, name: ByteString, made: NewFile): Promise<FileNode>
+  link(inode: InodeId, parent: InodeId, name: ByteString): Promise<FileNode>
+  linkTarget(inode: InodeId): Promise<ByteString>
+  remove(parent: InodeId, name: ByteString): Promise<void>
+  removeDirectory(parent: InodeId, name: ByteString): Promise<void>
+  rename(
+    from: { readonly parent: InodeId; readonly name: ByteString },
+    to: { readonly parent: InodeId; readonly name: ByteString },
+    mode: 'replace' | 'no-replace' | 'exchange',
+  ): Promise<void>
+  /** Size too, which cuts or extends what is not published yet. */
+  change(inode: InodeId, changes: FileChanges): Promise<FileNode>
+
+  open(inode: InodeId, options: { readonly write: boolean; readonly truncate: boolean }): Promise<OpenedFile>
+  /** The pieces of `[offset, offset + length)`, clipped to the size; slices of the slab are the caller's to release. */
+  read(handle: HandleId, offset: number, length: number): Promise<readonly FilePiece[]>
+  /** Copies the bytes before it resolves. With `append` the offset is the end of the file. @throws StorageFull, SlowDown */
+  write(handle: HandleId, offset: number, bytes: Uint8Array, append: boolean): Promise<void>
+  /** Resolves when what was written is published and as durable as the bucket's level says (C20). */
+  sync(handle: HandleId): Promise<void>
+  /** A descriptor was closed: what was written is published, without waiting for a sync. */
+  flush(handle: HandleId): Promise<void>
+  release(handle: HandleId): Promise<void>
+  /** fallocate(2): `allocate` grows the file unless `keepSize`; `punch` and `zero` make holes of whole ranges. */
+  allocate(
+    handle: HandleId,
+    range: { readonly offset: number; readonly length: number },
+    what: { readonly kind: 'allocate' | 'punch' | 'zero'; readonly keepSize: boolean },
+  ): Promise<void>
+  /** SEEK_DATA and SEEK_HOLE. Undefined when there is none (ENXIO). */
+  seek(handle: HandleId, offset: number, what: 'data' | 'hole'): Promise<number | undefined>
+
+  attribute(inode: InodeId, name: ByteString): Promise<Uint8Array>
+  attributeNames(inode: InodeId): Promise<readonly ByteString[]>
+  setAttribute(inode: InodeId, name: ByteString, value: Uint8Array, mode: 'set' | 'create' | 'replace'): Promise<void>
+  removeAttribute(inode: InodeId, name: ByteString): Promise<void>
+
+  statistics(): Promise<FileSystemStatistics>
+  /** For caches outside; see `FileChange`. Returns what ends it. */
+  onChanges(listener: (changes: readonly FileChange[]) => void): () => void
 }
 
 /** Everything a door is handed. */

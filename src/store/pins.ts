@@ -75,8 +75,6 @@ async function blocksOf(parts: PinParts, { body, size }: ObjectVersion): Promise
   const blocks = new Map<string, NeededBlock>()
   for (let offset = 0; offset < size;) {
     const extents = await metadata.extents(body.content, offset, EXTENT_WINDOW_BYTES)
-    const last = extents.at(-1)
-    if (!last) throw new TidegateError('DataLost', `content ${body.content} has no bytes at ${offset}`)
     for (const { segment, segmentOffset, length } of extents) {
       const end = segmentOffset + length
       for (let block = Math.floor(segmentOffset / limits.blockBytes); block * limits.blockBytes < end; block++) {
@@ -87,7 +85,9 @@ async function blocksOf(parts: PinParts, { body, size }: ObjectVersion): Promise
         if (blocks.size * limits.blockBytes > memory.pinnedBytesMax) return undefined
       }
     }
-    offset = last.offset + last.length
+    // A window without an extent is a hole.
+    const last = extents.at(-1)
+    offset = last ? last.offset + last.length : offset + EXTENT_WINDOW_BYTES
   }
   return [...blocks.values()]
 }

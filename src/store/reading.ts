@@ -1,4 +1,9 @@
-/** Objects opened for reading, and their bytes as leases on the slab (see doors.ts, Reading; C12, C13). */
+/**
+ * Objects opened for reading, and their bytes as leases on the slab (see doors.ts, Reading; C12, C13).
+ *
+ * Holes are served from one slot of zeros, which is taken when the first hole is read and kept. A slice of it has a lease like
+ * any other, so that each has a number of its own, but there is nothing to give back.
+ */
 import { must } from '../common/assert.ts'
 import { TidegateError } from '../common/errors.ts'
 import type { Revision } from '../common/ids.ts'
@@ -13,6 +18,8 @@ interface Reader {
   version: ObjectVersion | undefined
   /** A window of the content's extents, around where the last read was. */
   extents: readonly Extent[]
+  windowFrom: number
+  windowTo: number
   /** Where the next read would begin if the reader goes on in order. */
   sequentialOffset: number
 }
@@ -27,6 +34,10 @@ export class Readers implements Reading {
   readonly #contents: MetadataContents
   readonly #blockBytes: number
   readonly #readers = new Map<ReaderId, Reader>()
+  /** Offset of a slot of zeros. */
+  #zeros: Promise<number> | undefined
+  /** Negative, so that none is one of the memory's. */
+  #nextZerosLease = -1
   #nextId = 1
 
   constructor(parts: { memory: Memory; contents: MetadataContents; blockBytes: number }) {
@@ -42,7 +53,14 @@ export class Readers implements Reading {
   /** Registers a reader before its look-up, so that what the look-up finds cannot be reclaimed in between (C12). */
   begin(revision: Revision): ReaderId {
     const id = this.#nextId++
-    this.#readers.set(id, { revision, version: undefined, extents: [], sequentialOffset: 0 })
+    this.#readers.set(id, {
+      revision,
+      version: undefined,
+      extents: [],
+      windowFrom: 0,
+      windowTo: 0,
+      sequentialOffset: 0,
+    })
     return id
   }
 
@@ -77,7 +95,11 @@ export class Readers implements Reading {
     if (offset < 0 || length < 1 || offset >= size) {
       throw new TidegateError('InvalidRange', `${length} bytes at ${offset} of ${size}`)
     }
-    const extent = await this.#extentAt(reader, body.content, offset)
+    const { extent, holeEnd } = await this.#extentAt(reader, body.content, { offset, size })
+    if (!extent) {
+      reader.sequentialOffset = Math.min(offset + length, holeEnd)
+      return await this.#zerosOf(Math.min(length, holeEnd - offset))
+    }
     const segmentOffset = extent.segmentOffset + offset - extent.offset
     const block = Math.floor(segmentOffset / this.#blockBytes)
     const within = segmentOffset - block * this.#blockBytes
@@ -95,13 +117,37 @@ export class Readers implements Reading {
     }
   }
 
-  async #extentAt(reader: Reader, content: number, offset: number): Promise<Extent> {
-    const known = find(reader.extents, offset)
-    if (known) return known
-    reader.extents = await this.#contents.extents(content, offset, EXTENT_WINDOW_BYTES)
-    const extent = find(reader.extents, offset)
-    if (!extent) throw new TidegateError('DataLost', `content ${content} has no bytes at ${offset}`)
-    return extent
+  /** The extent that holds the offset, or how far the hole reaches, as far as is known. */
+  async #extentAt(
+    reader: Reader,
+    content: number,
+    { offset, size }: { readonly offset: number; readonly size: number },
+  ): Promise<{ extent: Extent | undefined; holeEnd: number }> {
+    if (offset < reader.windowFrom || offset >= reader.windowTo) {
+      reader.extents = await this.#contents.extents(content, offset, EXTENT_WINDOW_BYTES)
+      reader.windowFrom = offset
+      reader.windowTo = Math.min(offset + EXTENT_WINDOW_BYTES, size)
+    }
+    const next = firstEndingAfter(reader.extents, offset)
+    if (next && next.offset <= offset) return { extent: next, holeEnd: offset }
+    return { extent: undefined, holeEnd: Math.min(next?.offset ?? reader.windowTo, reader.windowTo) }
+  }
+
+  async #zerosOf(length: number): Promise<SlabSlice> {
+    this.#zeros ??= this.#takeZeros()
+    const slabOffset = await this.#zeros
+    return { slabOffset, length: Math.min(length, this.#blockBytes), lease: this.#nextZerosLease-- }
+  }
+
+  async #takeZeros(): Promise<number> {
+    try {
+      const slabOffset = await this.#memory.acquire('stream')
+      this.#memory.view(slabOffset, this.#blockBytes).fill(0)
+      return slabOffset
+    } catch (error) {
+      this.#zeros = undefined
+      throw error
+    }
   }
 
   view(slice: SlabSlice): Uint8Array {
@@ -109,7 +155,7 @@ export class Readers implements Reading {
   }
 
   release(lease: number): void {
-    this.#memory.giveBack(lease)
+    if (lease > 0) this.#memory.giveBack(lease)
   }
 
   close(id: ReaderId): void {
@@ -117,15 +163,14 @@ export class Readers implements Reading {
   }
 }
 
-function find(extents: readonly Extent[], offset: number): Extent | undefined {
+function firstEndingAfter(extents: readonly Extent[], offset: number): Extent | undefined {
   let low = 0
-  let high = extents.length - 1
-  while (low <= high) {
+  let high = extents.length
+  while (low < high) {
     const middle = (low + high) >> 1
     const extent = extents[middle] as Extent
-    if (offset < extent.offset) high = middle - 1
-    else if (offset >= extent.offset + extent.length) low = middle + 1
-    else return extent
+    if (extent.offset + extent.length <= offset) low = middle + 1
+    else high = middle
   }
-  return undefined
+  return extents[low]
 }

@@ -8,6 +8,10 @@ import { OpenBodies } from './bodies.ts'
 import { StoreBuckets } from './buckets.ts'
 import type { Hashing, Journaling, Memory, Persisting } from './byte-ports.ts'
 import type { Store } from './doors.ts'
+import type { MetadataFiles } from './file-ports.ts'
+import type { FileFailure, FileSpace } from './files/file-parts.ts'
+import { StoreFiles } from './files/files.ts'
+import { DEFAULT_FILE_LIMITS, type FileLimits } from './files/limits.ts'
 import { StoreKeyValues } from './key-values.ts'
 import { StoreObjects } from './objects.ts'
 import type { Metadata } from './ports.ts'
@@ -26,9 +30,18 @@ export interface StoreOptions {
   readonly clock: Clock
   /** Level of buckets that are made without one. */
   readonly defaultAck: AckLevel
+  readonly files: {
+    readonly metadata: MetadataFiles
+    readonly space: FileSpace
+    /** S3 owner of what the mount makes. */
+    readonly owner: string
+    readonly limits?: FileLimits | undefined
+    readonly onFailure: (failure: FileFailure) => void
+  }
 }
 
 export interface RunningStore extends Store {
+  readonly files: StoreFiles
   /** Revision of the oldest reader, or the current one: what was dropped later must be kept (C12). */
   horizon(): Revision
   /** Bodies under way and objects open for reading. */
@@ -60,6 +73,18 @@ export function createStore(options: StoreOptions): RunningStore {
     clock,
   })
   const watching = createWatching({ metadata, clock })
+  const files = new StoreFiles({
+    ...options.files,
+    metadata: { ...metadata, ...options.files.metadata },
+    memory,
+    journal,
+    persisting,
+    acknowledgement,
+    readers,
+    limits,
+    fileLimits: options.files.limits ?? DEFAULT_FILE_LIMITS,
+    clock,
+  })
   return {
     buckets: new StoreBuckets({ metadata, acknowledgement, defaultAck: options.defaultAck }),
     objects,
@@ -68,11 +93,17 @@ export function createStore(options: StoreOptions): RunningStore {
     uploads,
     keyValues,
     watching,
+    files,
     horizon: () => readers.horizon(metadata.revision()),
     activity: () => ({ bodies: bodies.count, readers: readers.count, reservedSlots: reservations.taken }),
-    stop: () => {
+    stop: async () => {
       watching.stop()
-      return bodies.discardAll()
+      try {
+        await files.drain()
+      } finally {
+        await files.stop()
+        await bodies.discardAll()
+      }
     },
   }
 }

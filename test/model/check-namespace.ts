@@ -5,6 +5,7 @@
 import type { ContentId, InodeId, SegmentId } from '../../src/common/ids.ts'
 import type { OrderedStore, ReadView, Row } from '../../src/meta/ports.ts'
 import { isUsed } from '../../src/meta/namespace/complete-upload.ts'
+import { PIECES_PER_ROW } from '../../src/meta/namespace/composites.ts'
 import {
   BUCKETS,
   CONTENTS,
@@ -37,6 +38,7 @@ import {
   decodePiece,
   decodePieceRow,
   type Content,
+  type FileContent,
   type Piece,
 } from '../../src/meta/namespace/records-contents.ts'
 import {
@@ -48,7 +50,9 @@ import {
   type ObjectInode,
   type VersionEntry,
 } from '../../src/meta/namespace/records-objects.ts'
+import { linksOf } from '../../src/meta/namespace/files/links.ts'
 import { partNumberOf } from '../../src/meta/namespace/uploads.ts'
+import { checkFiles, type EntryAt } from './check-files.ts'
 
 const ROWS_MAX = 1_000_000
 
@@ -68,7 +72,10 @@ interface Tables {
   readonly directories: Map<InodeId, { parent: InodeId; name: string; hidden: boolean }>
   readonly contents: ReadonlyMap<ContentId, Content>
   readonly dropped: ReadonlyMap<ContentId, { content: Content; building: boolean }>
+  /** By the id that their rows bear. */
   readonly pieces: Map<ContentId, Piece[]>
+  /** By the id that the rows bear: the file's content that they are the pieces of, all of them or what was taken out. */
+  readonly fileRows: Map<ContentId, FileContent>
   readonly parts: readonly Row[]
   readonly uploads: ReadonlySet<string>
   readonly finished: ReadonlyMap<string, Uint8Array>
@@ -85,6 +92,7 @@ export async function checkNamespace(
     checkNames(tables)
     checkDirectories(tables)
     checkInodes(tables)
+    await checkFiles(view, tables.inodes, objectEntries(tables))
     await checkExpiries(view, tables)
     checkContents(tables)
     await checkSegments(view, tables)
@@ -127,6 +135,7 @@ async function readTables(view: ReadView): Promise<Tables> {
       }),
     ),
     pieces: new Map(),
+    fileRows: new Map(),
     parts: await tableRows(view, PARTS),
     uploads: new Set(
       (await tableRows(view, UPLOADS)).map((row) => bytesHex(row.key.slice(orderedAt(row.key, UPLOAD_KEY_AT).next))),
@@ -134,22 +143,54 @@ async function readTables(view: ReadView): Promise<Tables> {
     finished: new Map(ofKind('upload').map((row) => [bytesHex(row.key.slice(RECLAIM_ID_AT)), row.value])),
     deletedBuckets: new Set(ofKind('bucket').map((row) => integerAt(row.key, RECLAIM_ID_AT))),
   }
+  for (const record of tables.contents.values()) {
+    if (record.kind === 'file') tables.fileRows.set(record.rows, record)
+  }
+  for (const [content, { content: record }] of tables.dropped) {
+    if (record.kind === 'file') tables.fileRows.set(record.successor === undefined ? record.rows : content, record)
+  }
   await readPieces(view, tables)
   await readEntries(view, tables)
   return tables
 }
 
 async function readPieces(view: ReadView, tables: Tables): Promise<void> {
+  const ends = new Map<ContentId, number>()
   for (const row of await tableRows(view, PIECES)) {
     const content = integerAt(row.key, 2)
     const list = tables.pieces.get(content) ?? []
     tables.pieces.set(content, list)
     const { firstOffset, pieces } = decodePieceRow(row.value)
+    demand(pieces.length > 0 && pieces.length <= PIECES_PER_ROW, `a row of ${content} has some pieces`)
+    const file = tables.fileRows.get(content)
+    if (file) {
+      checkFileRow(row, { file, firstOffset, pieces, ends })
+      list.push(...pieces)
+      continue
+    }
     const before = list.reduce((sum, piece) => sum + piece.length, 0)
     demand(firstOffset === before && integerAt(row.key, 10) === before, `pieces of ${content} follow each other`)
     demand(integerAt(row.key, 18) === list.length, `pieces of ${content} are numbered`)
     list.push(...pieces)
   }
+}
+
+/** Rows with all pieces of a file have no gap, those with what was taken out may have. */
+function checkFileRow(
+  row: Row,
+  has: { file: FileContent; firstOffset: number; pieces: readonly Piece[]; ends: Map<ContentId, number> },
+): void {
+  const { file, firstOffset, pieces, ends } = has
+  const rows = integerAt(row.key, 2)
+  const before = ends.get(rows) ?? 0
+  demand(integerAt(row.key, 10) === firstOffset && integerAt(row.key, 18) === 0, `row of ${rows} lies where it begins`)
+  if (file.successor === undefined) demand(firstOffset === before, `rows of file ${rows} follow each other`)
+  else demand(firstOffset >= before, `rows of file ${rows} do not overlap`)
+  for (const piece of pieces) demand(piece.length > 0 && !piece.part, `pieces of file ${rows} have a length`)
+  ends.set(
+    rows,
+    pieces.reduce((end, piece) => end + piece.length, firstOffset),
+  )
 }
 
 async function readEntries(view: ReadView, tables: Tables): Promise<void> {
@@ -234,25 +275,29 @@ function checkDirectories(tables: Tables): void {
     demand(tables.directories.has(parent) || tables.roots.has(parent), `parent ${parent} exists`)
 }
 
-/** Every inode is named by exactly one entry, and says the same as it. */
+/** Every inode says the same as its entries. */
 function checkInodes(tables: Tables): void {
-  const seen = new Set<InodeId>()
-  for (const { parent, name, current, older } of tables.names.values()) {
+  for (const { name, current, older } of tables.names.values()) {
     for (const entry of [...(current ? [current] : []), ...older]) {
       if (entry.kind === 'marker') continue
       const inode = tables.inodes.get(entry.inode)
       const what = `inode ${entry.inode} of ${JSON.stringify(name)}`
       demand(inode?.kind === 'object', `${what} exists`)
-      demand(inode.parent === parent && inode.name === name, `${what} knows its parent and name`)
       demand(inode.size === entry.size && inode.etag === entry.etag, `${what} agrees with its entry`)
+      demand(inode.mtimeMs === entry.mtimeMs, `${what} agrees with its entry`)
       demand(inode.revision === entry.revision && inode.expiresMs === entry.expiresMs, `${what} agrees with its entry`)
-      demand(!seen.has(entry.inode), `${what} has one entry`)
-      seen.add(entry.inode)
     }
   }
   for (const [id, inode] of tables.inodes) {
-    if (inode.kind === 'object') demand(seen.has(id), `object inode ${id} is referred to`)
-    else checkDirectoryInode(tables, id, inode)
+    if (inode.kind === 'directory') checkDirectoryInode(tables, id, inode)
+  }
+}
+
+function* objectEntries(tables: Tables): Generator<EntryAt> {
+  for (const { parent, name, current, older } of tables.names.values()) {
+    for (const entry of [...(current ? [current] : []), ...older]) {
+      if (entry.kind === 'object') yield { parent, name, entry }
+    }
   }
 }
 
@@ -288,7 +333,12 @@ function checkContents(tables: Tables): void {
     if (inode.kind === 'object') checkSize(tables, inode)
   }
   for (const [composite, pieces] of tables.pieces) {
-    const record = tables.contents.get(composite) ?? tables.dropped.get(composite)?.content
+    const record =
+      tables.fileRows.get(composite) ?? tables.contents.get(composite) ?? tables.dropped.get(composite)?.content
+    if (record?.kind === 'file') {
+      for (const piece of pieces) refer(piece.content, 1)
+      continue
+    }
     demand(record?.kind === 'composite', `pieces of ${composite} belong to a composite`)
     if (record.ownsPieces) for (const piece of pieces) refer(piece.content, 1)
   }
@@ -320,9 +370,22 @@ function checkSize(tables: Tables, inode: ObjectInode): void {
   const { content } = inode.body
   const record = tables.contents.get(content)
   demand(record?.length === inode.size, `${what} has the length of its content`)
+  if (record.kind === 'file') {
+    checkFile(tables, record, what)
+    return
+  }
   if (record.kind !== 'composite') return
   const sum = (tables.pieces.get(content) ?? []).reduce((total, piece) => total + piece.length, 0)
   demand(sum === inode.size, `${what} has the length of its pieces`)
+}
+
+function checkFile(tables: Tables, file: FileContent, what: string): void {
+  const pieces = tables.pieces.get(file.rows) ?? []
+  const [sum, stored] = [pieces, pieces.filter((piece) => piece.content !== undefined)].map((some) =>
+    some.reduce((total, piece) => total + piece.length, 0),
+  )
+  demand(sum === file.rowsEnd, `${what} has the pieces that its content says`)
+  demand(stored === file.storedBytes && pieces.length === file.pieceCount, `${what} counts its pieces`)
 }
 
 /** Live bytes of a segment are the sum of its leaves, those included that wait to be taken apart. */
@@ -346,7 +409,7 @@ async function checkUsage(view: ReadView, tables: Tables, node: string): Promise
   const usage = new Map<InodeId, { objects: number; bytes: number }>()
   for (const root of tables.roots.keys()) usage.set(root, { objects: 0, bytes: 0 })
   for (const inode of tables.inodes.values()) {
-    if (inode.kind !== 'object') continue
+    if (inode.kind !== 'object' || linksOf(inode) === 0) continue
     let { parent } = inode
     for (let above = tables.directories.get(parent); above; above = tables.directories.get(parent))
       parent = above.parent

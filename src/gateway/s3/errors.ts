@@ -113,7 +113,14 @@ export const CORE_ERRORS = {
   BucketAlreadyOwnedByYou: { code: 'BucketAlreadyOwnedByYou' },
   BucketNotEmpty: { code: 'BucketNotEmpty' },
   ConditionalRequestConflict: { code: 'ConditionalRequestConflict' },
-  // Links and renames across buckets exist only on the mount; named for completeness.
+  // What only the mount meets is named for completeness.
+  DirectoryNotEmpty: { code: 'InvalidRequest', own: true },
+  FileExists: { code: 'InvalidRequest', own: true },
+  IsADirectory: { code: 'InvalidRequest', own: true },
+  NoSuchAttribute: { code: 'InvalidRequest', own: true },
+  NotADirectory: { code: 'InvalidRequest', own: true },
+  StaleFile: { code: 'InvalidRequest', own: true },
+  TooManyLinks: { code: 'InvalidRequest', own: true },
   CrossBucket: { code: 'InvalidRequest', own: true },
   // Bytes that cannot be had intact are our failure, and a retry may find another copy.
   DataLost: { code: 'InternalError' },

@@ -4,6 +4,7 @@ import { utf8Bytes, type ByteString } from '../../common/ids.ts'
 import type { AckLevel, BucketRecord, Versioning } from '../../common/model.ts'
 import { leaseInodes, readBucket, type Commit, type NamespaceContext } from './context.ts'
 import { expire } from './expire.ts'
+import type { PosixPart } from './files/posix-part.ts'
 import {
   BUCKETS,
   BUCKET_COUNT_KEY,
@@ -26,9 +27,9 @@ const NO_PAYLOAD = new Uint8Array(0)
 
 export async function createBucket(
   context: NamespaceContext,
-  request: { name: string; owner: string; region: string; ack: AckLevel },
+  request: { name: string; owner: string; region: string; ack: AckLevel; posix?: PosixPart | undefined },
 ): Promise<Commit<BucketRecord>> {
-  const { name, owner } = request
+  const { name, owner, region, ack, posix } = request
   validateBucketName(name)
   // A bucket's id is the id of its root: one sequence, never reused.
   const { first: id } = await leaseInodes(context, 1)
@@ -41,9 +42,9 @@ export async function createBucket(
     const [count = 0] = await tx.counters(BUCKET_COUNT_KEY, 1)
     if (count >= BUCKETS_MAX) throw new TidegateError('TooManyBuckets', `there are ${count} buckets`)
     const createdMs = context.clock.nowMs()
-    const bucket: BucketRecord = { ...request, id, root: id, createdMs, versioning: 'off' }
+    const bucket: BucketRecord = { name, owner, region, ack, id, root: id, createdMs, versioning: 'off' }
     tx.put(bucketKey(name), encodeBucket(bucket))
-    tx.put(inodeKey(id), encodeInode({ kind: 'directory', parent: 0, name, createdMs }))
+    tx.put(inodeKey(id), encodeInode({ kind: 'directory', parent: 0, name, createdMs, posix }))
     tx.add(BUCKET_COUNT_KEY, [1])
     return bucket
   })

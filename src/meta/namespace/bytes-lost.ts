@@ -7,6 +7,7 @@ import type { ByteString, ContentId, InodeId, SegmentId } from '../../common/ids
 import { utf8Text } from '../../common/ids.ts'
 import type { OrderedStore, Row } from '../ports.ts'
 import { beginStep, endStep, type NamespaceContext } from './context.ts'
+import { linksOf } from './files/links.ts'
 import {
   CONTENTS,
   INODES,
@@ -48,6 +49,8 @@ export async function bytesLost(
   for await (const row of tableRows(context.store, INODES)) {
     const inode = decodeInode(row.value)
     if (inode.kind !== 'object' || inode.body.kind !== 'content' || !contents.has(inode.body.content)) continue
+    // An unlinked file that was open goes at the start anyway.
+    if (linksOf(inode) === 0) continue
     if (inode.ack === 'memory') doomed.push(integerAt(row.key, INODES.length))
     else if (lost.length < REPORTED_MAX) lost.push(await addressOf(context.store, inode))
   }
@@ -69,10 +72,13 @@ async function lostContents(
     const overlaps = record.segmentOffset < range.to && record.segmentOffset + record.length > range.from
     if (overlaps) contents.add(integerAt(row.key, CONTENTS.length))
   }
-  for (let found = contents.size > 0; found;) {
+  if (contents.size === 0) return contents
+  const files = await filesByRows(store)
+  for (let found = true; found;) {
     found = false
     for await (const row of tableRows(store, PIECES)) {
-      const composite = integerAt(row.key, PIECES.length)
+      const rows = integerAt(row.key, PIECES.length)
+      const composite = files.get(rows) ?? rows
       if (contents.has(composite)) continue
       const { pieces } = decodePieceRow(row.value)
       if (!pieces.some((piece) => piece.content !== undefined && contents.has(piece.content))) continue
@@ -81,6 +87,16 @@ async function lostContents(
     }
   }
   return contents
+}
+
+/** The contents of files by the id that their pieces lie under. */
+async function filesByRows(store: OrderedStore): Promise<Map<ContentId, ContentId>> {
+  const files = new Map<ContentId, ContentId>()
+  for await (const row of tableRows(store, CONTENTS)) {
+    const record = decodeContent(row.value)
+    if (record.kind === 'file') files.set(record.rows, integerAt(row.key, CONTENTS.length))
+  }
+  return files
 }
 
 async function lostParts(

@@ -107,6 +107,10 @@ export class RecordReader {
     this.#buffer = record instanceof Buffer ? record : Buffer.from(record.buffer, record.byteOffset, record.byteLength)
   }
 
+  get isAtEnd(): boolean {
+    return this.#at === this.#buffer.length
+  }
+
   byte(): number {
     const value = this.#buffer[this.#at++]
     assert(value !== undefined, 'a record is whole')

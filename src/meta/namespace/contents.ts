@@ -1,15 +1,19 @@
 /**
  * What an object's bytes are made of. A *leaf* content is one run in one segment, as the journal wrote it. A *composite* is a
  * list of pieces, each a range of another content: a completed upload refers to its parts, a part that was copied from
- * several runs refers to those. So it is at most two composites deep: what is copied is flattened to leaves.
+ * several runs refers to those. What an UploadPartCopy takes is flattened to leaves, so an upload is at most two composites deep.
+ * A *file* is a list of pieces that the mount changes in place (files/contents-publish.ts, which also says how deep it may be).
+ *
+ * A piece without a content is a hole: it reads as zeros and has no extent.
  */
 import { must } from '../../common/assert.ts'
 import { TidegateError } from '../../common/errors.ts'
-import type { ByteString, ContentId, SegmentId } from '../../common/ids.ts'
+import type { ContentId, SegmentId } from '../../common/ids.ts'
 import type { Extent, StoredRun, UploadPart } from '../../common/model.ts'
 import type { ReadView } from '../ports.ts'
 import type { Commit, NamespaceContext } from './context.ts'
-import { contentKey, droppedContentKey, piecesKey, piecesPrefix, prefixEnd, segmentLiveKey } from './keys.ts'
+import { contentKey, droppedContentKey, segmentLiveKey } from './keys.ts'
+import { pieceRanges, rawPieceRows, type ByteSpan, type PieceRange } from './piece-rows.ts'
 import {
   decodeContent,
   decodeDropped,
@@ -19,21 +23,17 @@ import {
   lastPartOfRow,
   type Content,
   type LeafContent,
-  type Piece,
-  type PieceRow,
 } from './records-contents.ts'
 import { readContent } from './references.ts'
 
-const ROWS_PER_SCAN = 16
-
-/** `[from, to)` of a content, which begins at `base` of what is asked for. */
-interface Wanted {
-  readonly from: number
-  readonly to: number
+/** `[from, to)` of a content whose first byte lies at `base` of what is asked for. */
+interface Wanted extends ByteSpan {
   readonly base: number
 }
 
-/** A range of one leaf, and where it lies in what was asked for. */
+/** A range of one leaf, or a hole, and where it lies in what was asked for. */
+export type BodyRange = LeafRange | HoleRange
+
 export interface LeafRange {
   readonly content: ContentId
   readonly leaf: LeafContent
@@ -42,6 +42,15 @@ export interface LeafRange {
   readonly offset: number
 }
 
+export interface HoleRange {
+  readonly content: undefined
+  readonly leaf: undefined
+  readonly contentOffset: 0
+  readonly length: number
+  readonly offset: number
+}
+
+/** In order; what lies between two of them, or between the last and the end of the content, is a hole. */
 export function extents(
   context: NamespaceContext,
   content: ContentId,
@@ -57,20 +66,19 @@ export function extents(
     const record = await knownContent(view, content)
     const row = record.kind === 'leaf' ? await view.get(key) : undefined
     if (row) context.cache.put(key, record, { recordBytes: row.length, fill })
-    return extentsOf(await leafRanges(view, { content, record, wanted }, Infinity))
+    return extentsOf(await bodyRanges(view, { content, record, wanted }, Infinity))
   })
 }
 
-function extentsOf(ranges: readonly LeafRange[]): Extent[] {
-  return ranges.map(({ leaf, contentOffset, length, offset }) => ({
-    offset,
-    length,
-    segment: leaf.segment,
-    segmentOffset: leaf.segmentOffset + contentOffset,
-  }))
+export function extentsOf(ranges: readonly BodyRange[]): Extent[] {
+  const found: Extent[] = []
+  for (const { leaf, contentOffset, length, offset } of ranges) {
+    if (leaf) found.push({ offset, length, segment: leaf.segment, segmentOffset: leaf.segmentOffset + contentOffset })
+  }
+  return found
 }
 
-async function knownContent(view: ReadView, content: ContentId): Promise<Content> {
+export async function knownContent(view: ReadView, content: ContentId): Promise<Content> {
   const record = await readContent(view, content)
   if (!record) throw new TidegateError('DataLost', `content ${content} is not recorded (any more)`)
   return record
@@ -83,71 +91,52 @@ function leafRange(content: ContentId, leaf: LeafContent, wanted: Wanted): LeafR
   return [{ content, leaf, contentOffset: from, length: to - from, offset: base + from }]
 }
 
-/** The leaves that cover a range of a content, in order; at least `limit` of them, if there are so many, and few more. */
-export async function leafRanges(
+/** The leaves and holes that cover a range of a content, in order; at least `limit` of them, if there are so many, and few more. */
+export async function bodyRanges(
   view: ReadView,
   source: { content: ContentId; record: Content; wanted: Wanted },
   limit: number,
-): Promise<LeafRange[]> {
-  const { record, wanted } = source
-  if (record.kind === 'leaf') return leafRange(source.content, record, wanted)
-  const found: LeafRange[] = []
-  for await (const row of pieceRows(view, source.content, wanted.from)) {
-    if (row.firstOffset >= wanted.to || found.length >= limit) break
-    const pieces = overlapping(row, wanted)
-    const records = await view.getMany(pieces.map(({ piece }) => contentKey(must(piece.content, 'content of a piece'))))
-    for (const [index, { piece, start }] of pieces.entries()) {
-      if (found.length >= limit) break
-      const content = must(piece.content, 'content of a piece')
-      const bytes = records[index]
-      const inPiece = {
-        from: piece.contentOffset + Math.max(wanted.from - start, 0),
-        to: piece.contentOffset + Math.min(wanted.to - start, piece.length),
-        base: wanted.base + start - piece.contentOffset,
-      }
-      const below = {
-        content,
-        record: bytes ? decodeContent(bytes) : await knownContent(view, content),
-        wanted: inPiece,
-      }
-      found.push(...(await leafRanges(view, below, limit - found.length)))
-    }
+): Promise<BodyRange[]> {
+  const { content, record, wanted } = source
+  if (record.kind === 'leaf') return leafRange(content, record, wanted)
+  const found: BodyRange[] = []
+  for await (const ranges of pieceRanges(view, { content, record }, wanted)) {
+    await addRanges(view, { ranges, wanted, limit }, found)
+    if (found.length >= limit) break
   }
   return found
 }
 
-function overlapping(row: PieceRow, wanted: Wanted): { piece: Piece; start: number }[] {
-  const pieces: { piece: Piece; start: number }[] = []
-  let start = row.firstOffset
-  for (const piece of row.pieces) {
-    if (piece.length > 0 && start < wanted.to && start + piece.length > wanted.from) pieces.push({ piece, start })
-    start += piece.length
-  }
-  return pieces
-}
-
-/** Rows of a composite from the one that holds `fromOffset` on. */
-export async function* pieceRows(view: ReadView, content: ContentId, fromOffset: number): AsyncGenerator<PieceRow> {
-  for await (const row of rawPieceRows(view, content, fromOffset)) yield decodePieceRow(row.value)
-}
-
-async function* rawPieceRows(
+async function addRanges(
   view: ReadView,
-  content: ContentId,
-  fromOffset: number,
-): AsyncGenerator<{ key: ByteString; value: Uint8Array }> {
-  const prefix = piecesPrefix(content)
-  const end = prefixEnd(prefix)
-  const before = { start: prefix as ByteString, end: piecesKey(content, fromOffset + 1, 0) }
-  const [first] = fromOffset === 0 ? [] : await view.scan(before, 1, true)
-  let start = first?.key ?? (prefix as ByteString)
-  for (;;) {
-    const rows = await view.scan({ start, end }, ROWS_PER_SCAN)
-    yield* rows
-    const last = rows.at(-1)
-    if (!last || rows.length < ROWS_PER_SCAN) return
-    start = `${last.key}\0` as ByteString
+  batch: { readonly ranges: readonly PieceRange[]; readonly wanted: Wanted; readonly limit: number },
+  found: BodyRange[],
+): Promise<void> {
+  const { ranges, wanted, limit } = batch
+  const records = await contentRecords(view, ranges)
+  for (const range of ranges) {
+    if (found.length >= limit) return
+    const { content, contentOffset, length, start } = range
+    const offset = wanted.base + start
+    if (content === undefined) {
+      found.push({ content, leaf: undefined, contentOffset: 0, length, offset })
+      continue
+    }
+    const inPiece = { from: contentOffset, to: contentOffset + length, base: offset - contentOffset }
+    const below = { content, record: must(records.get(content), 'content of a piece'), wanted: inPiece }
+    found.push(...(await bodyRanges(view, below, limit - found.length)))
   }
+}
+
+async function contentRecords(view: ReadView, ranges: readonly PieceRange[]): Promise<Map<ContentId, Content>> {
+  const contents = [...new Set(ranges.flatMap(({ content }) => content ?? []))]
+  const rows = await view.getMany(contents.map(contentKey))
+  const records = new Map<ContentId, Content>()
+  for (const [index, content] of contents.entries()) {
+    const row = rows[index]
+    records.set(content, row ? decodeContent(row) : await knownContent(view, content))
+  }
+  return records
 }
 
 export function contentParts(
@@ -209,12 +198,8 @@ async function collectSegments(
     segments.add(record.segment)
     return
   }
-  for await (const { pieces } of pieceRows(view, content, 0)) {
-    const contents = [...new Set(pieces.flatMap((piece) => piece.content ?? []))]
-    const rows = await view.getMany(contents.map(contentKey))
-    for (const [index, row] of rows.entries()) {
-      if (row) await collectSegments(view, must(contents[index], 'content'), decodeContent(row), segments)
-    }
+  for await (const ranges of pieceRanges(view, { content, record }, { from: 0, to: record.length })) {
+    for (const [below, found] of await contentRecords(view, ranges)) await collectSegments(view, below, found, segments)
   }
 }
 

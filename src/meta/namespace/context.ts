@@ -6,6 +6,7 @@ import type { Limits } from '../../common/limits.ts'
 import type { BucketRecord } from '../../common/model.ts'
 import type { Committed, OrderedStore, ReadView, Transaction } from '../ports.ts'
 import type { DecodedCache } from './decoded-cache.ts'
+import type { BucketDefaults, FileDefaults } from './files/types.ts'
 import type { IdSequence } from './id-sequence.ts'
 import { bucketKey, usageKey } from './keys.ts'
 import { canNameBucket } from './names.ts'
@@ -23,6 +24,11 @@ export interface NamespaceContext {
   /** Composites that this process is building: the reclaimer leaves them alone. */
   readonly building: Set<ContentId>
   readonly fillRandom: (bytes: Uint8Array) => void
+  /** How the mount shows what S3 or KV made. */
+  readonly files: FileDefaults
+  readonly newBuckets: BucketDefaults
+  /** Whether somebody has the inode open, so that it must outlive its last name. Set once, at the start (files.ts). */
+  keepInode: (inode: InodeId) => boolean
 }
 
 export type Commit<T> = Committed<T>
@@ -35,6 +41,8 @@ export interface Step {
   /** Inode ids taken before the transaction began; a retry uses the same ones. */
   readonly ids: IdLease
   readonly nowMs: number
+  /** As the context's, unless the caller of this operation says otherwise. */
+  keepInode: (inode: InodeId) => boolean
   objectsDelta: number
   bytesDelta: number
 }
@@ -65,6 +73,7 @@ export async function beginStep(
     bucket: await readBucket(tx, bucketName),
     ids: { next: ids.first, end: ids.first + ids.count },
     nowMs: context.clock.nowMs(),
+    keepInode: context.keepInode,
     objectsDelta: 0,
     bytesDelta: 0,
   }
@@ -81,9 +90,6 @@ export function endStep(step: Step): void {
   step.tx.add(usageKey(step.bucket.id, step.context.node), [step.objectsDelta, step.bytesDelta])
 }
 
-/** Every transaction reads the row of its bucket, and mostly gets the same bytes, which nobody changes. */
-const decodedBuckets = new WeakMap<Uint8Array, BucketRecord>()
-
 /** @throws NoSuchBucket */
 export async function readBucket(view: ReadView, name: string): Promise<BucketRecord> {
   const row = canNameBucket(name) ? await view.get(bucketKey(name)) : undefined
@@ -94,6 +100,9 @@ export async function readBucket(view: ReadView, name: string): Promise<BucketRe
   decodedBuckets.set(row, bucket)
   return bucket
 }
+
+/** Every transaction reads the row of its bucket, and mostly gets the same bytes, which nobody changes. */
+const decodedBuckets = new WeakMap<Uint8Array, BucketRecord>()
 
 export function noSuchBucket(name: string): TidegateError {
   return new TidegateError('NoSuchBucket', `no bucket ${JSON.stringify(name)}`, { details: { bucket: name } })

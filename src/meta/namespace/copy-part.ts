@@ -1,5 +1,5 @@
 /**
- * UploadPartCopy: a part that refers to a range of an object. The range is flattened to leaves, so that composites never
+ * UploadPartCopy: a part that refers to a range of an object. The range is flattened to leaves and holes, so that composites never
  * nest deeper than a completed upload over its parts. One leaf is referred to as it is; some are made a composite in the
  * same transaction; many in bounded steps (C2), each of which checks that the source's content still exists, since that is
  * what keeps the leaves that are not yet referred to.
@@ -19,7 +19,7 @@ import {
   type BuildPosition,
 } from './composites.ts'
 import { checkConditions } from '../../common/conditions.ts'
-import { leafRanges, type LeafRange } from './contents.ts'
+import { bodyRanges, type BodyRange } from './contents.ts'
 import { readBucket, type Commit, type NamespaceContext } from './context.ts'
 import type { ObjectAddress } from './copy.ts'
 import { contentKey } from './keys.ts'
@@ -81,7 +81,7 @@ async function beginCopy(tx: Transaction, state: CopyState): Promise<{ copied: C
   await findUpload(tx, request)
   const source = await resolveSource(tx, state)
   const wanted = { from: source.from, to: source.to, base: 0 }
-  const ranges = await leafRanges(tx, { ...source, wanted }, PIECES_PER_ROW + 1)
+  const ranges = await bodyRanges(tx, { ...source, wanted }, PIECES_PER_ROW + 1)
   if (ranges.length > PIECES_PER_ROW) {
     beginBuild(tx, context, made, true)
     return { source }
@@ -103,7 +103,7 @@ async function copyInSteps(state: CopyState, source: CopySource): Promise<Commit
     const { value, durable } = await context.store.transact(async (tx) => {
       await checkSourceKept(tx, source)
       const wanted = { from: source.from + from.offset, to: source.to, base: 0 }
-      const ranges = (await leafRanges(tx, { ...source, wanted }, PIECES_PER_ROW)).slice(0, PIECES_PER_ROW)
+      const ranges = (await bodyRanges(tx, { ...source, wanted }, PIECES_PER_ROW)).slice(0, PIECES_PER_ROW)
       await referTo(tx, ranges)
       return appendPieces(tx, made, from, ranges.map(pieceOf))
     })
@@ -153,11 +153,11 @@ async function checkSourceKept(tx: Transaction, source: CopySource): Promise<voi
   )
 }
 
-async function referTo(tx: Transaction, ranges: readonly LeafRange[]): Promise<void> {
-  for (const range of ranges) await addReference(tx, range.content)
+async function referTo(tx: Transaction, ranges: readonly BodyRange[]): Promise<void> {
+  for (const { content } of ranges) if (content !== undefined) await addReference(tx, content)
 }
 
-function pieceOf(range: LeafRange): Piece {
+function pieceOf(range: BodyRange): Piece {
   return { content: range.content, contentOffset: range.contentOffset, length: range.length, part: undefined }
 }
 
@@ -165,7 +165,7 @@ async function putCopied(
   tx: Transaction,
   state: CopyState,
   source: CopySource,
-  body: { content: ContentId; contentOffset: number },
+  body: { content: ContentId | undefined; contentOffset: number },
 ): Promise<Copied> {
   const { request, context } = state
   const found = await findUpload(tx, request)

@@ -34,10 +34,10 @@ import { readObjectInode } from './versions.ts'
 const OPERATIONS_PER_STEP_MAX = 2048
 /**
  * The most that one removal writes, directories aside. In a suspended bucket, over a version that is not the null one:
- * another null version goes (row, pointer, inode, content, dropped content), this one moves (out of D, into V, out of T),
+ * another null version goes (row, pointer, inode, content, dropped content, attributes), this one moves (out of D, into V, out of T),
  * the marker comes (row, pointer); and the bucket's usage.
  */
-const OPERATIONS_PER_KEY = 11
+const OPERATIONS_PER_KEY = 12
 /** A directory that goes with its last object: entry, inode, former place. */
 const OPERATIONS_PER_DIRECTORY = 3
 

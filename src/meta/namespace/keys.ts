@@ -19,14 +19,22 @@
  *   P | upload id | part number                     its parts
  *   T | expiry ms | inode                           a live current version (D) that expires; empty value
  *   S | 00 | segment  and  S | 01 | segment         state; live bytes (counters)
- *   G | kind | id                                   work of the reclaimer: contents (c), finished uploads (u), buckets (b), former places (d)
+ *   G | kind | id                                   work of the reclaimer: contents (c), finished uploads (u), buckets (b), former places (d),
+ *                                                   extended attributes (x)
  *   Q | bucket id | node                            usage: objects, bytes (counters); bucket id 0: number of buckets
  *   C | name                                        id sequences
+ *   L | inode | parent | name                       a further name of an inode (C10: the first is in the inode); empty value
+ *   X | inode | name                                extended attribute: its value
+ *   O | inode | node                                unlinked and kept, because that node has it open; empty value
+ *   W | directory | node                            when that node last changed a directory through the mount (C8)
  *   A | t | id                                      bearer token
  *   A | n                                           number of tokens (counter)
  *
  * There is a T row exactly for each D row with an expiry: a version that stops being current loses it, one that becomes
  * current again gets it back. A rename leaves it alone, since the path is found through the inode (C10).
+ *
+ * A row of L is one entry, in D or in V; of those of an inode one is in the inode record, the others are in L. Rows of W and X may
+ * outlive their inode until the reclaimer comes (G, of a directory its former place): an inode's number is never used again.
  *
  * A name holds no slash except that of a directory, which ends it; so walking D in key order is S3's byte order.
  */
@@ -49,6 +57,10 @@ export const SEGMENTS: string = `S${RECORD_VERSION}`
 export const RECLAIM: string = `G${RECORD_VERSION}`
 export const USAGE: string = `Q${RECORD_VERSION}`
 export const SEQUENCES: string = `C${RECORD_VERSION}`
+export const LINKS: string = `L${RECORD_VERSION}`
+export const FILE_ATTRIBUTES: string = `X${RECORD_VERSION}`
+export const ORPHANS: string = `O${RECORD_VERSION}`
+export const DIRECTORY_TIMES: string = `W${RECORD_VERSION}`
 const ACCESS = `A${RECORD_VERSION}`
 
 const GROUP_BYTES = 8
@@ -247,15 +259,63 @@ export function formerPlaceKey(inode: InodeId): ByteString {
   return (FORMER_PLACES + integerBytes(inode)) as ByteString
 }
 
-export type ReclaimKind = 'content' | 'upload' | 'bucket' | 'former'
+/** The extended attributes of an inode that is gone. */
+export function leftAttributesKey(inode: InodeId): ByteString {
+  return `${RECLAIM}x${integerBytes(inode)}` as ByteString
+}
 
-const RECLAIM_KINDS: Readonly<Record<string, ReclaimKind>> = { c: 'content', u: 'upload', b: 'bucket', d: 'former' }
+export type ReclaimKind = 'content' | 'upload' | 'bucket' | 'former' | 'attributes'
+
+const RECLAIM_KINDS: Readonly<Record<string, ReclaimKind>> = {
+  c: 'content',
+  u: 'upload',
+  b: 'bucket',
+  d: 'former',
+  x: 'attributes',
+}
 
 export function reclaimKindOf(key: string): ReclaimKind {
   return must(RECLAIM_KINDS[key.charAt(2)], 'kind of reclaim row')
 }
 
 export const RECLAIM_ID_AT = 3
+
+export function linksPrefix(inode: InodeId): string {
+  return LINKS + integerBytes(inode)
+}
+
+export function linkKey(inode: InodeId, parent: InodeId, name: string): ByteString {
+  return (linksPrefix(inode) + integerBytes(parent) + name) as ByteString
+}
+
+export const LINK_PARENT_AT = 10
+export const LINK_NAME_AT = 18
+
+export function fileAttributesPrefix(inode: InodeId): string {
+  return FILE_ATTRIBUTES + integerBytes(inode)
+}
+
+export const FILE_ATTRIBUTE_NAME_AT = 10
+
+export function fileAttributeKey(inode: InodeId, name: string): ByteString {
+  return (fileAttributesPrefix(inode) + name) as ByteString
+}
+
+export function orphansPrefix(inode: InodeId): string {
+  return ORPHANS + integerBytes(inode)
+}
+
+export function orphanKey(inode: InodeId, node: string): ByteString {
+  return (orphansPrefix(inode) + node) as ByteString
+}
+
+export function directoryTimesPrefix(inode: InodeId): string {
+  return DIRECTORY_TIMES + integerBytes(inode)
+}
+
+export function directoryTimeKey(inode: InodeId, node: string): ByteString {
+  return (directoryTimesPrefix(inode) + node) as ByteString
+}
 
 export function usageKey(bucketId: number, node: string): ByteString {
   return (USAGE + integerBytes(bucketId) + node) as ByteString

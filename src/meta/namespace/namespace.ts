@@ -24,6 +24,8 @@ import { copyPart } from './copy-part.ts'
 import { copy, setTags } from './copy.ts'
 import { DecodedCache, type CommitEvents } from './decoded-cache.ts'
 import { expire } from './expire.ts'
+import { createFiles, type Files } from './files/files.ts'
+import type { BucketDefaults, FileDefaults } from './files/types.ts'
 import { IdSequence } from './id-sequence.ts'
 import { list } from './listing.ts'
 import { bucketRecord, lookup } from './lookup.ts'
@@ -41,6 +43,8 @@ import { transactValues } from './values/transact.ts'
 import { listVersions } from './versions-listing.ts'
 
 const CACHE_BYTES_MAX = 64 * 1024 * 1024
+const DEFAULT_FILES: FileDefaults = { fileMode: 0o644, directoryMode: 0o755, uid: 0, gid: 0 }
+const DEFAULT_BUCKETS: BucketDefaults = { region: 'us-east-1', ack: 'journal' }
 
 export interface NamespaceOptions {
   /** With the commit events of an embedded store, hot rows are kept decoded. */
@@ -51,6 +55,10 @@ export interface NamespaceOptions {
   readonly node?: string | undefined
   readonly cacheBytesMax?: number | undefined
   readonly fillRandom?: ((bytes: Uint8Array) => void) | undefined
+  /** How the mount shows what S3 or KV made. */
+  readonly files?: FileDefaults | undefined
+  /** What a directory made in the root of the mount becomes. */
+  readonly newBuckets?: BucketDefaults | undefined
 }
 
 /** An operation of its own file, with the context passed in. */
@@ -109,6 +117,8 @@ export interface Namespace {
   readonly listTokens: Bound<typeof listTokens>
   readonly removeToken: Bound<typeof removeToken>
 
+  readonly files: Files
+
   readonly watch: Bound<typeof watchChanges>
   readonly revision: () => Revision
   readonly durableRevision: () => Revision
@@ -127,6 +137,9 @@ export function createNamespace(options: NamespaceOptions): Namespace {
     cache: new DecodedCache(store, options.cacheBytesMax ?? CACHE_BYTES_MAX),
     building: new Set(),
     fillRandom: options.fillRandom ?? randomFillSync,
+    files: options.files ?? DEFAULT_FILES,
+    newBuckets: options.newBuckets ?? DEFAULT_BUCKETS,
+    keepInode: () => false,
   }
   const completer = new UploadCompleter(context)
   const reclaimer = new Reclaimer(context, store)
@@ -177,6 +190,7 @@ export function createNamespace(options: NamespaceOptions): Namespace {
     token: bind(findToken),
     listTokens: bind(listTokens),
     removeToken: bind(removeToken),
+    files: createFiles(context, store),
     watch: bind(watchChanges),
     revision: () => store.revision(),
     durableRevision: () => store.durableRevision(),

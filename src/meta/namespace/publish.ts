@@ -25,13 +25,14 @@ import {
   type Step,
 } from './context.ts'
 import { armExpiry, expiryAfter } from './expiry-rows.ts'
+import { inheritedPosixPart, type PosixPart } from './files/posix-part.ts'
 import { entryKey, inodeKey } from './keys.ts'
 import { validateKey } from './names.ts'
 import { objectVersion } from './object-version.ts'
 import { encodeEntry, encodeInode, type ObjectEntry, type ObjectInode } from './records-objects.ts'
 import { addRun } from './references.ts'
 import { currentEntry, makePlace, unexpired } from './tree.ts'
-import { makeWay } from './versions.ts'
+import { makeWay, readObjectInode } from './versions.ts'
 
 export interface PublishRequest {
   readonly bucket: string
@@ -103,6 +104,7 @@ export async function writeVersion(step: Step, made: NewVersion): Promise<Object
   const place = await makePlace(step, made.keyBytes, 'live')
   const current = await currentEntry(step.tx, place)
   checkConditions('write', made.conditions, unexpired(current, step.nowMs))
+  const posix = await inheritedPosix(step, unexpired(current, step.nowMs))
   const { version, isNull } = await makeWay(step, place, current)
   const id = step.ids.next++
   const entry: ObjectEntry = {
@@ -119,6 +121,7 @@ export async function writeVersion(step: Step, made: NewVersion): Promise<Object
     checksumAlgorithm: made.checksum?.algorithm,
     checksumType: made.checksum?.type,
     expiresMs: made.expiresMs,
+    isFile: posix !== undefined,
   }
   const inode: ObjectInode = {
     kind: 'object',
@@ -135,6 +138,7 @@ export async function writeVersion(step: Step, made: NewVersion): Promise<Object
     partsCount: made.partsCount,
     uploadId: made.uploadId,
     expiresMs: made.expiresMs,
+    posix,
     body: made.body,
   }
   step.tx.put(entryKey(place.parent, place.name), encodeEntry(entry))
@@ -143,4 +147,11 @@ export async function writeVersion(step: Step, made: NewVersion): Promise<Object
   step.objectsDelta += 1
   step.bytesDelta += made.size
   return objectVersion(step.bucket, made.key, entry, inode)
+}
+
+/** C27. What was never a file to the mount costs no read. */
+async function inheritedPosix(step: Step, replaced: ObjectEntry | undefined): Promise<PosixPart | undefined> {
+  if (!replaced?.isFile) return undefined
+  const { posix } = await readObjectInode(step.tx, replaced.inode)
+  return posix && inheritedPosixPart(posix, step.context.files, step.nowMs)
 }

@@ -2,9 +2,12 @@
  * Taking apart what nothing refers to any more, in bounded steps (C2, C11, C12): the rows of the G table.
  *
  *   content   a leaf gives its bytes back to its segment's count of live bytes; a composite drops its pieces, row by row, which
- *             makes G rows of those that had no other reference; they wait for their own turn
+ *             makes G rows of those that had no other reference; they wait for their own turn; so does a file, and
+ *             one that has a successor drops only what lies under its own id (piece-rows.ts)
  *   upload    part rows of a completed or aborted upload; the contents of parts that were not used are dropped
- *   former    where a directory was that is gone or was renamed; only watchers read it (changes.ts)
+ *   former    where a directory was that is gone or was renamed; only watchers read it (changes.ts). With one that is gone go
+ *             its extended attributes and times
+ *   attributes  extended attributes of a file that is gone
  *   bucket    the uploads that were in progress in a deleted bucket
  *
  * When (C12): a batch of rows is noted together with the revision at which it was seen, so every drop in it was committed at
@@ -25,7 +28,10 @@ import {
   RECLAIM_ID_AT,
   UPLOAD_KEY_AT,
   bytesHex,
+  directoryTimesPrefix,
+  fileAttributesPrefix,
   finishedUploadKey,
+  inodeKey,
   integerAt,
   orderedAt,
   partsPrefix,
@@ -38,7 +44,13 @@ import {
   usageKey,
 } from './keys.ts'
 import { PIECES_PER_ROW } from './composites.ts'
-import { decodeDropped, decodePiece, decodePieceRow } from './records-contents.ts'
+import {
+  decodeDropped,
+  decodePiece,
+  decodePieceRow,
+  type CompositeContent,
+  type FileContent,
+} from './records-contents.ts'
 import { dropReference } from './references.ts'
 import { readSegment } from './segments.ts'
 import { partNumberOf } from './uploads.ts'
@@ -171,7 +183,9 @@ function reclaimRow(step: ReclaimStep, key: ByteString, value: Uint8Array): Prom
     case 'bucket':
       return reclaimBucket(step, key)
     case 'former':
-      return Promise.resolve(finishRow(step, key))
+      return reclaimFormer(step, key)
+    case 'attributes':
+      return reclaimFileRows(step, key)
     default:
       return unreachable(kind, 'kind of reclaim row')
   }
@@ -185,13 +199,14 @@ async function reclaimContent(step: ReclaimStep, key: ByteString, value: Uint8Ar
     step.segments.add(content.segment)
     return finishRow(step, key)
   }
-  const range = prefixRange(piecesPrefix(integerAt(key, RECLAIM_ID_AT)))
+  const range = prefixRange(piecesPrefix(rowsToReclaim(content, integerAt(key, RECLAIM_ID_AT))))
+  const ownsPieces = content.kind === 'file' || content.ownsPieces
   for (;;) {
     const [row] = await tx.scan(range, 1, true)
     if (!row) return finishRow(step, key)
     if (step.operationsLeft < OPERATIONS_PER_PIECE_ROW) return false
     const counts = new Map<ContentId, number>()
-    for (const piece of content.ownsPieces ? decodePieceRow(row.value).pieces : []) {
+    for (const piece of ownsPieces ? decodePieceRow(row.value).pieces : []) {
       if (piece.content !== undefined) counts.set(piece.content, (counts.get(piece.content) ?? 0) + 1)
     }
     for (const [piece, count] of counts) await dropReference(tx, piece, count)
@@ -199,6 +214,10 @@ async function reclaimContent(step: ReclaimStep, key: ByteString, value: Uint8Ar
     step.operationsLeft -= 2 * counts.size + 1
     step.rows++
   }
+}
+
+function rowsToReclaim(content: CompositeContent | FileContent, id: ContentId): ContentId {
+  return content.kind === 'file' && content.successor === undefined ? content.rows : id
 }
 
 async function reclaimUpload(step: ReclaimStep, key: ByteString, used: Uint8Array): Promise<boolean> {
@@ -231,6 +250,26 @@ async function reclaimBucket(step: ReclaimStep, key: ByteString): Promise<boolea
   }
   if (rows.length === limit) return false
   tx.delete(usageKey(integerAt(key, RECLAIM_ID_AT), step.context.node))
+  return finishRow(step, key)
+}
+
+async function reclaimFormer(step: ReclaimStep, key: ByteString): Promise<boolean> {
+  const exists = await step.tx.get(inodeKey(integerAt(key, RECLAIM_ID_AT)))
+  return exists ? finishRow(step, key) : reclaimFileRows(step, key)
+}
+
+/** What is kept by inode beside the inode record, of one that is gone. */
+async function reclaimFileRows(step: ReclaimStep, key: ByteString): Promise<boolean> {
+  const { tx } = step
+  const inode = integerAt(key, RECLAIM_ID_AT)
+  for (const prefix of [fileAttributesPrefix(inode), directoryTimesPrefix(inode)]) {
+    const limit = step.operationsLeft
+    const rows = await tx.scan(prefixRange(prefix), limit)
+    for (const row of rows) tx.delete(row.key)
+    step.operationsLeft -= rows.length
+    step.rows += rows.length
+    if (rows.length === limit) return false
+  }
   return finishRow(step, key)
 }
 

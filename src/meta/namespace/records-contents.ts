@@ -4,8 +4,10 @@
  * K  content    byte kind, then
  *   1 leaf        integer references; byte ack; 16 bytes segment; integer segment offset, length
  *   2 composite   integer references; byte owns pieces; integer length
+ *   3 file        integer references; integer rows (the id that its E rows bear), successor (0: none), length, end of rows,
+ *                 stored bytes, number of pieces
  * E  pieces     integer first offset, count, part number of the first and of the last; then per piece: byte flags (1 has checksum, 2
- *               is a part); integer content (0: none, for an empty part), offset in it, length; of a part also: integer part
+ *               is a part); integer content (0: none, for an empty part and for a hole), offset in it, length; of a part also: integer part
  *               number, mtime ms; etag; [checksum]
  * U  upload     integer initiated ms, token (0: none); text owner; byte checksum (255: none, else algorithm * 2 + type), byte
  *               whether a type was given; integer mask; attributes (as in I)
@@ -58,11 +60,27 @@ export interface CompositeContent {
   readonly length: number
 }
 
-export type Content = LeafContent | CompositeContent
+/** Of a file that is written in place (files/contents-publish.ts). */
+export interface FileContent {
+  readonly kind: 'file'
+  readonly references: number
+  /** Its pieces lie under this id, which no content has. The contents that a file had one after another share it. */
+  readonly rows: ContentId
+  /** The content that took its place, once one has: what is not under this one's own id is as that one has it. */
+  readonly successor: ContentId | undefined
+  readonly length: number
+  /** The pieces lie without a gap from 0 to here. Up to `length` follows a hole; pieces after `length` are to be removed. */
+  readonly rowsEnd: number
+  /** Of the pieces: bytes that are not holes, and how many pieces there are. */
+  readonly storedBytes: number
+  readonly pieceCount: number
+}
+
+export type Content = LeafContent | CompositeContent | FileContent
 
 /** A range of another content. */
 export interface Piece {
-  /** Undefined for a part of no bytes. */
+  /** Undefined for a part of no bytes, and for a hole. */
   readonly content: ContentId | undefined
   /** Where the range begins in that content. */
   readonly contentOffset: number
@@ -112,6 +130,7 @@ export interface DroppedContent {
 
 const LEAF = 1
 const COMPOSITE = 2
+const FILE = 3
 const PIECE_CHECKSUM = 1
 const PIECE_PART = 2
 const NO_CHECKSUM = 255
@@ -142,6 +161,16 @@ function writeContent(writer: RecordWriter, content: Content): void {
       writer.byte(content.ownsPieces ? 1 : 0)
       writer.integer(content.length)
       return
+    case 'file':
+      writer.byte(FILE)
+      writer.integer(content.references)
+      writer.integer(content.rows)
+      writer.integer(content.successor ?? 0)
+      writer.integer(content.length)
+      writer.integer(content.rowsEnd)
+      writer.integer(content.storedBytes)
+      writer.integer(content.pieceCount)
+      return
     default:
       unreachable(content, 'content')
   }
@@ -159,12 +188,29 @@ function readContent(reader: RecordReader): Content {
       length: reader.integer(),
     }
   }
+  if (kind === FILE) return readFileContent(reader)
   must(kind === COMPOSITE ? kind : undefined, 'kind of content')
   return {
     kind: 'composite',
     references: reader.integer(),
     ownsPieces: reader.byte() === 1,
     length: reader.integer(),
+  }
+}
+
+function readFileContent(reader: RecordReader): FileContent {
+  const references = reader.integer()
+  const rows = reader.integer()
+  const successor = reader.integer()
+  return {
+    kind: 'file',
+    references,
+    rows,
+    successor: successor === 0 ? undefined : successor,
+    length: reader.integer(),
+    rowsEnd: reader.integer(),
+    storedBytes: reader.integer(),
+    pieceCount: reader.integer(),
   }
 }
 

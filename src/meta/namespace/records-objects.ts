@@ -4,8 +4,8 @@
  * B  bucket     integer id, root, created ms; text name, owner, region; byte versioning; byte ack
  *
  * D, V entry    byte kind, then
- *   1 object      byte flags (1 null version, 2 has checksum, 4 storage class is not STANDARD, 8 expires); integer inode,
- *                 version, size, mtime ms, revision; etag; text owner; [byte checksum: algorithm * 2 + type];
+ *   1 object      byte flags (1 null version, 2 has checksum, 4 storage class is not STANDARD, 8 expires, 16 its inode has a
+ *                 POSIX part); integer inode, version, size, mtime ms, revision; etag; text owner; [byte checksum: algorithm * 2 + type];
  *                 [text storage class]; [integer expiry ms]
  *   2 directory   integer inode
  *   3 marker      byte flags (1 null version); integer inode (an id only, it has no I row), version, mtime ms, revision;
@@ -18,7 +18,8 @@
  *   1 object      integer mask (bits below); integer parent; byteString name; integer size, mtime ms, revision; etag; text owner;
  *                 byte ack; then what the mask announces, in the order of its bits; then the body: integer content id, or the
  *                 inline bytes to the end of the record
- *   2 directory   integer parent; byteString name (for a root: 0 and the bucket's name); integer created ms
+ *   2 directory   integer parent; byteString name (for a root: 0 and the bucket's name); integer created ms; POSIX part, if
+ *                 anything follows (files/posix-part.ts)
  *
  * G  former     integer parent; byteString name
  *
@@ -41,6 +42,7 @@ import {
   type Versioning,
 } from '../../common/model.ts'
 import { RecordReader, recordWriter, type RecordWriter } from './codec.ts'
+import { readPosixPart, writePosixPart, type PosixPart } from './files/posix-part.ts'
 
 export interface ObjectEntry {
   readonly kind: 'object'
@@ -59,6 +61,8 @@ export interface ObjectEntry {
   readonly checksumType: ChecksumType | undefined
   /** The inode's. */
   readonly expiresMs: number | undefined
+  /** Whether the inode has a POSIX part. */
+  readonly isFile?: boolean | undefined
 }
 
 export interface MarkerEntry {
@@ -106,6 +110,7 @@ export interface ObjectInode {
   readonly uploadId: string | undefined
   /** From this time on its key does not name it any more; undefined: for ever. Never changes (keys.ts, table T). */
   readonly expiresMs: number | undefined
+  readonly posix?: PosixPart | undefined
   readonly body: ObjectBody
 }
 
@@ -114,6 +119,7 @@ export interface DirectoryInode {
   readonly parent: InodeId
   readonly name: string
   readonly createdMs: number
+  readonly posix?: PosixPart | undefined
 }
 
 export type Inode = ObjectInode | DirectoryInode
@@ -129,6 +135,7 @@ const FLAG_NULL = 1
 const FLAG_CHECKSUM = 2
 const FLAG_STORAGE_CLASS = 4
 const FLAG_EXPIRES = 8
+const FLAG_FILE = 16
 const VERSIONINGS: readonly Versioning[] = ['off', 'enabled', 'suspended']
 const CHECKSUM_TYPES: readonly ChecksumType[] = ['FULL_OBJECT', 'COMPOSITE']
 const DEFAULT_STORAGE_CLASS = 'STANDARD'
@@ -144,7 +151,7 @@ const MASK = {
   tags: 128,
 } as const
 
-/** Bit 8 and on of the mask, in this order; the bit after them says that an expiry follows. */
+/** Bit 8 and on of the mask, in this order; the bits after them say that an expiry and a POSIX part follow. */
 const HEADER_NAMES = [
   'contentType',
   'cacheControl',
@@ -155,6 +162,7 @@ const HEADER_NAMES = [
 ] as const satisfies readonly (keyof ContentHeaders)[]
 const FIRST_HEADER_BIT = 256
 const EXPIRES_BIT = FIRST_HEADER_BIT << HEADER_NAMES.length
+const POSIX_BIT = EXPIRES_BIT << 1
 
 export function encodeBucket(bucket: BucketRecord): Uint8Array {
   const writer = recordWriter.begin()
@@ -216,7 +224,8 @@ function encodeObjectEntry(writer: RecordWriter, entry: ObjectEntry): void {
     (entry.isNull ? FLAG_NULL : 0) |
       (entry.checksumAlgorithm ? FLAG_CHECKSUM : 0) |
       (named ? FLAG_STORAGE_CLASS : 0) |
-      (entry.expiresMs === undefined ? 0 : FLAG_EXPIRES),
+      (entry.expiresMs === undefined ? 0 : FLAG_EXPIRES) |
+      (entry.isFile ? FLAG_FILE : 0),
   )
   writer.integer(entry.inode)
   writer.integer(entry.version)
@@ -283,6 +292,7 @@ function decodeObjectEntry(reader: RecordReader): ObjectEntry {
     checksumAlgorithm: checksum === undefined ? undefined : CHECKSUM_ALGORITHMS[checksum >> 1],
     checksumType: checksum === undefined ? undefined : CHECKSUM_TYPES[checksum & 1],
     expiresMs: flags & FLAG_EXPIRES ? reader.integer() : undefined,
+    isFile: (flags & FLAG_FILE) !== 0,
   }
 }
 
@@ -293,6 +303,7 @@ export function encodeInode(inode: Inode): Uint8Array {
     writer.integer(inode.parent)
     writer.byteString(inode.name)
     writer.integer(inode.createdMs)
+    if (inode.posix) writePosixPart(writer, inode.posix)
     return writer.finish()
   }
   writer.integer((inode.body.kind === 'inline' ? MASK.inline : 0) | inodeMask(inode))
@@ -309,6 +320,7 @@ export function encodeInode(inode: Inode): Uint8Array {
   if (inode.uploadId !== undefined) writer.hex(inode.uploadId)
   writeAttributes(writer, inode.attributes)
   if (inode.expiresMs !== undefined) writer.integer(inode.expiresMs)
+  if (inode.posix) writePosixPart(writer, inode.posix)
   if (inode.body.kind === 'inline') writer.rest(inode.body.bytes)
   else writer.integer(inode.body.content)
   return writer.finish()
@@ -320,7 +332,8 @@ function inodeMask(inode: ObjectInode): number {
     (inode.partsCount === undefined ? 0 : MASK.partsCount) |
     (inode.uploadId === undefined ? 0 : MASK.uploadId) |
     attributesMask(inode.attributes) |
-    (inode.expiresMs === undefined ? 0 : EXPIRES_BIT)
+    (inode.expiresMs === undefined ? 0 : EXPIRES_BIT) |
+    (inode.posix ? POSIX_BIT : 0)
   )
 }
 
@@ -328,7 +341,8 @@ export function decodeInode(record: Uint8Array): Inode {
   const reader = new RecordReader(record)
   const kind = reader.byte()
   if (kind === KIND.directory) {
-    return { kind: 'directory', parent: reader.integer(), name: reader.byteString(), createdMs: reader.integer() }
+    const [parent, name, createdMs] = [reader.integer(), reader.byteString(), reader.integer()]
+    return { kind: 'directory', parent, name, createdMs, posix: reader.isAtEnd ? undefined : readPosixPart(reader) }
   }
   must(kind === KIND.object ? kind : undefined, 'kind of inode')
   const mask = reader.integer()
@@ -345,6 +359,7 @@ export function decodeInode(record: Uint8Array): Inode {
   const uploadId = mask & MASK.uploadId ? reader.hex(16) : undefined
   const attributes = readAttributes(reader, mask)
   const expiresMs = mask & EXPIRES_BIT ? reader.integer() : undefined
+  const posix = mask & POSIX_BIT ? readPosixPart(reader) : undefined
   const body: ObjectBody =
     mask & MASK.inline ? { kind: 'inline', bytes: reader.rest() } : { kind: 'content', content: reader.integer() }
   return {
@@ -362,6 +377,7 @@ export function decodeInode(record: Uint8Array): Inode {
     partsCount,
     uploadId,
     expiresMs,
+    posix,
     body,
   }
 }

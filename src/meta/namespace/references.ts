@@ -16,6 +16,25 @@ export function addRun(tx: Transaction, run: StoredRun, ack: AckLevel): void {
   tx.add(segmentLiveKey(segment), [length])
 }
 
+/**
+ * `addRun` for a run of which pieces are published one after another: it may be recorded already, and may even have been
+ * dropped since. It has one reference more than before.
+ */
+export async function addRunOrReference(tx: Transaction, run: StoredRun, ack: AckLevel): Promise<void> {
+  if (await tx.get(contentKey(run.content))) {
+    await addReference(tx, run.content)
+    return
+  }
+  const droppedKey = droppedContentKey(run.content)
+  const dropped = await tx.get(droppedKey)
+  if (!dropped) {
+    addRun(tx, run, ack)
+    return
+  }
+  tx.delete(droppedKey)
+  tx.put(contentKey(run.content), encodeContent({ ...decodeDropped(dropped).content, references: 1 }))
+}
+
 /** The content is referred to by the transaction's other reads, so it exists. */
 export async function addReference(tx: Transaction, content: ContentId, count = 1): Promise<Content> {
   const key = contentKey(content)

@@ -82,7 +82,7 @@ async function removeCurrent(step: Step, request: Removal): Promise<boolean> {
   checkConditions('delete', request.conditions, live)
   if (!place || !current) return false
   step.tx.delete(entryKey(place.parent, place.name))
-  await discardCurrent(step, current)
+  await discardCurrent(step, place, current)
   await settle(step, place)
   return live !== undefined
 }
@@ -121,7 +121,7 @@ async function removeVersion(step: Step, request: Removal & { readonly versionId
 async function removeFound(step: Step, place: Place, found: FoundVersion): Promise<void> {
   if (found.isCurrent && found.entry.kind === 'object') {
     step.tx.delete(entryKey(place.parent, place.name))
-    await discardCurrent(step, found.entry)
+    await discardCurrent(step, place, found.entry)
     return afterNewestWent(step, place)
   }
   const covered = (await currentEntry(step.tx, place)) !== undefined

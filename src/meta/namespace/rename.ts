@@ -5,15 +5,14 @@
  * A key that ends in a slash names the directory, not its marker object. Versions of an object move with it, in the same
  * transaction; an object with more of them than a transaction may hold is refused.
  */
-import { assert, must } from '../../common/assert.ts'
 import { TidegateError } from '../../common/errors.ts'
-
 import { beginStep, endStep, leaseInodes, type Commit, type NamespaceContext, type Step } from './context.ts'
-import { entryKey, formerPlaceKey, inodeKey, nullPointerKey, versionKey } from './keys.ts'
+import { moveName } from './files/links.ts'
+import { entryKey, formerPlaceKey } from './keys.ts'
 import { validateKey } from './names.ts'
 import { noSuchKey } from './object-version.ts'
 import { inodesForKey } from './publish.ts'
-import { decodeInode, encodeEntry, encodeInode, encodePlace, type VersionEntry } from './records-objects.ts'
+import { encodeEntry, encodePlace, type VersionEntry } from './records-objects.ts'
 import {
   currentEntry,
   findDirectory,
@@ -26,7 +25,7 @@ import {
   type Directory,
   type Place,
 } from './tree.ts'
-import { discardCurrent, newestInV, putVersion, versionsInV } from './versions.ts'
+import { discardCurrent, newestInV, putVersion, takeOutOfV, versionsInV } from './versions.ts'
 
 export interface RenameRequest {
   readonly bucket: string
@@ -76,9 +75,7 @@ async function renameDirectory(step: Step, request: Renaming): Promise<void> {
   if (await occupied(step, target, name)) throw badTarget(request, 'the target exists')
   step.tx.delete(entryKey(moved.parent, moved.name))
   step.tx.put(entryKey(target.parent, name), encodeEntry({ kind: 'directory', inode: moved.inode }))
-  const inode = decodeInode(must(await step.tx.get(inodeKey(moved.inode)), `inode ${moved.inode}`))
-  assert(inode.kind === 'directory', 'a directory’s inode')
-  step.tx.put(inodeKey(moved.inode), encodeInode({ ...inode, parent: target.parent, name }))
+  await moveName(step, moved.inode, { from: moved, to: { parent: target.parent, name } })
   step.tx.put(formerPlaceKey(moved.inode), encodePlace(moved))
   await settle(step, { ...source, name: moved.name, directories: source.directories.slice(0, -1) })
 }
@@ -99,15 +96,22 @@ async function renameObject(step: Step, request: Renaming): Promise<void> {
   const older = await olderVersions(step, source)
   step.tx.delete(entryKey(source.parent, source.name))
   step.tx.put(entryKey(target.parent, target.name), encodeEntry(current))
-  await moveInode(step, current.inode, target)
+  await moveName(step, current.inode, { from: source, to: target })
   step.tx.put(formerPlaceKey(current.inode), encodePlace(source))
-  for (const entry of older) {
-    step.tx.delete(versionKey(source.parent, source.name, entry.version))
-    if (entry.isNull) step.tx.delete(nullPointerKey(source.parent, source.name))
-    putVersion(step, target, entry)
-    if (entry.kind === 'object') await moveInode(step, entry.inode, target)
-  }
+  await moveVersions(step, { source, target, older })
   await settle(step, source)
+}
+
+/** To a name that has none. */
+export async function moveVersions(
+  step: Step,
+  { source, target, older }: { source: Place; target: Place; older: readonly VersionEntry[] },
+): Promise<void> {
+  for (const entry of older) {
+    takeOutOfV(step, source, entry)
+    putVersion(step, target, entry)
+    if (entry.kind === 'object') await moveName(step, entry.inode, { from: source, to: target })
+  }
 }
 
 /** Versions at the target would mix with those that come along: only a plain object is replaced. */
@@ -119,10 +123,11 @@ async function clearTarget(step: Step, target: Place, request: Renaming): Promis
   if (keepsVersions(step.bucket) && (expired || (await newestInV(step.tx, target)))) {
     throw badTarget(request, 'the target has older versions')
   }
-  if (existing) await discardCurrent(step, existing)
+  if (existing) await discardCurrent(step, target, existing)
 }
 
-async function olderVersions(step: Step, source: Place): Promise<VersionEntry[]> {
+/** All that lie in V. @throws InvalidRequest when a transaction cannot hold them */
+export async function olderVersions(step: Step, source: Place): Promise<VersionEntry[]> {
   if (!keepsVersions(step.bucket)) return []
   const most = Math.floor((step.context.store.limits.operationsMax - OPERATIONS_RESERVED) / OPERATIONS_PER_VERSION)
   const versions: VersionEntry[] = []
@@ -133,11 +138,6 @@ async function olderVersions(step: Step, source: Place): Promise<VersionEntry[]>
     versions.push(entry)
   }
   return versions
-}
-
-async function moveInode(step: Step, id: number, target: Place): Promise<void> {
-  const inode = decodeInode(must(await step.tx.get(inodeKey(id)), `inode ${id}`))
-  step.tx.put(inodeKey(id), encodeInode({ ...inode, parent: target.parent, name: target.name }))
 }
 
 function badTarget(request: RenameRequest, why: string): TidegateError {

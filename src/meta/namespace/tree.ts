@@ -104,7 +104,7 @@ export async function makePlace(step: Step, key: string, as: DirectoryState): Pr
       ? undefined
       : await findDirectory(step.tx, { bucket: step.bucket, parent, name, under })
     isNew ||= found === undefined
-    const directory: Directory = found ?? makeDirectory(step, { parent, name, state: as })
+    const directory: Directory = found ?? makeChild(step, { parent, name, state: as })
     under = directory.state
     directories.push(directory)
     parent = directory.inode
@@ -113,7 +113,7 @@ export async function makePlace(step: Step, key: string, as: DirectoryState): Pr
   return as === 'live' ? revive(step, place) : place
 }
 
-function makeDirectory(step: Step, made: { parent: InodeId; name: string; state: DirectoryState }): Directory {
+export function makeChild(step: Step, made: { parent: InodeId; name: string; state: DirectoryState }): Directory {
   const inode = step.ids.next++
   assert(inode < step.ids.end, 'a transaction has taken enough ids')
   const directory: Directory = { ...made, inode }

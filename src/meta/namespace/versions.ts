@@ -26,7 +26,7 @@ import {
   type ObjectInode,
   type VersionEntry,
 } from './records-objects.ts'
-import { dropReference } from './references.ts'
+import { removeName } from './files/links.ts'
 import { currentEntry, keepsVersions, type Place } from './tree.ts'
 import { NULL_VERSION_ID, nextVersion, parseVersionId } from './version-ids.ts'
 
@@ -104,29 +104,25 @@ export function putVersion(step: Step, place: Place, entry: VersionEntry): void 
 }
 
 /** Takes a version's row out of V and leaves its inode alone. */
-function takeOutOfV(step: Step, place: Place, entry: VersionEntry): void {
+export function takeOutOfV(step: Step, place: Place, entry: VersionEntry): void {
   step.tx.delete(versionKey(place.parent, place.name, entry.version))
   if (entry.isNull) step.tx.delete(nullPointerKey(place.parent, place.name))
 }
 
 export async function removeFromV(step: Step, place: Place, entry: VersionEntry): Promise<void> {
   takeOutOfV(step, place, entry)
-  if (entry.kind === 'object') await discardInode(step, entry)
+  if (entry.kind === 'object') await discardInode(step, place, entry)
 }
 
 /** Removes what the current version refers to; its row in D is the caller's to delete or replace. */
-export async function discardCurrent(step: Step, entry: ObjectEntry): Promise<void> {
+export async function discardCurrent(step: Step, place: Place, entry: ObjectEntry): Promise<void> {
   disarmExpiry(step, entry)
-  await discardInode(step, entry)
+  await discardInode(step, place, entry)
 }
 
-/** Removes an object's inode record and its reference to the content. */
-async function discardInode(step: Step, entry: ObjectEntry): Promise<void> {
-  const inode = await readObjectInode(step.tx, entry.inode)
-  step.tx.delete(inodeKey(entry.inode))
-  if (inode.body.kind === 'content') await dropReference(step.tx, inode.body.content)
-  step.objectsDelta -= 1
-  step.bytesDelta -= entry.size
+/** Removes an object's inode record and its reference to the content, unless it has another name or is open. */
+async function discardInode(step: Step, place: Place, entry: ObjectEntry): Promise<void> {
+  await removeName(step, { id: entry.inode, inode: await readObjectInode(step.tx, entry.inode), place })
 }
 
 export async function readObjectInode(view: ReadView, inode: InodeId): Promise<ObjectInode> {
@@ -151,7 +147,7 @@ export async function makeWay(
   const version = nextVersion(previous?.version ?? 0, step.nowMs)
   const isNull = bucket.versioning !== 'enabled'
   if (current && isNull && current.isNull) {
-    await discardCurrent(step, current)
+    await discardCurrent(step, place, current)
     return { version, isNull }
   }
   if (isNull && keepsVersions(bucket)) {

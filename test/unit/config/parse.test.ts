@@ -131,7 +131,7 @@ describe('values', () => {
 describe('what is unknown', () => {
   it.each([
     [['--dat', 'x'], 'unknown option --dat, did you mean --data?'],
-    [['--mount', '/mnt'], 'unknown option --mount'],
+    [['--cluster', 'a'], 'unknown option --cluster'],
     [['serve'], 'unexpected argument "serve"'],
     [['--data'], '--data wants a value: --data DIR'],
     [['--data', 'a', '--data', 'b'], '--data is given twice'],

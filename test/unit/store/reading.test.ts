@@ -1,4 +1,5 @@
 import { beforeEach, expect, test } from 'vitest'
+import { TidegateError } from '../../../src/common/errors.ts'
 import type { SegmentId } from '../../../src/common/ids.ts'
 import type { Extent, ObjectVersion } from '../../../src/common/model.ts'
 import type { Memory } from '../../../src/store/byte-ports.ts'
@@ -69,6 +70,49 @@ test('a slice never crosses a block or an extent, and all slices together are th
   ])
   expect(lent).toEqual(['1/0:256', '1/1:44', '2/0:50', '1/2:256', '1/3:256', '1/4:88'])
   expect([leases.size, asked]).toEqual([0, 1])
+})
+
+test('holes are zeros, at most a block at a time, each with a lease of its own', async () => {
+  let acquired = 0
+  const zeros = new Uint8Array(BLOCK_BYTES).fill(7)
+  const memory = {
+    lend: () => Promise.resolve({ slabOffset: 0, length: BLOCK_BYTES, lease: 5 }),
+    prefetch: () => undefined,
+    acquire: () => {
+      if (acquired++ === 0) return Promise.reject(new TidegateError('SlowDown', 'no memory'))
+      return Promise.resolve(4096)
+    },
+    giveBack: (lease: number) => expect(lease).toBe(5),
+    view: () => zeros,
+  } as unknown as Memory
+  const extent = { offset: 300, length: 10, segment: ONE, segmentOffset: 0 }
+  const contents = {
+    extents: () => {
+      asked++
+      return Promise.resolve([extent])
+    },
+  } as unknown as MetadataContents
+  readers = new Readers({ memory, contents, blockBytes: BLOCK_BYTES })
+  const reader = open()
+  await expect(readers.read(reader, 0, 750)).rejects.toMatchObject({ code: 'SlowDown' })
+  const slices: [number, number][] = []
+  const leasesOfHoles = new Set<number>()
+  for (let at = 0; at < 750;) {
+    const slice = await readers.read(reader, at, 750 - at)
+    slices.push([slice.slabOffset, slice.length])
+    if (slice.lease !== 5) leasesOfHoles.add(slice.lease)
+    readers.release(slice.lease)
+    at += slice.length
+  }
+  expect(slices).toEqual([
+    [4096, 256],
+    [4096, 44],
+    [0, 10],
+    [4096, 256],
+    [4096, 184],
+  ])
+  expect([leasesOfHoles.size, acquired, asked]).toEqual([4, 2, 1])
+  expect(zeros.every((byte) => byte === 0)).toBe(true)
 })
 
 test('blocks are fetched ahead of who reads in order, and of nobody else', async () => {

@@ -4,7 +4,7 @@ import type { Clock } from '../../../../src/common/clock.ts'
 import { DEFAULT_LIMITS } from '../../../../src/common/limits.ts'
 import type { Conditions, ObjectAttributes, ObjectVersion, StoredRun } from '../../../../src/common/model.ts'
 import { createMemoryStore, type MemoryStoreOptions } from '../../../../src/meta/memory/memory-store.ts'
-import { createNamespace, type Namespace } from '../../../../src/meta/namespace/namespace.ts'
+import { createNamespace, type Namespace, type NamespaceOptions } from '../../../../src/meta/namespace/namespace.ts'
 import type { PublishRequest } from '../../../../src/meta/namespace/publish.ts'
 import type { OrderedStore } from '../../../../src/meta/ports.ts'
 import type { EmbeddedStore } from '../../../../src/meta/stage/ports.ts'
@@ -56,15 +56,17 @@ export interface PutOptions {
   readonly ttlMs?: number
 }
 
-export function fixture(options: MemoryStoreOptions = {}): Promise<Fixture> {
-  return fixtureOn(createMemoryStore(options))
+export function fixture(options: MemoryStoreOptions = {}, more: MoreOptions = {}): Promise<Fixture> {
+  return fixtureOn(createMemoryStore(options), more)
 }
 
+type MoreOptions = Partial<Pick<NamespaceOptions, 'files'>>
+
 /** Over a store that was not started yet. */
-export async function fixtureOn(store: EmbeddedStore): Promise<Fixture> {
+export async function fixtureOn(store: EmbeddedStore, more: MoreOptions = {}): Promise<Fixture> {
   await store.start()
   const clock = new TestClock()
-  const namespace = createNamespace({ store, clock, limits: DEFAULT_LIMITS })
+  const namespace = createNamespace({ store, clock, limits: DEFAULT_LIMITS, ...more })
   const segment = newSegmentId(clock.ms)
   await namespace.segmentOpened(segment)
   let written = 0

@@ -1,0 +1,164 @@
+/** Open files and their content. */
+import { isTidegateError } from '../../../common/errors.ts'
+import type { InodeId } from '../../../common/ids.ts'
+import type { FileNode, FilePiece, OpenedFile } from '../../../store/file-types.ts'
+import { REPLY_PIECES_MAX } from '../channel/ports.ts'
+import { inodeOf } from '../nodes.ts'
+import { FuseError } from '../protocol/errno.ts'
+import { accessModeOf, FALLOCATE_MODE, FILE_TYPE, OPEN_FLAGS, OPEN_REPLY } from '../protocol/flags.ts'
+import type { CreateRequest } from '../protocol/requests.ts'
+import { dropPrivileges } from './attributes.ts'
+import { checkName, newFile } from './names.ts'
+import { entryOf, type MountState, type Operations } from './operation.ts'
+
+type DataOperation =
+  | 'OPEN'
+  | 'CREATE'
+  | 'TMPFILE'
+  | 'READ'
+  | 'WRITE'
+  | 'FLUSH'
+  | 'RELEASE'
+  | 'FSYNC'
+  | 'FALLOCATE'
+  | 'LSEEK'
+
+/** Pages stay: the kernel is told when content changes. */
+const REPLY_FLAGS = OPEN_REPLY.KEEP_CACHE | OPEN_REPLY.PARALLEL_DIRECT_WRITES
+
+export const DATA_OPERATIONS: Operations<DataOperation> = {
+  async OPEN({ header, flags, killSuidGid }, mount) {
+    const inode = inodeOf(header.nodeId)
+    const opened = await open(mount, inode, flags)
+    if (killSuidGid) await dropPrivileges(mount, inode, opened.handle)
+    const reply = { handle: opened.handle, flags: REPLY_FLAGS }
+    const sent = mount.answers.send(header, (encoder, unique) => encoder.opened(unique, reply))
+    if (!sent) await close(mount, opened.handle)
+  },
+
+  async CREATE(request, mount) {
+    const { header, name, flags } = request
+    checkName(name)
+    const parent = inodeOf(header.nodeId)
+    const point = mount.coherence.point()
+    const node = await made(request, mount)
+    const opened = await open(mount, node.inode, flags)
+    const cacheTimes = mount.coherence.timesSince(point, parent, node.inode)
+    const reply = { handle: opened.handle, flags: REPLY_FLAGS }
+    const sent = mount.answers.send(header, (encoder, unique) =>
+      encoder.created(unique, entryOf(opened.node, cacheTimes), reply),
+    )
+    if (sent) mount.coherence.known(node.inode)
+    else await close(mount, opened.handle)
+  },
+
+  // A file without a name would need an inode without one; programs fall back to a name that they remove.
+  TMPFILE() {
+    throw new FuseError('ENOSYS')
+  },
+
+  async READ({ header, handle, offset, sizeBytes }, mount) {
+    const pieces = await mount.files.read(handle, offset, sizeBytes)
+    try {
+      const views = pieces.map((piece) => viewOf(mount, piece))
+      const length = views.reduce((sum, view) => sum + view.length, 0)
+      mount.answers.data(header, views.length <= REPLY_PIECES_MAX ? views : [Buffer.concat(views, length)], length)
+    } finally {
+      for (const piece of pieces) if (piece.kind === 'slab') mount.reading.release(piece.lease)
+    }
+  },
+
+  async WRITE({ header, handle, offset, flags, fromPageCache, killSuidGid, data }, mount) {
+    if (killSuidGid) await dropPrivileges(mount, inodeOf(header.nodeId), handle)
+    // What comes from the page cache has its place; a program's append goes to the end as the store knows it.
+    const append = (flags & OPEN_FLAGS.APPEND) !== 0 && !fromPageCache
+    await mount.files.write(handle, offset, data, append)
+    mount.answers.send(header, (encoder, unique) => encoder.written(unique, data.length))
+  },
+
+  async FLUSH({ header, handle, lockOwner }, mount) {
+    mount.locks.releaseOwner({ nodeId: header.nodeId, sort: 'posix', owner: lockOwner })
+    await mount.files.flush(handle)
+    mount.answers.done(header)
+  },
+
+  async RELEASE({ header, handle, lockOwner, flockUnlock }, mount) {
+    if (flockUnlock) mount.locks.releaseOwner({ nodeId: header.nodeId, sort: 'flock', owner: lockOwner })
+    await close(mount, handle)
+    mount.answers.done(header)
+  },
+
+  async FSYNC({ header, handle }, mount) {
+    await mount.files.sync(handle)
+    mount.answers.done(header)
+  },
+
+  async FALLOCATE({ header, handle, offset, lengthBytes, mode }, mount) {
+    const what = ALLOCATIONS.get(mode)
+    if (what === undefined) throw new FuseError('EOPNOTSUPP')
+    await mount.files.allocate(handle, { offset, length: lengthBytes }, what)
+    mount.answers.done(header)
+  },
+
+  async LSEEK({ header, handle, offset, whence }, mount) {
+    const found = await mount.files.seek(handle, offset, whence)
+    if (found === undefined) throw new FuseError('ENXIO')
+    mount.answers.send(header, (encoder, unique) => encoder.position(unique, found))
+  },
+}
+
+const { KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE } = FALLOCATE_MODE
+const ALLOCATIONS = new Map([
+  [0, { kind: 'allocate', keepSize: false }],
+  [KEEP_SIZE, { kind: 'allocate', keepSize: true }],
+  [PUNCH_HOLE | KEEP_SIZE, { kind: 'punch', keepSize: true }],
+  [ZERO_RANGE, { kind: 'zero', keepSize: false }],
+  [ZERO_RANGE | KEEP_SIZE, { kind: 'zero', keepSize: true }],
+] as const)
+
+async function open(mount: MountState, inode: InodeId, flags: number): Promise<OpenedFile> {
+  const write = accessModeOf(flags) !== 'read'
+  const truncate = (flags & OPEN_FLAGS.TRUNCATE) !== 0
+  const opened = await (truncate
+    ? mount.coherence.during({ nodes: [inode] }, () => mount.files.open(inode, { write, truncate }))
+    : mount.files.open(inode, { write, truncate }))
+  mount.openFiles.opened(opened.handle, inode, write)
+  return opened
+}
+
+async function close(mount: MountState, handle: number): Promise<void> {
+  try {
+    await mount.files.release(handle)
+  } finally {
+    mount.openFiles.closed(handle)
+  }
+}
+
+/** The kernel asks for CREATE when it knows of no such name; by now there may be one, which is opened unless O_EXCL forbids it. */
+async function made({ header, name, mode, flags }: CreateRequest, mount: MountState): Promise<FileNode> {
+  const parent = inodeOf(header.nodeId)
+  const owned = await newFile(mount, header, mode | FILE_TYPE.REGULAR)
+  try {
+    return await mount.coherence.during({ entries: [[parent, name]], nodes: [parent] }, () =>
+      mount.files.makeFile(parent, name, { ...owned, kind: 'file' }),
+    )
+  } catch (error) {
+    if (!isTidegateError(error, 'FileExists') || (flags & OPEN_FLAGS.EXCLUSIVE) !== 0) throw error
+    return mount.files.find(parent, name)
+  }
+}
+
+/** As large as a request can be. */
+const ZEROS = new Uint8Array(1024 * 1024)
+
+/** A view of the piece's bytes, valid until its lease is released. A hole is as long as one request at most. */
+export function viewOf({ reading }: Pick<MountState, 'reading'>, piece: FilePiece): Uint8Array {
+  switch (piece.kind) {
+    case 'bytes':
+      return piece.bytes
+    case 'slab':
+      return reading.view(piece)
+    case 'hole':
+      return piece.length <= ZEROS.length ? ZEROS.subarray(0, piece.length) : new Uint8Array(piece.length)
+  }
+}

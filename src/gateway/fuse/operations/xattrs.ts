@@ -1,0 +1,60 @@
+/** Extended attributes: those of users. The other name spaces mean something to the kernel that is not kept here. */
+import type { ByteString } from '../../../common/ids.ts'
+import { inodeOf } from '../nodes.ts'
+import { FuseError } from '../protocol/errno.ts'
+import type { RequestHeader } from '../protocol/requests.ts'
+import type { MountState, Operations } from './operation.ts'
+
+type XattrOperation = 'GETXATTR' | 'SETXATTR' | 'LISTXATTR' | 'REMOVEXATTR'
+
+const USER_PREFIX = 'user.'
+
+export const XATTR_OPERATIONS: Operations<XattrOperation> = {
+  async GETXATTR({ header, name, sizeBytes }, mount) {
+    checkName(name)
+    const value = await mount.files.attribute(inodeOf(header.nodeId), name)
+    answerBytes(mount, header, { bytes: value, sizeBytes })
+  },
+
+  async SETXATTR({ header, name, value, create, replace }, mount) {
+    checkName(name)
+    const inode = inodeOf(header.nodeId)
+    const mode = create ? 'create' : replace ? 'replace' : 'set'
+    // The value lies in the slot, and the store keeps what it is given.
+    const bytes = Uint8Array.from(value)
+    await mount.coherence.during({ nodes: [inode] }, () => mount.files.setAttribute(inode, name, bytes, mode))
+    mount.answers.done(header)
+  },
+
+  async LISTXATTR({ header, sizeBytes }, mount) {
+    const names = await mount.files.attributeNames(inodeOf(header.nodeId))
+    const bytes = Buffer.from(names.map((name) => `${name}\0`).join(''), 'latin1')
+    answerBytes(mount, header, { bytes, sizeBytes })
+  },
+
+  async REMOVEXATTR({ header, name }, mount) {
+    checkName(name)
+    const inode = inodeOf(header.nodeId)
+    await mount.coherence.during({ nodes: [inode] }, () => mount.files.removeAttribute(inode, name))
+    mount.answers.done(header)
+  },
+}
+
+/** @throws FuseError EOPNOTSUPP, and not ENOSYS, after which the kernel would not ask for any attribute again */
+function checkName(name: ByteString): void {
+  if (!name.startsWith(USER_PREFIX)) throw new FuseError('EOPNOTSUPP')
+}
+
+/** Size 0 asks how long it is. */
+function answerBytes(
+  mount: MountState,
+  header: RequestHeader,
+  { bytes, sizeBytes }: { bytes: Uint8Array; sizeBytes: number },
+): void {
+  if (sizeBytes === 0) {
+    mount.answers.send(header, (encoder, unique) => encoder.xattrSize(unique, bytes.length))
+    return
+  }
+  if (bytes.length > sizeBytes) throw new FuseError('ERANGE')
+  mount.answers.send(header, (encoder, unique) => encoder.data(unique, bytes))
+}

@@ -1,0 +1,142 @@
+/**
+ * A mount being served: requests of the kernel in, answers out. The life of a request:
+ *
+ *   1. the channel delivers a batch of slots; each request is decoded where it lies (protocol/decode.ts);
+ *   2. it begins to wait for its answer (answers.ts), with a deadline;
+ *   3. its operation runs (operations.ts) on `Files` of the store, many at once: the kernel orders what must be in order, by its
+ *      locks on inodes. Only a WRITE keeps its slot, until its bytes are copied; when all are kept the channel stops reading;
+ *   4. the operation answers, or throws what is answered as an errno (protocol/errno.ts). What is neither the store's nor the
+ *      protocol's error is logged and answered EIO; a broken invariant goes to `onBug` too.
+ *
+ * Beside that, changes by others become notifications (coherence.ts).
+ */
+import { AssertionFailed } from '../../common/assert.ts'
+import type { Clock } from '../../common/clock.ts'
+import type { Logger } from '../../common/logging.ts'
+import type { Files, Reading } from '../../store/doors.ts'
+import { Answers } from './answers.ts'
+import type { FuseChannel, RequestSlot } from './channel/ports.ts'
+import { Coherence } from './coherence.ts'
+import { DirectoryCursors } from './directory-cursors.ts'
+import { LockTable } from './lock-table.ts'
+import { OpenFiles } from './open-files.ts'
+import { runOperation } from './operations.ts'
+import type { MountState } from './operations/operation.ts'
+import { RequestDecoder } from './protocol/decode.ts'
+import { DirectoryReply } from './protocol/directory-reply.ts'
+import { ERRNO, errnoOf } from './protocol/errno.ts'
+import { expectsReply } from './protocol/opcodes.ts'
+import type { DecodedRequest, FuseRequest, RequestHeader } from './protocol/requests.ts'
+
+/** Time for one request. Shorter than what makes the kernel report a hung task (120 s), longer than the store's own waits (C19). */
+const ANSWER_MS_MAX = 60_000
+const EXPIRE_INTERVAL_MS = 1_000
+
+export interface SessionOptions {
+  readonly channel: Pick<FuseChannel, 'start' | 'keep' | 'release' | 'reply' | 'notify'>
+  readonly files: Files
+  readonly reading: Pick<Reading, 'view' | 'release'>
+  readonly clock: Clock
+  readonly log: Logger
+  /** A broken invariant: nothing that follows can be trusted. */
+  readonly onBug: (error: unknown) => void
+  readonly onInit?: () => void
+  readonly answerMsMax?: number
+}
+
+export class FuseSession {
+  readonly #options: SessionOptions
+  readonly #mount: MountState
+  /** By slot. */
+  readonly #decoders: (RequestDecoder | undefined)[] = []
+  #endChanges: () => void = () => undefined
+  #expiring: NodeJS.Timeout | undefined
+
+  constructor(options: SessionOptions) {
+    this.#options = options
+    const { channel, files, reading, clock, log } = options
+    const openFiles = new OpenFiles()
+    this.#mount = {
+      files,
+      reading,
+      answers: new Answers({ channel, clock, log, deadlineMs: options.answerMsMax ?? ANSWER_MS_MAX }),
+      coherence: new Coherence({ channel, log, isWritten: (inode) => openFiles.isWritten(inode) }),
+      locks: new LockTable(),
+      openFiles,
+      cursors: new DirectoryCursors(files),
+      listing: new DirectoryReply(),
+      onInit: options.onInit ?? (() => undefined),
+      log,
+    }
+  }
+
+  start(): void {
+    const { channel, files } = this.#options
+    this.#endChanges = files.onChanges((changes) => this.#mount.coherence.changed(changes))
+    this.#expiring = setInterval(() => this.#mount.answers.expire(), EXPIRE_INTERVAL_MS)
+    this.#expiring.unref()
+    channel.start((batch) => {
+      for (const slot of batch) this.#serve(slot)
+    })
+  }
+
+  /** Once the channel delivers no more: closes what the kernel had open, which publishes what was written. */
+  async stop(): Promise<void> {
+    this.#endChanges()
+    clearInterval(this.#expiring)
+    const { files, openFiles, cursors } = this.#mount
+    const closing = [...openFiles.handles(), ...cursors.handles()].map(async (handle) => {
+      openFiles.closed(handle)
+      cursors.close(handle)
+      await files.release(handle)
+    })
+    for (const outcome of await Promise.allSettled(closing)) {
+      if (outcome.status === 'rejected')
+        this.#options.log.error({ error: outcome.reason as unknown }, 'a file of the mount could not be closed')
+    }
+  }
+
+  #serve(slot: RequestSlot): void {
+    const decoder = (this.#decoders[slot.index] ??= new RequestDecoder(slot.bytes))
+    const request: DecodedRequest = decoder.decode(0, slot.length)
+    if (request.operation === 'MALFORMED') return this.#refuse(request.header, request.reason)
+    const { header } = request
+    if (expectsReply(header.opcode)) this.#mount.answers.expect(header, request.operation)
+    if (request.operation === 'UNKNOWN') return void this.#mount.answers.error(header, ERRNO.ENOSYS)
+    if (request.operation === 'WRITE') {
+      this.#options.channel.keep(slot)
+      void this.#run(request).finally(() => this.#options.channel.release(slot))
+    } else void this.#run(request)
+  }
+
+  /** Never rejects. */
+  async #run(request: FuseRequest): Promise<void> {
+    const { header, operation } = request
+    try {
+      await runOperation(request, this.#mount)
+    } catch (error) {
+      this.#failed(request, error)
+    }
+    if (!this.#mount.answers.isWaiting(header) || !expectsReply(header.opcode)) return
+    // Unless the kernel has given the number to another request meanwhile, which it does not before this one is answered.
+    this.#options.onBug(new AssertionFailed(`${operation} gave no answer`))
+    this.#mount.answers.error(header, ERRNO.EIO)
+  }
+
+  #failed({ header, operation }: FuseRequest, error: unknown): void {
+    const { log, onBug } = this.#options
+    const errno = errnoOf(error)
+    if (errno === undefined || errno === ERRNO.EIO) {
+      log.error({ error, operation, nodeId: header.nodeId }, 'a request of the mount failed')
+    }
+    this.#mount.answers.error(header, errno ?? ERRNO.EIO)
+    if (error instanceof AssertionFailed) onBug(error)
+  }
+
+  #refuse(header: RequestHeader | undefined, reason: string): void {
+    this.#options.log.error({ opcode: header?.opcode, reason }, 'a malformed request came from the kernel')
+    if (header === undefined || !expectsReply(header.opcode)) return
+    this.#mount.answers.expect(header, 'MALFORMED')
+    this.#mount.answers.error(header, ERRNO.EINVAL)
+  }
+}

@@ -1,0 +1,89 @@
+/**
+ * The namespace as files, bound to one context: what the store's port asks for (names, nodes, links, attributes). Each method is
+ * one transaction or one read; where to look: directory.ts for how names are found, links.ts for what becomes of inodes,
+ * posix-part.ts for what a file system keeps of them.
+ */
+import type { InodeId } from '../../../common/ids.ts'
+import type { NamespaceContext } from '../context.ts'
+import type { CommitEvents } from '../decoded-cache.ts'
+import { fileAttribute, fileAttributeNames, removeFileAttribute, setFileAttribute } from './attributes.ts'
+import { changeFile } from './change.ts'
+import { publishFile } from './contents-publish.ts'
+import { fileExtents, seekFile } from './contents-read.ts'
+import { fileEntries } from './entries.ts'
+import { linkFile } from './link.ts'
+import { fileNode, findFile, keyOf, linkTarget, parentOf } from './lookup.ts'
+import { makeDirectory, makeFile } from './make.ts'
+import { dropFile, orphanedFiles, removeDirectory, removeFile } from './remove.ts'
+import { renameFile } from './rename.ts'
+import type { FileChange } from './types.ts'
+import { onFileChanges } from './watch.ts'
+
+type Bound<Operation> = Operation extends (context: NamespaceContext, ...rest: infer Rest) => infer Result
+  ? (...rest: Rest) => Result
+  : never
+
+export interface Files {
+  readonly fileNode: Bound<typeof fileNode>
+  readonly findFile: Bound<typeof findFile>
+  readonly fileEntries: Bound<typeof fileEntries>
+  readonly parentOf: Bound<typeof parentOf>
+  readonly makeFile: Bound<typeof makeFile>
+  readonly makeDirectory: Bound<typeof makeDirectory>
+  readonly linkFile: Bound<typeof linkFile>
+  readonly removeFile: Bound<typeof removeFile>
+  readonly removeDirectory: Bound<typeof removeDirectory>
+  readonly renameFile: Bound<typeof renameFile>
+  readonly dropFile: Bound<typeof dropFile>
+  /**
+   * From now on asked when an inode loses its last name, in the transaction (so perhaps more than once), whoever takes it: one that
+   * is open stays until `dropFile`.
+   */
+  readonly keepFiles: (isOpen: (inode: InodeId) => boolean) => void
+  readonly orphanedFiles: Bound<typeof orphanedFiles>
+  readonly changeFile: Bound<typeof changeFile>
+  readonly publishFile: Bound<typeof publishFile>
+  readonly fileExtents: Bound<typeof fileExtents>
+  readonly seekFile: Bound<typeof seekFile>
+  readonly linkTarget: Bound<typeof linkTarget>
+  readonly fileAttribute: Bound<typeof fileAttribute>
+  readonly fileAttributeNames: Bound<typeof fileAttributeNames>
+  readonly setFileAttribute: Bound<typeof setFileAttribute>
+  readonly removeFileAttribute: Bound<typeof removeFileAttribute>
+  readonly onFileChanges: (listener: (changes: readonly FileChange[]) => void) => () => void
+  readonly keyOf: Bound<typeof keyOf>
+}
+
+export function createFiles(context: NamespaceContext, events: Partial<CommitEvents>): Files {
+  const bind = <Rest extends unknown[], Result>(
+    operation: (context: NamespaceContext, ...rest: Rest) => Result,
+  ): ((...rest: Rest) => Result) => operation.bind(undefined, context)
+  return {
+    fileNode: bind(fileNode),
+    findFile: bind(findFile),
+    fileEntries: bind(fileEntries),
+    parentOf: bind(parentOf),
+    makeFile: bind(makeFile),
+    makeDirectory: bind(makeDirectory),
+    linkFile: bind(linkFile),
+    removeFile: bind(removeFile),
+    removeDirectory: bind(removeDirectory),
+    renameFile: bind(renameFile),
+    dropFile: bind(dropFile),
+    keepFiles: (isOpen) => {
+      context.keepInode = isOpen
+    },
+    orphanedFiles: bind(orphanedFiles),
+    changeFile: bind(changeFile),
+    publishFile: bind(publishFile),
+    fileExtents: bind(fileExtents),
+    seekFile: bind(seekFile),
+    linkTarget: bind(linkTarget),
+    fileAttribute: bind(fileAttribute),
+    fileAttributeNames: bind(fileAttributeNames),
+    setFileAttribute: bind(setFileAttribute),
+    removeFileAttribute: bind(removeFileAttribute),
+    onFileChanges: (listener) => onFileChanges(events, listener),
+    keyOf: bind(keyOf),
+  }
+}

@@ -1,0 +1,195 @@
+/**
+ * Publishing: one metadata transaction that makes everything written to a file so far visible to all doors.
+ *
+ *   take a generation -> its bytes to the journal -> safe as asked -> commit -> durable as asked -> let the generation go
+ *                                     \------- any of these fails: the generation is put back, and nothing was lost
+ *
+ * `visible` (close, age, pressure) promises what a write with ack `memory` does: the journal is told that the commit will name
+ * unsynced bytes, so that it never becomes durable before them (C15). `synced` (fsync) promises the bucket's level (C20). A sync
+ * that finds nothing to publish waits for the commit of the last publish, which by C15 vouches for its bytes too.
+ *
+ * Small files lie whole in the inode: then no byte goes to the journal at all. A file that outgrows that, or whose bucket wants
+ * its bytes in the remote store (`persisted`), takes what lay inline along as one more edit.
+ */
+import { isTidegateError } from '../../common/errors.ts'
+import type { SegmentId } from '../../common/ids.ts'
+import type { AckLevel } from '../../common/model.ts'
+import { DirtySource, type UnpublishedBody } from './dirty-bytes.ts'
+import type { DirtyMemory } from './dirty-memory.ts'
+import type { FileEdit } from '../file-ports.ts'
+import type { FilesParts } from './file-parts.ts'
+import type { DirtyJournal } from './journal-dirty.ts'
+import type { Generation, OpenFile } from './open-file.ts'
+import type { Overlay, OverlayEntry } from './overlay.ts'
+
+export type PublishGoal = 'visible' | 'synced'
+
+export interface PublisherParts extends Pick<
+  FilesParts,
+  'metadata' | 'journal' | 'acknowledgement' | 'limits' | 'fileLimits' | 'clock' | 'onFailure'
+> {
+  readonly dirtyMemory: DirtyMemory
+  readonly dirtyJournal: DirtyJournal
+  /** The memory of a publish that failed can be journaled now. */
+  readonly onPutBack: () => void
+}
+
+export class FilePublisher {
+  readonly #parts: PublisherParts
+
+  constructor(parts: PublisherParts) {
+    this.#parts = parts
+  }
+
+  /** Resolves when all that was written before the call has reached the goal. @throws what kept it from that */
+  async publish(file: OpenFile, goal: PublishGoal): Promise<void> {
+    const level = await file.exclusive(() => this.#publishNow(file, goal))
+    if (goal === 'synced') await this.#persisted(file, level)
+  }
+
+  async #publishNow(file: OpenFile, goal: PublishGoal): Promise<AckLevel> {
+    const { acknowledgement } = this.#parts
+    if (!file.dirty && goal === 'visible') return 'memory'
+    const level = await this.#level(file)
+    if (file.dirty) await this.#publishGeneration(file, goal, level)
+    else if (goal === 'synced' && file.lastCommit) await acknowledgement.durable(level, file.lastCommit)
+    return level
+  }
+
+  /** Level of the bucket it is in, as of now. */
+  async #level(file: OpenFile): Promise<AckLevel> {
+    const { metadata, acknowledgement } = this.#parts
+    file.place = (await metadata.keyOf(file.inode)) ?? file.place
+    // Nobody can find it any more, so all that it needs is to be there until its last handle is closed.
+    if (!file.place) return 'memory'
+    return acknowledgement.checked((await metadata.bucket(file.place.bucket)).ack)
+  }
+
+  async #publishGeneration(file: OpenFile, goal: PublishGoal, level: AckLevel): Promise<void> {
+    const { metadata, acknowledgement, clock, fileLimits, onFailure, onPutBack } = this.#parts
+    const generation = file.beginPublish()
+    try {
+      const inline = await this.#inlineContent(file, generation, level)
+      const safeAs = goal === 'synced' ? level : 'memory'
+      const edits = inline ? [] : await this.#journaledEdits(file, generation, safeAs)
+      const { size, modified } = generation
+      const commit = await metadata.publishFile({ inode: file.inode, edits, inline, size, modified, ack: level })
+      commit.durable.catch((cause: unknown) => {
+        onFailure({ inode: file.inode, doing: 'durable', cause })
+        // A sync that waits for it puts its generation back and tells.
+        if (goal === 'visible') file.lose(cause)
+      })
+      if (goal === 'synced') await acknowledgement.durable(level, commit)
+      if (level === 'persisted') for (const { run } of edits) if (run) file.unpersisted.add(run.segment)
+      file.lastCommit = commit
+      file.lies = inline ? 'inline' : 'extents'
+      file.publishDone(generation)
+    } catch (error) {
+      file.publishFailed(generation)
+      file.retryMs = clock.monotonicMs() + fileLimits.publishAgeMsMax
+      onPutBack()
+      throw error
+    }
+  }
+
+  /** The whole content, if it is small and none of it lies in a segment. */
+  async #inlineContent(file: OpenFile, generation: Generation, level: AckLevel): Promise<Uint8Array | undefined> {
+    const { size, overlay } = generation
+    if (size === 0) return new Uint8Array(0)
+    const published = await this.#publishedInline(file)
+    const small = size <= this.#parts.limits.inlineBytesMax && level !== 'persisted'
+    if (small && (published || file.publishedSize === 0 || covers(overlay, size))) {
+      const content = composeInline(overlay, size, published)
+      if (content) return content
+    }
+    if (published) this.#takeAlong(file, generation, published)
+    return undefined
+  }
+
+  async #publishedInline(file: OpenFile): Promise<Uint8Array | undefined> {
+    if (file.publishedSize === 0 || file.lies === 'extents') return undefined
+    const window = await file.published.acquire(0)
+    try {
+      const { inline } = window.extents
+      file.lies = inline ? 'inline' : 'extents'
+      return inline
+    } finally {
+      file.published.letGo(window)
+    }
+  }
+
+  /** What lay inline and is not overwritten becomes bytes of this generation. */
+  #takeAlong(file: OpenFile, generation: Generation, published: Uint8Array): void {
+    const length = Math.min(published.length, generation.size)
+    for (const { offset, length: bytes, entry } of generation.overlay.pieces(0, length)) {
+      if (entry) continue
+      // At most `inlineBytesMax`, so beyond the bound on memory by that at most.
+      const source = new DirtySource(this.#parts.dirtyMemory, file.account, { bytes, wanted: bytes })
+      source.write(0, published.subarray(offset, offset + bytes))
+      generation.overlay.put({ offset, length: bytes, source, sourceOffset: 0 })
+    }
+  }
+
+  async #journaledEdits(file: OpenFile, generation: Generation, safeAs: AckLevel): Promise<FileEdit[]> {
+    const { dirtyJournal, acknowledgement } = this.#parts
+    await dirtyJournal.carry(file, generation.overlay)
+    const bodies = new Set<UnpublishedBody>()
+    const edits: FileEdit[] = []
+    for (const entry of generation.overlay.entries) {
+      const edit = editOf(entry, generation.size, file.publishedSize)
+      if (!edit) continue
+      if (entry.source?.place) bodies.add(entry.source.place.body)
+      const joined = joinEdits(edits.at(-1), edit)
+      if (joined) edits[edits.length - 1] = joined
+      else edits.push(edit)
+    }
+    await Promise.all([...bodies].map((body) => acknowledgement.beforeCommit(safeAs, body.journaled)))
+    return edits
+  }
+
+  async #persisted(file: OpenFile, level: AckLevel): Promise<void> {
+    const segments: SegmentId[] = [...file.unpersisted]
+    await this.#parts.acknowledgement.persisted(level, segments)
+    for (const segment of segments) file.unpersisted.delete(segment)
+  }
+}
+
+/** Whether trying again cannot help: the inode is gone. */
+export function isFinal(error: unknown): boolean {
+  return isTidegateError(error, 'StaleFile')
+}
+
+function covers(overlay: Overlay, size: number): boolean {
+  return overlay.pieces(0, size).every(({ entry }) => entry !== undefined)
+}
+
+/** Undefined when some of it lies in the journal already. */
+function composeInline(overlay: Overlay, size: number, published: Uint8Array | undefined): Uint8Array | undefined {
+  const content = new Uint8Array(size)
+  for (const { offset, length, entry } of overlay.pieces(0, size)) {
+    if (!entry) {
+      if (published) content.set(published.subarray(offset, offset + length), offset)
+    } else if (entry.source) {
+      if (!entry.source.inMemory) return undefined
+      content.set(entry.source.bytes(entry.sourceOffset + offset - entry.offset, length), offset)
+    }
+  }
+  return content
+}
+
+/** Holes only where there was something: what is missing is a hole anyway. */
+function editOf(entry: OverlayEntry, size: number, publishedSize: number): FileEdit | undefined {
+  const { offset, source, sourceOffset } = entry
+  const end = Math.min(offset + entry.length, source ? size : Math.min(size, publishedSize))
+  const length = end - offset
+  if (length <= 0) return undefined
+  const place = source?.place
+  if (!place) return { offset, length, run: undefined }
+  return { offset, length, run: place.body.journaled.run, runOffset: place.offset + sourceOffset }
+}
+
+function joinEdits(before: FileEdit | undefined, edit: FileEdit): FileEdit | undefined {
+  if (!before || before.offset + before.length !== edit.offset || before.run !== edit.run) return undefined
+  if (edit.run && (before.runOffset ?? 0) + before.length !== edit.runOffset) return undefined
+  return { ...before, length: before.length + edit.length }
+}

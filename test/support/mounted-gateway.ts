@@ -1,0 +1,65 @@
+/**
+ * A gateway with its namespace mounted, and shells that use the mount. Only child processes ever touch it: a test that waited for
+ * a dead mount by itself could not be ended.
+ */
+import { execFile } from 'node:child_process'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { startGateway, type GatewayProcess } from './gateway-process.ts'
+
+const SHELL_MS_MAX = 60_000
+
+export interface ShellResult {
+  readonly stdout: string
+  readonly stderr: string
+  /** Undefined when it was killed for taking too long. */
+  readonly code: number | undefined
+}
+
+export interface MountedGateway {
+  readonly gateway: GatewayProcess
+  readonly data: string
+  readonly mountPoint: string
+  /** Runs a script in a directory of the mount. */
+  shell(script: string, directory?: string): Promise<ShellResult>
+  /** Starts again after `gateway.stop` or `gateway.kill`. */
+  restart(): Promise<void>
+  /** Ends everything, whatever state it is in. */
+  stop(): Promise<void>
+}
+
+export async function startMounted(flags: readonly string[] = []): Promise<MountedGateway> {
+  const home = await mkdtemp(join(tmpdir(), 'tidegate-mount-'))
+  const [data, mountPoint] = [join(home, 'data'), join(home, 'mnt')]
+  await mkdir(mountPoint)
+  const options = { data, flags: ['--mount', mountPoint, ...flags], logFile: join(home, 'log') }
+  let gateway = await startGateway(options)
+  const { root } = gateway
+  return {
+    get gateway() {
+      return gateway
+    },
+    data,
+    mountPoint,
+    shell: (script, directory = '.') => shell(`cd ${JSON.stringify(join(mountPoint, directory))} && { ${script}\n}`),
+    restart: async () => {
+      gateway = await startGateway({ ...options, root })
+    },
+    stop: async () => {
+      await gateway.stop()
+      await shell(`umount -l ${JSON.stringify(mountPoint)}`)
+      await rm(home, { recursive: true, force: true })
+    },
+  }
+}
+
+export function shell(script: string): Promise<ShellResult> {
+  return new Promise((resolve) => {
+    const limits = { timeout: SHELL_MS_MAX, killSignal: 'SIGKILL' as const, maxBuffer: 64 * 1024 * 1024 }
+    execFile('bash', ['-c', script], limits, (error, stdout, stderr) => {
+      const code = error === null ? 0 : error.code
+      resolve({ stdout, stderr, code: typeof code === 'number' ? code : undefined })
+    })
+  })
+}
