@@ -117,13 +117,17 @@ export class Flusher {
 
   async #persist(segment: SegmentId): Promise<void> {
     const record: IndexedSegment | undefined = await this.#options.index.segment(segment)
-    // Reclaimed meanwhile: nothing refers to it any more.
     if (record) {
-      await this.#options.adopt(segment)
-      await (
-        await this.#options.index.segmentChanged(segment, 'persisted', record.bytes)
-      ).durable
+      try {
+        await this.#options.adopt(segment)
+        await (
+          await this.#options.index.segmentChanged(segment, 'persisted', record.bytes)
+        ).durable
+      } catch (cause) {
+        if (await this.#options.index.segment(segment)) throw cause
+      }
     }
+    // Without a record it was reclaimed, before or while it was carried: nothing refers to it any more.
     this.#items.delete(segment)
     this.#release(segment)
   }

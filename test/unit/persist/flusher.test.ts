@@ -75,6 +75,18 @@ test('a broken segment is mended first, then adopted', async () => {
   expect(actions).toEqual(['mend', 'adopt'])
 })
 
+test('a segment that is reclaimed while it is carried is done with, and is no failure', async () => {
+  const made = newFlusher({
+    adopt: () => {
+      made.index.rows.delete(ONE)
+      return Promise.reject(new Error('no such file'))
+    },
+  })
+  made.flusher.add(ONE, 'adopt')
+  await made.flusher.drain()
+  expect([made.flusher.backlog, made.failures]).toEqual([0, []])
+})
+
 test('a segment that was reclaimed meanwhile is done with', async () => {
   const { flusher, index } = newFlusher({ adopt: () => Promise.reject(new Error('not to be called')) })
   index.rows.delete(ONE)
