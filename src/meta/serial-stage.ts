@@ -251,6 +251,7 @@ export class SerialStage implements EmbeddedStore {
   /** What it read has been undone. */
   #runAgain(job: Job): void {
     if (this.#state === 'stopped') return job.reject(this.#stopping.signal.reason as Error)
+    job.deadlineMs = this.#settings.clock.monotonicMs() + this.#settings.admissionWaitMsMax
     if (this.#running === undefined) this.#run(job)
     else (job.writable ? this.#transactions : this.#reads).push(job)
   }

@@ -49,7 +49,7 @@ import type {
   HandleId,
   NewFile,
   OpenedFile,
-} from './file-types.ts'
+} from '../common/file-model.ts'
 import type {
   ScanPage,
   ScanRequest,

@@ -13,7 +13,7 @@
  */
 import type { ByteString, InodeId, SegmentId } from '../common/ids.ts'
 import type { AckLevel, StoredRun } from '../common/model.ts'
-import type { FileChange, FileChanges, FileEntry, FileKind, FileNode, FileTime, NewFile } from './file-types.ts'
+import type { FileChange, FileChanges, FileEntry, FileKind, FileNode, FileTime, NewFile } from '../common/file-model.ts'
 import type { Commit } from './ports.ts'
 
 /** `[offset, offset + length)` of a file becomes these bytes, or a hole. */

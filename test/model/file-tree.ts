@@ -1,6 +1,6 @@
 /** A file system kept the simplest way: maps of names in memory. Refuses with errors whose message is the code. */
 import { utf8Text, type InodeId } from '../../src/common/ids.ts'
-import type { FileKind } from '../../src/meta/namespace/files/types.ts'
+import type { FileKind } from '../../src/common/file-model.ts'
 
 export interface TreeNode {
   kind: Exclude<FileKind, 'directory'>

@@ -5,7 +5,7 @@
 import type { ByteString, InodeId } from '../../src/common/ids.ts'
 import { TidegateError } from '../../src/common/errors.ts'
 import type { Files } from '../../src/store/doors.ts'
-import type { FileChange, FileKind, FileNode, FileTime, HandleId, NewFile } from '../../src/store/file-types.ts'
+import type { FileChange, FileKind, FileNode, FileTime, HandleId, NewFile } from '../../src/common/file-model.ts'
 
 interface FakeNode {
   node: FileNode

@@ -8,7 +8,7 @@ import type { ByteString, InodeId, Revision, SegmentId } from '../../src/common/
 import type { AckLevel, BucketRecord, StoredRun } from '../../src/common/model.ts'
 import type { JournaledBody, Journaling, Memory } from '../../src/store/byte-ports.ts'
 import type { FileEdit, FileExtents, MetadataFiles, PublishFileRequest } from '../../src/store/file-ports.ts'
-import type { FileChange, FileChanges, FileNode, FilePiece, FileTime } from '../../src/store/file-types.ts'
+import type { FileChange, FileChanges, FileNode, FilePiece, FileTime } from '../../src/common/file-model.ts'
 import type { FilesMetadata } from '../../src/store/files/file-parts.ts'
 import type { Commit } from '../../src/store/ports.ts'
 

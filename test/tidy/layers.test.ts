@@ -21,7 +21,6 @@ const LAYERS: readonly (readonly [prefix: string, layer: string])[] = [
   ['src/store/types.ts', 'store seam'],
   ['src/store/access.ts', 'store seam'],
   ['src/store/kv-types.ts', 'store seam'],
-  ['src/store/file-types.ts', 'store seam'],
   ['src/store/file-ports.ts', 'store seam'],
   ['src/store/', 'store'],
   ['src/gateway/http/', 'gateway/http'],

@@ -18,7 +18,7 @@
  */
 import type { ByteString, InodeId } from '../../common/ids.ts'
 import type { Logger } from '../../common/logging.ts'
-import type { FileChange } from '../../store/file-types.ts'
+import type { FileChange } from '../../common/file-model.ts'
 import type { FuseChannel } from './channel/ports.ts'
 import { nodeIdOf } from './nodes.ts'
 import type { CacheTimes } from './protocol/attributes.ts'

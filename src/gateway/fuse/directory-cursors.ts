@@ -5,7 +5,7 @@
  */
 import type { ByteString, InodeId } from '../../common/ids.ts'
 import type { Files } from '../../store/doors.ts'
-import type { FileEntry, HandleId } from '../../store/file-types.ts'
+import type { FileEntry, HandleId } from '../../common/file-model.ts'
 import { FuseError } from './protocol/errno.ts'
 
 const PAGE_ENTRIES = 512

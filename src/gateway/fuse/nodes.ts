@@ -3,7 +3,7 @@
  * mount, inode 0, is node 1 as the protocol demands. stat(2) shows the same number. Inode ids are never reused, so neither are these.
  */
 import type { InodeId } from '../../common/ids.ts'
-import type { FileKind, FileNode } from '../../store/file-types.ts'
+import type { FileKind, FileNode } from '../../common/file-model.ts'
 import type { FileAttributes } from './protocol/attributes.ts'
 import { FILE_TYPE } from './protocol/flags.ts'
 

@@ -5,7 +5,7 @@
  * file has those bits, so a handle remembers having seen none, until somebody changes a mode.
  */
 import type { InodeId } from '../../common/ids.ts'
-import type { HandleId } from '../../store/file-types.ts'
+import type { HandleId } from '../../common/file-model.ts'
 
 interface OpenFile {
   readonly inode: InodeId

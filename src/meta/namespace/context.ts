@@ -33,6 +33,11 @@ export interface NamespaceContext {
 
 export type Commit<T> = Committed<T>
 
+/** An operation of its own file, with the context passed in. */
+export type Bound<Operation> = Operation extends (context: NamespaceContext, ...rest: infer Rest) => infer Result
+  ? (...rest: Rest) => Result
+  : never
+
 /** One run of a transaction in one bucket. Made afresh for every run, so a retry starts from nothing. */
 export interface Step {
   readonly context: NamespaceContext

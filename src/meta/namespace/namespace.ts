@@ -19,7 +19,7 @@ import { bytesLost } from './bytes-lost.ts'
 import { watchChanges } from './changes.ts'
 import { UploadCompleter } from './complete-upload.ts'
 import { contentLiesAt, contentMoved, contentParts, contentSegments, extents, partRange } from './contents.ts'
-import type { NamespaceContext } from './context.ts'
+import type { Bound, NamespaceContext } from './context.ts'
 import { copyPart } from './copy-part.ts'
 import { copy, setTags } from './copy.ts'
 import { DecodedCache, type CommitEvents } from './decoded-cache.ts'
@@ -60,11 +60,6 @@ export interface NamespaceOptions {
   /** What a directory made in the root of the mount becomes. */
   readonly newBuckets?: BucketDefaults | undefined
 }
-
-/** An operation of its own file, with the context passed in. */
-type Bound<Operation> = Operation extends (context: NamespaceContext, ...rest: infer Rest) => infer Result
-  ? (...rest: Rest) => Result
-  : never
 
 export interface Namespace {
   readonly createBucket: Bound<typeof createBucket>

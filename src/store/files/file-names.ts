@@ -1,7 +1,7 @@
 /** Names, nodes and attributes: metadata's answers with what is not published laid over the nodes of open files. */
 import type { ByteString, InodeId } from '../../common/ids.ts'
 import type { Files } from '../doors.ts'
-import type { FileEntry, FileKind, FileNode, NewFile } from '../file-types.ts'
+import type { FileEntry, FileKind, FileNode, NewFile } from '../../common/file-model.ts'
 import type { FilesMetadata } from './file-parts.ts'
 import type { OpenFiles } from './open-files.ts'
 

@@ -16,7 +16,7 @@ import type {
   FileSystemStatistics,
   HandleId,
   OpenedFile,
-} from '../file-types.ts'
+} from '../../common/file-model.ts'
 import { DirtyMemory } from './dirty-memory.ts'
 import type { FilesParts } from './file-parts.ts'
 import { FileNames } from './file-names.ts'

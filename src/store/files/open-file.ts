@@ -10,7 +10,7 @@
  */
 import { assert } from '../../common/assert.ts'
 import type { InodeId, SegmentId } from '../../common/ids.ts'
-import type { FileNode, FileTime, HandleId } from '../file-types.ts'
+import type { FileNode, FileTime, HandleId } from '../../common/file-model.ts'
 import type { Commit } from '../ports.ts'
 import { BUFFER_BYTES_MAX, type DirtyMemory, type MemoryAccount } from './dirty-memory.ts'
 import { DirtySource } from './dirty-bytes.ts'

@@ -4,7 +4,7 @@
  */
 import { TidegateError } from '../../common/errors.ts'
 import type { InodeId } from '../../common/ids.ts'
-import type { FileNode, HandleId } from '../file-types.ts'
+import type { FileNode, HandleId } from '../../common/file-model.ts'
 import type { DirtyMemory } from './dirty-memory.ts'
 import { newHandle, OpenFile, type Handle } from './open-file.ts'
 import { PublishedExtents, type PublishedParts } from './published-extents.ts'

@@ -7,7 +7,7 @@
 import { assert } from '../../common/assert.ts'
 import type { SegmentId } from '../../common/ids.ts'
 import type { Memory } from '../byte-ports.ts'
-import type { FilePiece } from '../file-types.ts'
+import type { FilePiece } from '../../common/file-model.ts'
 import type { UnpublishedBody } from './dirty-bytes.ts'
 import type { OpenFile } from './open-file.ts'
 import { extentFrom, type ExtentWindow } from './published-extents.ts'

@@ -4,7 +4,7 @@
  * fast as the journal and memory stays bounded, however much is written.
  */
 import { TidegateError, isTidegateError } from '../../common/errors.ts'
-import type { FileTime } from '../file-types.ts'
+import type { FileTime } from '../../common/file-model.ts'
 import { DirtyMemory } from './dirty-memory.ts'
 import type { FilesParts } from './file-parts.ts'
 import type { DirtyJournal } from './journal-dirty.ts'

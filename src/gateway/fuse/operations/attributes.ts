@@ -1,6 +1,6 @@
 /** Attributes of nodes, and of the file system. */
 import type { InodeId } from '../../../common/ids.ts'
-import type { FileChanges } from '../../../store/file-types.ts'
+import type { FileChanges } from '../../../common/file-model.ts'
 import { attributesOf, inodeOf } from '../nodes.ts'
 import { FuseError } from '../protocol/errno.ts'
 import type { SetattrRequest } from '../protocol/requests.ts'

@@ -1,7 +1,7 @@
 /** Open files and their content. */
 import { isTidegateError } from '../../../common/errors.ts'
 import type { InodeId } from '../../../common/ids.ts'
-import type { FileNode, FilePiece, OpenedFile } from '../../../store/file-types.ts'
+import type { FileNode, FilePiece, OpenedFile } from '../../../common/file-model.ts'
 import { REPLY_PIECES_MAX } from '../channel/ports.ts'
 import { inodeOf } from '../nodes.ts'
 import { FuseError } from '../protocol/errno.ts'

@@ -1,7 +1,7 @@
 /** Operations on names in directories. */
 import type { ByteString, InodeId } from '../../../common/ids.ts'
 import { isTidegateError, type ErrorCode } from '../../../common/errors.ts'
-import type { FileNode, NewFile } from '../../../store/file-types.ts'
+import type { FileNode, NewFile } from '../../../common/file-model.ts'
 import { inodeOf, kindOfMode } from '../nodes.ts'
 import { FuseError } from '../protocol/errno.ts'
 import { FILE_TYPE } from '../protocol/flags.ts'

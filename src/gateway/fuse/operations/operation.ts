@@ -1,7 +1,7 @@
 /** What every operation of the mount is, and works with. One file for each group of operations; the table is operations.ts. */
 import type { Logger } from '../../../common/logging.ts'
 import type { Files, Reading } from '../../../store/doors.ts'
-import type { FileNode } from '../../../store/file-types.ts'
+import type { FileNode } from '../../../common/file-model.ts'
 import type { Answers } from '../answers.ts'
 import type { Coherence } from '../coherence.ts'
 import type { DirectoryCursors } from '../directory-cursors.ts'

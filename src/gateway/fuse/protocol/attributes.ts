@@ -16,7 +16,8 @@
  * (nodeid, generation) must be unique for the life of the file system. Inode ids are never reused, so the generation is 0.
  */
 import type { InodeId } from '../../../common/ids.ts'
-import type { FileTime, WireScratch } from './wire.ts'
+import type { FileTime } from '../../../common/file-model.ts'
+import type { WireScratch } from './wire.ts'
 
 export const ENTRY_OUT_BYTES = 128
 export const STATX_BYTES = 256

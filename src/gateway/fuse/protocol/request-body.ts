@@ -8,7 +8,8 @@
  * dispatcher drops what was decoded. One body serves all requests of a decoder, so that decoding allocates only its result.
  */
 import type { ByteString } from '../../../common/ids.ts'
-import { readId, readOffset, readSeconds, type FileTime } from './wire.ts'
+import type { FileTime } from '../../../common/file-model.ts'
+import { readId, readOffset, readSeconds } from './wire.ts'
 
 const NOTHING = '' as ByteString
 const SLASH = 0x2f

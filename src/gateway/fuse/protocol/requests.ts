@@ -9,7 +9,7 @@
  */
 import type { ByteString, InodeId } from '../../../common/ids.ts'
 import type { OperationName } from './opcodes.ts'
-import type { FileTime } from './wire.ts'
+import type { FileTime } from '../../../common/file-model.ts'
 
 /** Of every request, `struct fuse_in_header`. */
 export interface RequestHeader {

@@ -20,13 +20,6 @@ const WORD = 2 ** 32
 /** The high word of 2^53 - 1. */
 const SAFE_HIGH_WORD = 0x1f_ff_ff
 
-/** A point in time. `nanoseconds` counts up from `seconds`, also before 1970. */
-export interface FileTime {
-  readonly seconds: number
-  /** 0..999,999,999. */
-  readonly nanoseconds: number
-}
-
 /** The u64 at `at`, or FILE_OFFSET_MAX if it is over that. */
 export function readOffset(view: DataView, at: number): number {
   const high = view.getUint32(at + 4, true)

@@ -8,7 +8,8 @@ import { readInode } from './directory.ts'
 import { entriesOf, rewriteEntries } from './entries-of.ts'
 import { forgetTouches, nodeOf, rootNode, touchDirectory } from './nodes.ts'
 import { MODE_BITS, msOfTime, posixOf, timeOfMs, type PosixPart } from './posix-part.ts'
-import { MOUNT_ROOT, type FileChanges, type FileNode, type FileTime } from './types.ts'
+import type { FileNode, FileTime } from '../../../common/file-model.ts'
+import { MOUNT_ROOT, type FileChanges } from './types.ts'
 
 const SET_UID = 0o4000
 const SET_GID = 0o2000

@@ -36,7 +36,7 @@ import { fileEtag } from './etags.ts'
 import { LINKS_MAX, linksOf } from './links.ts'
 import { plainNode } from './nodes.ts'
 import { msOfTime, posixOf, timeOfMs } from './posix-part.ts'
-import type { FileNode, FileTime } from './types.ts'
+import type { FileNode, FileTime } from '../../../common/file-model.ts'
 
 /** `[offset, offset + length)` of a file becomes these bytes, or a hole. */
 export interface FileEdit {

@@ -16,7 +16,8 @@ import { isExpired } from '../tree.ts'
 import { openDirectory } from './directory.ts'
 import { NAME_BYTES_MAX, OBJECT_SUFFIX, isShownName } from './names.ts'
 import { nodesOf } from './nodes.ts'
-import { MOUNT_ROOT, type FileEntry } from './types.ts'
+import type { FileEntry } from '../../../common/file-model.ts'
+import { MOUNT_ROOT } from './types.ts'
 
 export interface FileEntryPage {
   readonly entries: readonly FileEntry[]

@@ -4,7 +4,7 @@
  * posix-part.ts for what a file system keeps of them.
  */
 import type { InodeId } from '../../../common/ids.ts'
-import type { NamespaceContext } from '../context.ts'
+import type { Bound, NamespaceContext } from '../context.ts'
 import type { CommitEvents } from '../decoded-cache.ts'
 import { fileAttribute, fileAttributeNames, removeFileAttribute, setFileAttribute } from './attributes.ts'
 import { changeFile } from './change.ts'
@@ -16,12 +16,8 @@ import { fileNode, findFile, keyOf, linkTarget, parentOf } from './lookup.ts'
 import { makeDirectory, makeFile } from './make.ts'
 import { dropFile, orphanedFiles, removeDirectory, removeFile } from './remove.ts'
 import { renameFile } from './rename.ts'
-import type { FileChange } from './types.ts'
+import type { FileChange } from '../../../common/file-model.ts'
 import { onFileChanges } from './watch.ts'
-
-type Bound<Operation> = Operation extends (context: NamespaceContext, ...rest: infer Rest) => infer Result
-  ? (...rest: Rest) => Result
-  : never
 
 export interface Files {
   readonly fileNode: Bound<typeof fileNode>

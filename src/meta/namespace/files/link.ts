@@ -13,7 +13,8 @@ import { LINKS_MAX, addLinkRow, linksOf } from './links.ts'
 import { checkNewName, isDirectoryError, nameExists, noSuchName } from './names.ts'
 import { plainNode } from './nodes.ts'
 import { posixOf, timeOfMs } from './posix-part.ts'
-import { MOUNT_ROOT, type FileNode } from './types.ts'
+import type { FileNode } from '../../../common/file-model.ts'
+import { MOUNT_ROOT } from './types.ts'
 import { IDS_FOR_CHANGE, changeDirectory, ended } from './write-object.ts'
 
 export async function linkFile(

@@ -11,7 +11,8 @@ import { mustResolve, openDirectory, readInode } from './directory.ts'
 import { linksOf } from './links.ts'
 import { noSuchName } from './names.ts'
 import { nodeOf, rootNode } from './nodes.ts'
-import { MOUNT_ROOT, type FileNode } from './types.ts'
+import type { FileNode } from '../../../common/file-model.ts'
+import { MOUNT_ROOT } from './types.ts'
 
 export function fileNode(context: NamespaceContext, inode: InodeId): Promise<FileNode> {
   return context.store.read(async (view) =>

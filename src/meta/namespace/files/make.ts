@@ -10,7 +10,8 @@ import { beginInDirectory, checkKeyLength, placeIn, resolveName, type FileDirect
 import { checkNewName, nameExists } from './names.ts'
 import { plainNode, touchDirectory } from './nodes.ts'
 import { newPosixPart, timeOfMs } from './posix-part.ts'
-import { MOUNT_ROOT, type FileKind, type FileNode, type NewFile } from './types.ts'
+import type { FileKind, FileNode } from '../../../common/file-model.ts'
+import { MOUNT_ROOT, type NewFile } from './types.ts'
 import { IDS_FOR_CHANGE, changeDirectory, ended, writeMarker, writeObject } from './write-object.ts'
 
 /** Linux, PATH_MAX with its NUL. */

@@ -7,7 +7,8 @@ import { RecordReader, recordWriter } from '../codec.ts'
 import { directoryTimeKey, directoryTimesPrefix, prefixRange } from '../keys.ts'
 import type { Inode } from '../records-objects.ts'
 import { laterOf, posixOf, readTime, timeOfMs, writeTime } from './posix-part.ts'
-import { MOUNT_ROOT, type FileNode, type FileTime } from './types.ts'
+import type { FileNode, FileTime } from '../../../common/file-model.ts'
+import { MOUNT_ROOT } from './types.ts'
 
 /** More nodes than write to one directory. */
 const TIME_ROWS_MAX = 1024

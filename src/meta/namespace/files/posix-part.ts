@@ -11,7 +11,8 @@
  */
 import { assert, must } from '../../../common/assert.ts'
 import type { RecordReader, RecordWriter } from '../codec.ts'
-import type { FileDefaults, FileKind, FileTime } from './types.ts'
+import type { FileKind, FileTime } from '../../../common/file-model.ts'
+import type { FileDefaults } from './types.ts'
 
 export interface PosixPart {
   readonly kind: FileKind

@@ -3,7 +3,8 @@ import type { ByteString } from '../../../common/ids.ts'
 import type { CommitEvents } from '../decoded-cache.ts'
 import { BUCKETS, DIRECTORY_TIMES, ENTRIES, ENTRY_NAME_AT, FILE_ATTRIBUTES, INODES, integerAt } from '../keys.ts'
 import { OBJECT_SUFFIX } from './names.ts'
-import { MOUNT_ROOT, type FileChange } from './types.ts'
+import type { FileChange } from '../../../common/file-model.ts'
+import { MOUNT_ROOT } from './types.ts'
 
 /** Bytes of a table's prefix: its letter and the record version. */
 const PREFIX_BYTES = 2

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import { utf8Bytes, type ByteString, type InodeId } from '../../../../../src/common/ids.ts'
 import { DEFAULT_LIMITS } from '../../../../../src/common/limits.ts'
-import type { FileChange } from '../../../../../src/meta/namespace/files/types.ts'
+import type { FileChange } from '../../../../../src/common/file-model.ts'
 import type { MetadataFiles } from '../../../../../src/store/file-ports.ts'
 import { checkNamespace } from '../../../../model/check-namespace.ts'
 import { OWNER, fixture, type Fixture } from '../fixture.ts'

@@ -2,7 +2,7 @@
  * The namespace as files, for the mount: what a file system's calls ask and answer. Names in a directory are ByteStrings (one char
  * a byte), because POSIX names are bytes; those that are not UTF-8 name nothing and cannot be made. Structured-clonable throughout.
  */
-import type { ByteString, InodeId } from '../common/ids.ts'
+import type { ByteString, InodeId } from './ids.ts'
 
 export const FILE_KINDS = [
   'file',
