@@ -22,8 +22,11 @@ export interface Measurement {
 export interface BenchmarkContext {
   readonly load: Load
   readonly bare: BareServer
-  /** A gateway, on an empty data directory unless one is named; stopped and removed when the benchmark ends. */
-  gateway(data?: string): Promise<GatewayProcess>
+  /**
+   * A gateway, on an empty data directory unless one is named, with further flags of `serve`; stopped and removed when the
+   * benchmark ends.
+   */
+  gateway(data?: string, flags?: readonly string[]): Promise<GatewayProcess>
   /** A directory on the disk that the data directories lie on, removed when the benchmark ends. */
   readonly directory: string
   readonly rounds: number

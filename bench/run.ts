@@ -20,8 +20,13 @@ import { kvSingle } from './cases/kv-single.ts'
 import { kvWatch } from './cases/kv-watch.ts'
 import { listBenchmark } from './cases/list.ts'
 import { memoryBenchmark } from './cases/memory.ts'
+import { mountData } from './cases/mount-data.ts'
+import { mountFiles } from './cases/mount-files.ts'
+import { mountRename } from './cases/mount-rename.ts'
+import { mountUntar } from './cases/mount-untar.ts'
 import { putLarge } from './cases/put-large.ts'
 import { putSmall } from './cases/put-small.ts'
+import { whenEnding } from './ending.ts'
 import { startLoad } from './load/load.ts'
 
 const BENCHMARKS: readonly Benchmark[] = [
@@ -34,6 +39,10 @@ const BENCHMARKS: readonly Benchmark[] = [
   kvWatch,
   listBenchmark,
   memoryBenchmark,
+  mountData,
+  mountFiles,
+  mountUntar,
+  mountRename,
 ]
 const ROUNDS = 5
 const RESULTS = fileURLToPath(new URL('./results/latest.json', import.meta.url))
@@ -58,6 +67,10 @@ async function runBenchmark(
 ): Promise<Measurement[]> {
   const directory = mkdtempSync(join(options.directory, `${benchmark.name}-`))
   const gateways: GatewayProcess[] = []
+  const done = whenEnding(() => {
+    for (const gateway of gateways) gateway.child.kill('SIGKILL')
+    rmSync(directory, { recursive: true, force: true })
+  })
   try {
     return await benchmark.run({
       ...shared,
@@ -66,9 +79,9 @@ async function runBenchmark(
       seconds: Number(options.seconds),
       objects: Number(options.objects),
       note: (text) => process.stdout.write(`${benchmark.name}: ${text}\n`),
-      async gateway(data = join(directory, `data-${gateways.length}`)) {
+      async gateway(data = join(directory, `data-${gateways.length}`), flags = []) {
         const logFile = join(directory, 'log')
-        const gateway = await startGateway({ data, flags: ['--log-level', 'warn'], logFile })
+        const gateway = await startGateway({ data, flags: ['--log-level', 'warn', ...flags], logFile })
         gateways.push(gateway)
         return gateway
       },
@@ -76,6 +89,7 @@ async function runBenchmark(
   } finally {
     for (const gateway of gateways) await gateway.stop()
     rmSync(directory, { recursive: true, force: true })
+    done()
   }
 }
 

@@ -26,7 +26,13 @@ export function createJournalStats(): { stats: JournalStats; observer: BatchingO
 
 type Reading = readonly [name: string, description: string, read: () => number]
 
-export function observeEngine(engine: Engine, journal: JournalStats): void {
+/** Names, what they mean, and how to read them: for /metrics and for `.tidegate/stats` of a mount. */
+export interface EngineReadings {
+  readonly counters: readonly Reading[]
+  readonly gauges: readonly Reading[]
+}
+
+export function engineReadings(engine: Engine, journal: JournalStats): EngineReadings {
   const { memory, flusher, reclaimer, disk, store, orderedStore } = engine
   const counters: Reading[] = [
     ['tidegate_cache_hits', 'Blocks found in memory', () => memory.stats.hits],
@@ -56,9 +62,25 @@ export function observeEngine(engine: Engine, journal: JournalStats): void {
     ],
     ['tidegate_bodies_open', 'Bodies on their way in', () => store.activity().bodies],
     ['tidegate_readers_open', 'Objects open for reading', () => store.activity().readers],
+    ['tidegate_mount_files', 'Files that mounts use or that hold unpublished bytes', () => store.files.activity.files],
+    ['tidegate_mount_handles', 'Open files and directories of mounts', () => store.files.activity.handles],
+    [
+      'tidegate_mount_dirty_bytes',
+      'Memory held by bytes that were written through mounts and are not in the journal yet',
+      () => store.files.activity.dirtyBytes,
+    ],
     ['tidegate_revision', 'Last committed revision', () => orderedStore.revision()],
     ['tidegate_durable_revision', 'Last revision that survives power loss', () => orderedStore.durableRevision()],
   ]
+  return { counters, gauges }
+}
+
+/** For people: without the prefix of the metrics. */
+export function figuresOf({ gauges, counters }: EngineReadings): readonly (readonly [name: string, value: number])[] {
+  return [...gauges, ...counters].map(([name, , read]) => [name.replace(/^tidegate_/, ''), read()])
+}
+
+export function observeEngine({ counters, gauges }: EngineReadings): void {
   const meter = metrics.getMeter('tidegate')
   const observe = (read: () => number) => (result: ObservableResult) => {
     const value = read()

@@ -85,6 +85,13 @@ const BODY_SLOTS_SHARE = 0.5
 const SLOTS_MIN = 32
 /** S3 owner of what is made through the mount: the id of the root user. */
 const MOUNT_OWNER = 'root'
+/** What S3 or KV made, and the mount's root, belong to who runs the gateway, who could do nothing in a mount of his own otherwise. */
+const SHOWN_FILES = {
+  fileMode: 0o644,
+  directoryMode: 0o755,
+  uid: process.geteuid?.() ?? 0,
+  gid: process.getegid?.() ?? 0,
+} as const
 const COMPACT_BELOW_LIVE_SHARE = 0.5
 
 /** Recovers what is on disk and resolves with an engine that serves. */
@@ -136,6 +143,7 @@ function buildEngine(parts: EngineParts): BuiltEngine {
     clock,
     limits,
     fillRandom: parts.fillRandom,
+    files: SHOWN_FILES,
   })
   const { journal, flusher } = buildJournal(parts, bytes, { namespace, localDisk })
   const fetch = buildFetch(parts, bytes, journal)
@@ -146,19 +154,27 @@ function buildEngine(parts: EngineParts): BuiltEngine {
     limits,
     clock,
     defaultAck: parts.defaultAck,
-    persisting: { persisted: (segment) => flusher.persisted(segment), accept: (length) => disk.accept(length) },
+    persisting: {
+      persisted: (segment) => flusher.persisted(segment),
+      isLocal: (segment) => journal.isUnsealed(segment) || flusher.isWaiting(segment),
+      accept: (length) => disk.accept(length),
+      acceptNow: (length) => disk.acceptNow(length),
+    },
     memory: storeMemory(bytes, fetch),
     files: {
       metadata: namespace.files,
-      // How many files there are is not counted.
-      space: { space: async () => ({ ...(await fileSystem.space(parts.places.journal)), files: 0 }) },
+      space: { space: () => fileSpace(parts, disk, namespace) },
       owner: MOUNT_OWNER,
       onFailure: ({ inode, doing, cause }) =>
         parts.onEvent({ kind: 'job-failed', job: `${doing} file ${inode}`, cause }),
     },
   })
   const reclaimer = buildReclaimer(parts, bytes, { namespace, journal, store, fetch })
-  const runners = [...backgroundJobs({ namespace, journal, reclaimer }), store.files.job].map(
+  const runners = [
+    ...backgroundJobs({ namespace, journal, reclaimer }),
+    store.files.job,
+    store.files.compactor.job,
+  ].map(
     (job) =>
       new BackgroundRunner(job, {
         clock,
@@ -194,6 +210,18 @@ function buildEngine(parts: EngineParts): BuiltEngine {
     },
   }
   return { engine, files, localDisk, runners }
+}
+
+/** For statfs(2). */
+async function fileSpace(
+  { fileSystem, places }: EngineParts,
+  disk: DiskSpace,
+  namespace: Namespace,
+): Promise<{ totalBytes: number; freeBytes: number; availableBytes: number; files: number }> {
+  await disk.look()
+  const { totalBytes } = await fileSystem.space(places.journal)
+  const { freeBytes, availableBytes } = disk
+  return { totalBytes, freeBytes, availableBytes, files: await namespace.files.fileCount() }
 }
 
 /** What holds and moves bytes and knows nothing of names. */
@@ -297,7 +325,9 @@ function storeMemory({ memory, slab, slabView }: Bytes, fetch: Fetch): StoreMemo
     publish: (segment, block, slabOffset, length) => memory.publish(segment, block, slabOffset, length),
     settle: (segment, block) => memory.settle(segment, block),
     lend: (segment, block, needed) => memory.lend(segment, block, needed, fetch),
+    lendNow: (segment, block, needed) => memory.lendNow(segment, block, needed),
     prefetch: (segment, block) => memory.prefetch(segment, block, fetch),
+    residentBytes: (segment, offset, length) => memory.residentBytes(segment, offset, length),
     giveBack: (lease) => memory.giveBack(lease),
     view: slabView,
     pin: (pin, untilMs) => memory.pin(pin, untilMs),

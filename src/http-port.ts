@@ -8,6 +8,7 @@ import type { Telemetry } from './common/telemetry.ts'
 import type { Config } from './config/parse.ts'
 import type { Engine } from './engine.ts'
 import { createMetricsPlugin } from './gateway/admin/metrics.ts'
+import { createMountsPlugin, type Mounts } from './gateway/admin/mounts.ts'
 import { createTokensPlugin } from './gateway/admin/tokens.ts'
 import { createAuthenticator } from './gateway/http/auth/authenticator.ts'
 import { createPortAuthenticator } from './gateway/http/auth/port-authenticator.ts'
@@ -31,6 +32,7 @@ export interface HttpPortParts {
   readonly config: Config
   readonly limits: Limits
   readonly engine: Engine
+  readonly mounts: Mounts
   readonly telemetry: Telemetry
   readonly metrics: RequestMetrics
   readonly users: UserDirectory
@@ -74,6 +76,7 @@ export function httpPortOf(parts: HttpPortParts): HttpPort {
       createOpenApiPlugin({ version: packageVersion() }),
       createMetricsPlugin({ collect: () => telemetry.collect(), authenticate }),
       createTokensPlugin({ tokens, access }),
+      createMountsPlugin(parts.mounts),
       createKvPlugin(
         { store: engine.store, access, region: config.region, limits, logger, bodyIdleMsMax: config.idleTimeout },
         [

@@ -1,4 +1,4 @@
-/** The mount of `tidegate serve --mount DIR`: the FUSE door over an engine. Part of the composition root, beside serve.ts. */
+/** One mount: the FUSE door over an engine. Which there are is in mounts.ts. Part of the composition root, beside serve.ts. */
 import { readdir, realpath } from 'node:fs/promises'
 import { relative } from 'node:path'
 import type { Clock } from './common/clock.ts'
@@ -7,21 +7,24 @@ import type { Logger } from './common/logging.ts'
 import { cleanDeadMount, findMount, resolveMountPoint } from './gateway/fuse/channel/mount-table.ts'
 import { mountFuse } from './gateway/fuse/channel/mount.ts'
 import type { ChannelTwin, FuseChannel } from './gateway/fuse/channel/ports.ts'
+import type { MountMetrics } from './gateway/fuse/mount-metrics.ts'
 import { READ_AHEAD_BYTES } from './gateway/fuse/operations/connection.ts'
 import { FUSE_WRITE_BYTES_MAX } from './gateway/fuse/protocol/init.ts'
 import { FuseSession } from './gateway/fuse/session.ts'
-import type { Files, Reading } from './store/doors.ts'
+import type { MountStatistics } from './gateway/fuse/virtual/statistics.ts'
+import type { Files, Store } from './store/doors.ts'
 
 /** Writes whose bytes are on their way into memory; more wait in the kernel. */
-const SLOT_COUNT = 16
+export const SLOT_COUNT = 16
 /** Halves the time of small calls in a row (stat, create, unlink), and is over before anybody notices. */
-const SPIN_US_MAX = 50
+export const SPIN_US_MAX = 50
 
 export interface MountParts {
   /** An existing, empty directory. */
   readonly directory: string
-  readonly files: Files
-  readonly reading: Pick<Reading, 'view' | 'release'>
+  readonly store: Pick<Store, 'reading' | 'objects'> & { readonly files: Files }
+  readonly metrics: MountMetrics
+  readonly statistics: MountStatistics
   readonly clock: Clock
   readonly logger: Logger
   /** Directories that the gateway itself lives in: a mount over them would make it wait for itself. */
@@ -35,8 +38,12 @@ export interface MountParts {
 export interface Mounted {
   /** Without symbolic links. */
   readonly mountPoint: string
+  /** Resolves when there is nothing more to serve, and what its users wrote is published: it was unmounted, by us or by anybody. */
+  readonly ended: Promise<void>
   /** Takes the mount out of the tree, waits until its users are gone or their time is up, and publishes what they wrote. */
   stop(): Promise<void>
+  /** The same, unless somebody uses it: then @throws Unavailable, and it goes on. */
+  stopIdle(): Promise<void>
 }
 
 /** Resolves when the mount serves. @throws TidegateError InvalidArgument for the directory, Unavailable when the system refuses */
@@ -53,30 +60,48 @@ export async function mountNamespace(parts: MountParts): Promise<Mounted> {
     spinUsMax: SPIN_US_MAX,
     ...(parts.twin === undefined ? {} : { twin: parts.twin }),
   })
+  const { store, clock, metrics, statistics, onBug } = parts
   const session = new FuseSession({
     channel,
-    files: parts.files,
-    reading: parts.reading,
-    clock: parts.clock,
+    files: store.files,
+    reading: store.reading,
+    objects: store.objects,
+    metrics,
+    statistics,
+    clock,
     log: logger,
-    onBug: parts.onBug,
+    onBug,
     onInit: () => void channel.setReadAheadKib(READ_AHEAD_BYTES / 1024),
   })
   session.start()
   let isStopping = false
-  void channel.closed.then(
-    () => {
-      if (!isStopping) logger.warn({ mountPoint }, 'somebody has taken the mount away; the other doors go on')
-    },
-    (error: unknown) => logger.error({ error, mountPoint }, 'the mount has failed; the other doors go on'),
-  )
+  const ended = channel.closed
+    .then(
+      () => {
+        if (!isStopping) logger.warn({ mountPoint }, 'somebody has taken the mount away; the other doors go on')
+      },
+      (error: unknown) => logger.error({ error, mountPoint }, 'the mount has failed; the other doors go on'),
+    )
+    .then(() => session.stop())
   logger.info({ mountPoint, channel: channel.twin }, 'the namespace is mounted')
   return {
     mountPoint,
+    ended,
     async stop() {
       isStopping = true
       await unmount(channel, parts)
-      await session.stop()
+      await ended
+    },
+    async stopIdle() {
+      isStopping = true
+      try {
+        await channel.unmount()
+      } catch (error) {
+        isStopping = false
+        throw error
+      }
+      await unmount(channel, parts)
+      await ended
     },
   }
 }

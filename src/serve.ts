@@ -14,7 +14,8 @@ import { rootUser, type RootUser } from './config/credentials.ts'
 import { DataDirectoryUnusable, openDataDirectory } from './config/data-directory.ts'
 import type { Config } from './config/parse.ts'
 import { startEngine, type Engine, type EngineEvent } from './engine.ts'
-import { createJournalStats, observeEngine } from './engine-metrics.ts'
+import { createJournalStats, engineReadings, figuresOf, observeEngine, type EngineReadings } from './engine-metrics.ts'
+import { MountMetrics } from './gateway/fuse/mount-metrics.ts'
 import type { HttpPort } from './gateway/http/port.ts'
 import { createAuthenticator } from './gateway/http/auth/authenticator.ts'
 import { RequestMetrics } from './gateway/http/request-metrics.ts'
@@ -22,7 +23,7 @@ import type { ListenerOptions } from './gateway/http/listener.ts'
 import { createDoorServer, type DoorServer } from './gateway/http/server.ts'
 import { createS3Door } from './gateway/s3/door.ts'
 import { httpPortOf } from './http-port.ts'
-import { mountNamespace } from './mount.ts'
+import { GatewayMounts } from './mounts.ts'
 import { createLmdbStore } from './meta/lmdb/lmdb-store.ts'
 import { WATCHED_ROWS } from './meta/namespace/changes.ts'
 import { createHashWorkers } from './persist/hashing/hash-workers.ts'
@@ -78,6 +79,7 @@ class Gateway {
   readonly #config: Config
   readonly #surroundings: Surroundings
   readonly #metrics = new RequestMetrics()
+  readonly #mountMetrics = new MountMetrics()
   readonly #journal = createJournalStats()
   readonly #directory: UserDirectory
   readonly #ended: Promise<void>
@@ -121,20 +123,28 @@ class Gateway {
     const { logger } = this.#surroundings
     const { otlpEndpoint } = this.#config
     const version = packageVersion()
-    const telemetry = await startTelemetry({ version, otlpEndpoint, producers: [this.#metrics], logger })
+    const telemetry = await startTelemetry({
+      version,
+      otlpEndpoint,
+      producers: [this.#metrics, this.#mountMetrics],
+      logger,
+    })
     ending.push(() => telemetry.stop())
     const engine = await startEngine(this.#engineParts())
     ending.push(() => engine.stop())
-    observeEngine(engine, this.#journal.stats)
+    const readings = engineReadings(engine, this.#journal.stats)
+    observeEngine(readings)
     await makeBuckets(engine, this.#config)
     ending.push(() => engine.drain())
-    const http = this.#httpPort(engine, telemetry)
+    const mounts = this.#mounts(engine, readings)
+    const http = this.#httpPort(engine, { telemetry, mounts })
     ending.push(() => drained(http))
     await http.start()
     const s3 = this.#s3Door(engine, telemetry)
     ending.push(() => drained(s3))
     await s3.start()
-    await this.#mount(engine, ending)
+    ending.push(() => mounts.stop())
+    await mounts.start(this.#config.mount)
     this.#ready = true
     this.#announce(s3.url, http.url)
   }
@@ -171,12 +181,13 @@ class Gateway {
     }
   }
 
-  #httpPort(engine: Engine, telemetry: Telemetry): HttpPort {
+  #httpPort(engine: Engine, { telemetry, mounts }: { telemetry: Telemetry; mounts: GatewayMounts }): HttpPort {
     const { logger, access } = this.#surroundings
     return httpPortOf({
       config: this.#config,
       limits: limitsOf(this.#config),
       engine,
+      mounts,
       telemetry,
       metrics: this.#metrics,
       users: this.#directory,
@@ -231,21 +242,19 @@ class Gateway {
     })
   }
 
-  async #mount(engine: Engine, ending: (() => Promise<void>)[]): Promise<void> {
+  #mounts({ store }: Engine, readings: EngineReadings): GatewayMounts {
     const { logger, dataPath } = this.#surroundings
-    const { mount, drainTimeout, remote } = this.#config
-    if (mount === undefined) return
-    const mounted = await mountNamespace({
-      directory: mount,
-      files: engine.store.files,
-      reading: engine.store.reading,
+    const { drainTimeout, remote } = this.#config
+    return new GatewayMounts({
+      store,
+      metrics: this.#mountMetrics,
+      statistics: { figures: () => figuresOf(readings) },
       clock: systemClock,
       logger,
       ownPaths: remote === undefined ? [dataPath] : [dataPath, remote.directory],
       drainTimeoutMs: drainTimeout,
       onBug: (error) => this.#mustEnd(error),
     })
-    ending.push(() => mounted.stop())
   }
 
   #announce(s3Url: string, httpUrl: string): void {

@@ -24,6 +24,10 @@ const PROGRAMS: Readonly<Record<string, { readonly probe: readonly [string, ...s
     cc: { probe: ['cc', '--version'], debian: 'build-essential' },
     fusermount3: { probe: ['fusermount3', '-V'], debian: 'fuse3' },
     openssl: { probe: ['openssl', 'version'], debian: 'openssl' },
+    git: { probe: ['git', '--version'], debian: 'git' },
+    rsync: { probe: ['rsync', '--version'], debian: 'rsync' },
+    sqlite3: { probe: ['sqlite3', '--version'], debian: 'sqlite3' },
+    python3: { probe: ['python3', '--version'], debian: 'python3' },
   }
 
 interface Counts {

@@ -205,13 +205,9 @@ export class MemoryLevel {
    */
   async lend(segment: SegmentId, block: number, needed: number, fetch: FetchBlock): Promise<LentBlock> {
     for (let attempt = 0; attempt < LEND_ATTEMPTS_MAX; attempt++) {
-      const found = this.#blocks.get(blockKey(segment, block))
-      if (found && found.length >= needed) {
-        if (attempt === 0) this.stats.hits++
-        this.#policy.touch(found.key)
-        return this.#lease(found)
-      }
-      if (attempt === 0) this.stats.misses++
+      const lent = this.#lendHere(segment, block, needed)
+      if (attempt === 0) this.stats[lent ? 'hits' : 'misses']++
+      if (lent) return lent
       const length = await this.#fetchOnce(segment, block, fetch)
       if (length < needed) {
         throw new TidegateError('DataLost', `block ${block} of segment ${segment} holds ${length} of ${needed} bytes`)
@@ -219,6 +215,34 @@ export class MemoryLevel {
       // Between the fetch and this turn the block may have been evicted for somebody else: then it is fetched again.
     }
     throw new TidegateError('SlowDown', `memory is too short to hold block ${block} of segment ${segment}`)
+  }
+
+  /** How many of these bytes of a segment are here right now; nobody's use of them. */
+  residentBytes(segment: SegmentId, offset: number, length: number): number {
+    const { blockBytes } = this.#limits
+    const end = offset + length
+    let bytes = 0
+    for (let index = Math.floor(offset / blockBytes); index * blockBytes < end; index++) {
+      const held = this.#blocks.get(blockKey(segment, index))
+      if (!held) continue
+      const start = index * blockBytes
+      bytes += Math.max(0, Math.min(end, start + held.length) - Math.max(offset, start))
+    }
+    return bytes
+  }
+
+  /** `lend` for a block that is here; undefined when it is not. */
+  lendNow(segment: SegmentId, block: number, needed: number): LentBlock | undefined {
+    const lent = this.#lendHere(segment, block, needed)
+    if (lent) this.stats.hits++
+    return lent
+  }
+
+  #lendHere(segment: SegmentId, block: number, needed: number): LentBlock | undefined {
+    const found = this.#blocks.get(blockKey(segment, block))
+    if (!found || found.length < needed) return undefined
+    this.#policy.touch(found.key)
+    return this.#lease(found)
   }
 
   /** Brings a block in without lending it; never waits for memory. */

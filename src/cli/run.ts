@@ -7,6 +7,7 @@ import { UsageError } from './command.ts'
 import { configCommand } from './config.ts'
 import { commandHelp, findCommand, helpCommand, overview } from './help.ts'
 import { kvCommand } from './kv.ts'
+import { mountCommand } from './mount.ts'
 import { serveCommand } from './serve.ts'
 import { tokenCommand } from './token.ts'
 import { umountCommand } from './umount.ts'
@@ -17,6 +18,7 @@ const COMMANDS: readonly Command[] = [
   serveCommand,
   kvCommand,
   tokenCommand,
+  mountCommand,
   umountCommand,
   configCommand,
   versionCommand,

@@ -19,7 +19,9 @@ import type { BatchOperation, BatchResult, WriteOptions } from './types.ts'
 
 /** Requests up to this are one piece for the socket; larger ones go out as they are, without a copy of their values. */
 const ONE_PIECE_BYTES_MAX = 64 * 1024
-const KEY_BYTES_MAX = 1024
+const NEW_KEY_BYTES_MAX = 1024
+/** What the mount made may have longer keys. */
+const KEY_BYTES_MAX: number = 8 * 1024
 /** What a field takes beside its own bytes, generously. */
 const FIELD_OVERHEAD_BYTES = 8
 
@@ -57,7 +59,8 @@ function encodedBatch(operations: readonly BatchOperation[]): Uint8Array[] {
   const pieces: Uint8Array[] = [encodeBatchHead('request', operations.length)]
   for (const operation of operations) {
     const { op, key } = operation
-    if (Buffer.byteLength(key) > KEY_BYTES_MAX) refuse('KeyTooLong', `a key of more than ${KEY_BYTES_MAX} bytes`)
+    const keyBytesMax = op === 'put' ? NEW_KEY_BYTES_MAX : KEY_BYTES_MAX
+    if (Buffer.byteLength(key) > keyBytesMax) refuse('KeyTooLong', `a key of more than ${keyBytesMax} bytes`)
     const value = op === 'put' ? bytesOf(operation.value) : undefined
     const valueBytes = value?.length ?? 0
     if (valueBytes > BATCH_VALUE_BYTES_MAX) {

@@ -4,8 +4,8 @@
  */
 import { linesOf } from './lines.ts'
 
-/** A change names one key or two, and little more. */
-const LINE_BYTES_MAX = 64 * 1024
+/** A change names one key or two, of 16 KiB with every character escaped, and little more. */
+const LINE_BYTES_MAX = 256 * 1024
 
 export interface ServerSentEvent {
   /** `message` when it has none. */

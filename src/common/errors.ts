@@ -60,13 +60,26 @@ export type ErrorCode = (typeof ERROR_CODES)[number]
 /** Values at fault, shown to the caller by the doors that have a place for them. Never holds secrets. */
 export type ErrorDetails = Readonly<Record<string, string | number | boolean | undefined>>
 
+/** Codes that say no more than what is there. Nobody looks for their cause, and taking the stack costs more than the look-up. */
+const ANSWERS: ReadonlySet<ErrorCode> = new Set([
+  'FileExists',
+  'NoSuchAttribute',
+  'NoSuchKey',
+  'NoSuchVersion',
+  'NotModified',
+  'PreconditionFailed',
+])
+
 export class TidegateError extends Error {
   readonly code: ErrorCode
   readonly details: ErrorDetails
 
   /** `message` names the value at fault. `cause` is kept for the log, never shown to a client. */
   constructor(code: ErrorCode, message: string, options: { details?: ErrorDetails; cause?: unknown } = {}) {
+    const { stackTraceLimit } = Error
+    if (ANSWERS.has(code)) Error.stackTraceLimit = 0
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    Error.stackTraceLimit = stackTraceLimit
     this.name = 'TidegateError'
     this.code = code
     this.details = options.details ?? {}

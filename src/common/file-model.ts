@@ -2,7 +2,8 @@
  * The namespace as files, for the mount: what a file system's calls ask and answer. Names in a directory are ByteStrings (one char
  * a byte), because POSIX names are bytes; those that are not UTF-8 name nothing and cannot be made. Structured-clonable throughout.
  */
-import type { ByteString, InodeId } from './ids.ts'
+import type { ByteString, InodeId, Revision } from './ids.ts'
+import type { AckLevel } from './model.ts'
 
 export const FILE_KINDS = [
   'file',
@@ -30,7 +31,7 @@ export interface FileNode {
   readonly uid: number
   readonly gid: number
   readonly size: number
-  /** Names that refer to it: 0 once it is unlinked and still open. Of a directory 2. */
+  /** Names that refer to it: 0 once it is unlinked and still open. Of a directory 1, which is to say that they are not counted. */
   readonly links: number
   /** Of device files; 0 otherwise. */
   readonly device: number
@@ -82,8 +83,38 @@ export interface FileSystemStatistics {
   readonly blockBytes: number
   readonly blocks: number
   readonly blocksFree: number
+  /** Of the free ones, those that writes may take: below a reserve they are refused (C19). */
+  readonly blocksAvailable: number
   readonly files: number
   readonly nameBytesMax: number
+}
+
+/** What S3 and KV know of a file and stat(2) does not say. Of the published content. */
+export interface FileDescription {
+  /** Undefined once it is unlinked. The key of a directory ends in a slash; of a bucket it is empty. */
+  readonly place: { readonly bucket: string; readonly key: string } | undefined
+  /** Not of directories. */
+  readonly object:
+    | {
+        readonly etag: string
+        readonly revision: Revision
+        readonly ack: AckLevel
+      }
+    | undefined
+}
+
+/** Where a file's bytes are right now. */
+export interface FileResidency {
+  /** Bytes that a read finds in this node's memory. */
+  readonly memory: number
+  /** Bytes that lie in memory only: written, and not yet in the journal. */
+  readonly dirty: number
+  /** Bytes in local segments that are not in the remote store yet. */
+  readonly journal: number
+  /** Bytes in the remote store. */
+  readonly remote: number
+  /** Bytes that lie with the metadata. */
+  readonly metadata: number
 }
 
 /** What no longer is what a cache outside may think: told after the change is visible. */

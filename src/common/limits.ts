@@ -30,8 +30,10 @@ export interface Limits {
   readonly partsMax: number
   /** Every part but the last of an upload must be at least this long. */
   readonly partBytesMin: number
-  /** Bytes of a key in UTF-8. */
+  /** Bytes in UTF-8 of a key that S3 or KV may make, and of one component of any key. */
   readonly keyBytesMax: number
+  /** What the mount makes may lie deeper than that; a key of up to this many bytes can be named in a request all the same. */
+  readonly addressedKeyBytesMax: number
   readonly userMetadataBytesMax: number
   readonly tagsMax: number
 }
@@ -55,6 +57,7 @@ export const DEFAULT_LIMITS: Limits = checkLimits({
   partsMax: 10_000,
   partBytesMin: 5 * MIB,
   keyBytesMax: 1024,
+  addressedKeyBytesMax: 8 * KIB,
   userMetadataBytesMax: 2 * KIB,
   tagsMax: 10,
 })
@@ -67,6 +70,7 @@ export function checkLimits(limits: Limits): Limits {
   assert(limits.segmentBytesMax >= limits.sharedBodyBytesMax, 'a shared body fits a shared segment')
   assert(limits.inlineBytesMax <= limits.hashInlineBytesMax, 'inline bodies are hashed on the event loop')
   assert(limits.hashInlineBytesMax <= limits.sharedBodyBytesMax, 'bodies hashed on the event loop share segments')
+  assert(limits.addressedKeyBytesMax >= limits.keyBytesMax, 'what a door makes it can name')
   assert(limits.streamBlocksInFlightMax >= 2, 'a stream fills one block while another is written')
   assert(limits.segmentBytesMax + limits.sharedBodyBytesMax < 2 ** 32, 'offsets in a shared segment fit 32 bits')
   return limits

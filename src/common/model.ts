@@ -69,6 +69,8 @@ export interface ObjectVersion {
   readonly etag: string
   readonly owner: string
   readonly attributes: ObjectAttributes
+  /** Owner, mode and the like of what the mount made or changed: shown beside user metadata, which comes first, and copied nowhere. */
+  readonly fileMetadata?: Readonly<Record<string, string>> | undefined
   readonly checksum: ObjectChecksum | undefined
   /** How many parts it was completed from; undefined for a single PUT. */
   readonly partsCount: number | undefined

@@ -42,6 +42,8 @@ export interface ReadView {
 /** Reads see the transaction's own writes. */
 export interface Transaction extends ReadView {
   put(key: ByteString, value: Uint8Array): void
+  /** `put` of a row that goes on standing for the same thing, of which only details change: whoever knows it need not be told. */
+  rewrite(key: ByteString, value: Uint8Array): void
   delete(key: ByteString): void
   /**
    * Adds to a row of counters (safe integers, fixed width for a key) without reading it, so that two writers never
@@ -84,6 +86,14 @@ export interface WatchOptions {
   readonly progress?: boolean | undefined
 }
 
+export interface ReadOptions {
+  /**
+   * `durable` (so unless said otherwise): no crash takes back what somebody has been told. `visible`: told at once, as a local file
+   * system does; what rests on a commit that is undone later is then wrong (C20 says what a file system promises).
+   */
+  readonly tell?: 'durable' | 'visible' | undefined
+}
+
 export interface OrderedStoreLimits {
   /** Puts, deletes and adds of one transaction (C2). */
   readonly operationsMax: number
@@ -96,16 +106,16 @@ export interface OrderedStore extends Lifecycle {
   readonly limits: OrderedStoreLimits
   /**
    * Runs `fn` against one revision. `fn` awaits nothing but its own reads. What `fn` returns, or throws, is told once all that it
-   * read is durable, so that no crash takes back what somebody has seen; if that is undone instead, `fn` runs again.
+   * read is durable (unless `options.tell` says otherwise); if that is undone instead, `fn` runs again.
    */
-  read<T>(fn: (view: ReadView) => Promise<T>): Promise<T>
+  read<T>(fn: (view: ReadView) => Promise<T>, options?: ReadOptions): Promise<T>
   /**
    * Runs `fn` and commits what it wrote if nothing it read has changed, else runs it again. `fn` awaits nothing but its
-   * own reads, has no side effects but its writes, and may run more than once (C1). What `fn` throws is thrown, as a read's is, and
-   * nothing is written. Settles when the commit is visible; see `Committed.durable` for more.
+   * own reads, has no side effects but its writes, and may run more than once (C1). What `fn` throws is thrown, and
+   * told like a read's outcome, and nothing is written. Settles when the commit is visible; see `Committed.durable` for more.
    * @throws TransactionTooLarge before anything is written, when `limits` would be passed (C2).
    */
-  transact<T>(fn: (tx: Transaction) => Promise<T>): Promise<Committed<T>>
+  transact<T>(fn: (tx: Transaction) => Promise<T>, options?: ReadOptions): Promise<Committed<T>>
   /** Last committed revision, visible to reads that start now. */
   revision(): Revision
   /** Last revision that survives power loss. */

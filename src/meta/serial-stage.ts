@@ -19,7 +19,7 @@
  *   goes back to the durable one. A function that was running meanwhile is run again, for the same reason.
  *
  * What a read finds among visible rows that are not durable, it tells only when they are: nobody is told what a crash could take
- * back. The same holds for what a transaction throws after such a read.
+ * back, unless he asked for that (`tell: 'visible'`). The same holds for what a transaction throws after such a read.
  *
  * Writes that are not durable are bounded in rows and bytes: above the bound transactions wait (reads do not), and are
  * refused with `SlowDown` after `admissionWaitMsMax`.
@@ -27,7 +27,15 @@
 import { assert, AssertionFailed, must } from '../common/assert.ts'
 import { isTidegateError, TidegateError } from '../common/errors.ts'
 import type { ByteString, Revision } from '../common/ids.ts'
-import type { Change, Committed, OrderedStoreLimits, ReadView, Transaction, WatchOptions } from './ports.ts'
+import type {
+  Change,
+  Committed,
+  OrderedStoreLimits,
+  ReadOptions,
+  ReadView,
+  Transaction,
+  WatchOptions,
+} from './ports.ts'
 import { CommitGroup } from './stage/commit-group.ts'
 import { Fifo } from './stage/fifo.ts'
 import { LogKeeper } from './stage/log-keeper.ts'
@@ -41,6 +49,8 @@ import { VisibleRows } from './stage/visible-rows.ts'
 interface Job {
   readonly fn: (view: StageView) => Promise<unknown>
   readonly writable: boolean
+  /** What it reads need not be durable to be told. */
+  readonly early: boolean
   readonly resolve: (value: unknown) => void
   readonly reject: (error: Error) => void
   /** When a transaction that waits for room in the backlog is refused. */
@@ -120,12 +130,12 @@ export class SerialStage implements EmbeddedStore {
     await this.#backend.close()
   }
 
-  read<T>(fn: (view: ReadView) => Promise<T>): Promise<T> {
-    return this.#submit(fn, false) as Promise<T>
+  read<T>(fn: (view: ReadView) => Promise<T>, options?: ReadOptions): Promise<T> {
+    return this.#submit(fn, { writable: false, early: options?.tell === 'visible' }) as Promise<T>
   }
 
-  transact<T>(fn: (tx: Transaction) => Promise<T>): Promise<Committed<T>> {
-    return this.#submit(fn, true) as Promise<Committed<T>>
+  transact<T>(fn: (tx: Transaction) => Promise<T>, options?: ReadOptions): Promise<Committed<T>> {
+    return this.#submit(fn, { writable: true, early: options?.tell === 'visible' }) as Promise<Committed<T>>
   }
 
   revision(): Revision {
@@ -162,12 +172,12 @@ export class SerialStage implements EmbeddedStore {
     return () => void this.#rollbackListeners.delete(listener)
   }
 
-  #submit(fn: Job['fn'], writable: boolean): Promise<unknown> {
+  #submit(fn: Job['fn'], { writable, early }: { writable: boolean; early: boolean }): Promise<unknown> {
     if (this.#state !== 'serving') {
       return Promise.reject(new TidegateError('Unavailable', `the metadata store is ${this.#state}`))
     }
     return new Promise((resolve, reject) => {
-      const job: Job = { fn, writable, resolve, reject, deadlineMs: 0, runs: 0, view: undefined }
+      const job: Job = { fn, writable, early, resolve, reject, deadlineMs: 0, runs: 0, view: undefined }
       if (this.#running === undefined && !(writable && this.#mustWait())) this.#run(job)
       else this.#enqueue(job)
     })
@@ -244,7 +254,7 @@ export class SerialStage implements EmbeddedStore {
 
   /** Tells the outcome of a job that wrote nothing, once what it rests on is durable; a commit has `durable` for that. */
   #tell(job: Job, view: StageView, outcome: () => void): void {
-    if (!view.provisional) return outcome()
+    if (!view.provisional || job.early) return outcome()
     this.#pendingDurable().then(outcome, () => this.#runAgain(job))
   }
 
@@ -268,7 +278,7 @@ export class SerialStage implements EmbeddedStore {
     if (watched !== undefined) this.#open.logged.push({ revision, changes: watched })
     if (this.#commitListeners.size > 0) {
       const keys = [...changes.keys()]
-      for (const listener of this.#commitListeners) listener(keys)
+      for (const listener of this.#commitListeners) listener(keys, view.rewrittenKeys)
     }
     if (this.#visible.openRows >= this.#settings.groupRowsMax) this.#commitOpenGroup()
   }

@@ -34,6 +34,11 @@ export class DiskSpace {
     return Math.max(0, this.#freeBytes - this.#acceptedBytes)
   }
 
+  /** What writes may take. */
+  get availableBytes(): number {
+    return Math.max(0, this.freeBytes - this.#reserveBytes)
+  }
+
   async look(): Promise<void> {
     const { freeBytes, totalBytes } = await this.#options.fileSystem.space(this.#options.path)
     this.#freeBytes = freeBytes
@@ -43,10 +48,18 @@ export class DiskSpace {
       this.#options.reserveBytes ?? Math.min(DEFAULT_RESERVE_BYTES_MAX, totalBytes * DEFAULT_RESERVE_SHARE)
   }
 
+  /** Accepts them if that is known to be all right; false: ask with `accept`. */
+  acceptNow(bytes: number): boolean {
+    const due = this.#options.clock.monotonicMs() - this.#lookedMs > LOOK_EVERY_MS
+    if (due || !this.#fits(bytes)) return false
+    this.#acceptedBytes += bytes
+    return true
+  }
+
   /** @throws StorageFull when accepting these bytes would eat into the reserve */
   async accept(bytes: number): Promise<void> {
-    const due = this.#options.clock.monotonicMs() - this.#lookedMs > LOOK_EVERY_MS
-    if (due || !this.#fits(bytes)) await this.#lookOnce()
+    if (this.acceptNow(bytes)) return
+    await this.#lookOnce()
     if (!this.#fits(bytes)) {
       throw new TidegateError('StorageFull', `no room for ${bytes} bytes: ${this.freeBytes} bytes are free`, {
         details: { freeBytes: this.freeBytes, reserveBytes: Math.round(this.#reserveBytes) },

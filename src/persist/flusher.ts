@@ -50,6 +50,11 @@ export class Flusher {
     return this.#items.size
   }
 
+  /** Whether a sealed segment still is to be carried to the remote store. */
+  isWaiting(segment: SegmentId): boolean {
+    return this.#items.has(segment)
+  }
+
   add(segment: SegmentId, action: 'adopt' | 'mend'): void {
     if (this.#stopping.signal.aborted) return
     this.#items.set(segment, { action, attempt: 0 })

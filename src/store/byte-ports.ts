@@ -13,12 +13,12 @@ export interface Memory {
   publish(segment: SegmentId, block: number, slabOffset: number, length: number): void
   settle(segment: SegmentId, block: number): void
   /** Lends a block of which at least the first `needed` bytes are there. @throws DataLost, SlowDown, Unavailable */
-  lend(
-    segment: SegmentId,
-    block: number,
-    needed: number,
-  ): Promise<{ slabOffset: number; length: number; lease: number }>
+  lend(segment: SegmentId, block: number, needed: number): Promise<LentSlot>
+  /** `lend` for what is in memory; undefined when it is not. */
+  lendNow(segment: SegmentId, block: number, needed: number): LentSlot | undefined
   prefetch(segment: SegmentId, block: number): void
+  /** How many of these bytes of a segment are in memory right now. */
+  residentBytes(segment: SegmentId, offset: number, length: number): number
   giveBack(lease: number): void
   view(slabOffset: number, length: number): Uint8Array
   /**
@@ -34,6 +34,12 @@ export interface Memory {
   readonly bodySlotsMax: number
 }
 
+export interface LentSlot {
+  readonly slabOffset: number
+  readonly length: number
+  readonly lease: number
+}
+
 export interface BlockPin {
   readonly segment: SegmentId
   readonly block: number
@@ -44,6 +50,8 @@ export interface JournaledBody {
   readonly run: StoredRun
   /** Resolves when the bytes are durable. @throws StorageFull, Unavailable */
   sync(): Promise<void>
+  /** After a sync that failed: whether no later one can succeed, since its segment is broken for good. */
+  isLost(): boolean
   /** The body was published or given up. Call exactly once. */
   settled(): void
 }
@@ -78,8 +86,12 @@ export interface Journaling<Stream extends JournalStream = JournalStream> {
 export interface Persisting {
   /** Resolves when the segment is in the remote store. */
   persisted(segment: SegmentId): Promise<void>
+  /** Whether it is not in the remote store yet. */
+  isLocal(segment: SegmentId): boolean
   /** @throws StorageFull when the bytes would eat into the reserve (C19) */
   accept(bytes: number): Promise<void>
+  /** `accept` when the answer is known to be yes; false: ask. */
+  acceptNow(bytes: number): boolean
 }
 
 export interface HashStream {

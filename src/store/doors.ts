@@ -41,10 +41,12 @@ import type { ByteString, InodeId, Revision } from '../common/ids.ts'
 import type {
   FileChange,
   FileChanges,
+  FileDescription,
   FileEntry,
   FileKind,
   FileNode,
   FilePiece,
+  FileResidency,
   FileSystemStatistics,
   HandleId,
   NewFile,
@@ -228,8 +230,14 @@ export interface Files {
   change(inode: InodeId, changes: FileChanges): Promise<FileNode>
 
   open(inode: InodeId, options: { readonly write: boolean; readonly truncate: boolean }): Promise<OpenedFile>
+  /** `makeFile` and `open` in one: nobody can take it away in between. @throws FileExists */
+  create(parent: InodeId, name: ByteString, made: NewFile, options: { readonly write: boolean }): Promise<OpenedFile>
+  /** `read` when all of it is in memory; undefined: ask `read`. */
+  readNow(handle: HandleId, offset: number, length: number): readonly FilePiece[] | undefined
   /** The pieces of `[offset, offset + length)`, clipped to the size; slices of the slab are the caller's to release. */
   read(handle: HandleId, offset: number, length: number): Promise<readonly FilePiece[]>
+  /** `write` when there is room for it at once; false: nothing was written, and `write` waits for room. */
+  writeNow(handle: HandleId, offset: number, bytes: Uint8Array, append: boolean): boolean
   /** Copies the bytes before it resolves. With `append` the offset is the end of the file. @throws StorageFull, SlowDown */
   write(handle: HandleId, offset: number, bytes: Uint8Array, append: boolean): Promise<void>
   /** Resolves when what was written is published and as durable as the bucket's level says (C20). */
@@ -243,6 +251,16 @@ export interface Files {
     range: { readonly offset: number; readonly length: number },
     what: { readonly kind: 'allocate' | 'punch' | 'zero'; readonly keepSize: boolean },
   ): Promise<void>
+  /**
+   * copy_file_range(2): resolves with the bytes copied, of which there may be fewer than asked for, and 0 at the end of the source. By
+   * reference where that is worth it; so is the size of what one call copies. Holes are copied as holes.
+   * @throws InvalidArgument when the ranges are in one file and overlap
+   */
+  copyRange(
+    from: { readonly handle: HandleId; readonly offset: number },
+    to: { readonly handle: HandleId; readonly offset: number },
+    length: number,
+  ): Promise<number>
   /** SEEK_DATA and SEEK_HOLE. Undefined when there is none (ENXIO). */
   seek(handle: HandleId, offset: number, what: 'data' | 'hole'): Promise<number | undefined>
 
@@ -250,6 +268,18 @@ export interface Files {
   attributeNames(inode: InodeId): Promise<readonly ByteString[]>
   setAttribute(inode: InodeId, name: ByteString, value: Uint8Array, mode: 'set' | 'create' | 'replace'): Promise<void>
   removeAttribute(inode: InodeId, name: ByteString): Promise<void>
+
+  /** The file that a whole key names, in bytes; of `a/` the marker. @throws NoSuchBucket, NoSuchKey */
+  findKey(bucket: string, key: ByteString): Promise<FileNode>
+  /** Keys of a bucket in byte order, after `after`, at most `limit`; names are whole keys. @throws NoSuchBucket */
+  keyEntries(
+    bucket: string,
+    after: ByteString | undefined,
+    limit: number,
+  ): Promise<{ readonly entries: readonly FileEntry[]; readonly more: boolean }>
+  describe(inode: InodeId): Promise<FileDescription>
+  /** Where the bytes are, without reading any. @throws EntityTooLarge when they are too many to be looked through */
+  residency(inode: InodeId): Promise<FileResidency>
 
   statistics(): Promise<FileSystemStatistics>
   /** For caches outside; see `FileChange`. Returns what ends it. */

@@ -11,9 +11,18 @@
  * explicit by a change in it (C25). In a versioned bucket a removal writes a delete marker, and a write through the mount changes the
  * current version, which keeps its version id.
  */
-import type { ByteString, InodeId, SegmentId } from '../common/ids.ts'
+import type { ByteString, ContentId, InodeId, SegmentId } from '../common/ids.ts'
 import type { AckLevel, StoredRun } from '../common/model.ts'
-import type { FileChange, FileChanges, FileEntry, FileKind, FileNode, FileTime, NewFile } from '../common/file-model.ts'
+import type {
+  FileChange,
+  FileChanges,
+  FileDescription,
+  FileEntry,
+  FileKind,
+  FileNode,
+  FileTime,
+  NewFile,
+} from '../common/file-model.ts'
 import type { Commit } from './ports.ts'
 
 /** `[offset, offset + length)` of a file becomes these bytes, or a hole. */
@@ -36,6 +45,47 @@ export interface PublishFileRequest {
   /** Undefined leaves `modified` as it is (an allocation beyond the end changes it too: then it is given). */
   readonly modified: FileTime | undefined
   readonly ack: AckLevel
+}
+
+/** `[target.offset, target.offset + length)` of one file becomes the published bytes of another, or of itself, by reference. */
+export interface CloneRangeRequest {
+  readonly source: { readonly inode: InodeId; readonly offset: number }
+  readonly target: { readonly inode: InodeId; readonly offset: number }
+  readonly length: number
+  readonly modified: FileTime
+  readonly ack: AckLevel
+}
+
+export interface ClonedRange {
+  readonly node: FileNode
+  /** Less than was asked for at the end of the source (0 there), and where it lies in very many pieces. */
+  readonly length: number
+  /** What the target refers to now. */
+  readonly segments: readonly SegmentId[]
+}
+
+/** A piece of a file, down to where it lies; without a segment a hole. Only metadata minds the rest. */
+export interface CompactionPiece {
+  readonly content: ContentId | undefined
+  readonly contentOffset: number
+  readonly offset: number
+  readonly length: number
+  readonly segment: SegmentId | undefined
+  readonly segmentOffset: number
+  readonly isNested: boolean
+}
+
+/** What is to be done first with a file that lies in too many pieces (C30). */
+export interface CompactionPlan {
+  /** `rewrite`: the bytes are to become one run. `refer`: the pieces are to be referred to anew. */
+  readonly what: 'rewrite' | 'refer' | 'nothing'
+  readonly pieces: readonly CompactionPiece[]
+  /** How safe the bytes are to be. */
+  readonly ack: AckLevel
+  /** Where the next plan begins. */
+  readonly to: number
+  /** Stays the same while the file is changed in place. */
+  readonly rows: ContentId
 }
 
 /** Where bytes of a file lie; what lies between two of them is a hole. */
@@ -62,7 +112,10 @@ export interface MetadataFiles {
   /** Parent of a directory, for `..`; of a bucket's root it is 0. */
   parentOf(directory: InodeId): Promise<InodeId>
 
-  /** Everything but directories; of a symlink `target` is the content. @throws FileExists */
+  /**
+   * Everything but directories; of a symlink `target` is the content. In a directory with set-gid it belongs to that directory's
+   * group. @throws FileExists
+   */
   makeFile(
     parent: InodeId,
     name: ByteString,
@@ -72,6 +125,11 @@ export interface MetadataFiles {
       readonly device?: number | undefined
       /** S3 owner of what the mount makes. */
       readonly owner: string
+      /**
+       * Told which inode it will be, in which bucket, in the transaction (so perhaps more than once, of the same one): before anybody
+       * can find it, and so take it away.
+       */
+      readonly willBe?: ((inode: InodeId, bucket: string) => void) | undefined
     },
   ): Promise<Commit<FileNode>>
   /** Under inode 0 a bucket. Shows to S3 as the marker `name/` (C25). @throws FileExists */
@@ -119,8 +177,37 @@ export interface MetadataFiles {
   changeFile(inode: InodeId, changes: Omit<FileChanges, 'size'>): Promise<Commit<FileNode>>
   /** Content and size; gives the file a new opaque ETag and forgets its checksum (C29). */
   publishFile(request: PublishFileRequest): Promise<Commit<FileNode>>
+  /**
+   * Copies no byte. A new opaque ETag as `publishFile`. Undefined, with nothing changed, where bytes lie inline and so must be copied.
+   * @throws InvalidArgument when the ranges are in one file and overlap
+   */
+  cloneRange(request: CloneRangeRequest): Promise<Commit<ClonedRange | undefined>>
+  /** Of the next `limit` files that publishes have left in too many pieces (C30), those to be compacted. */
+  fragmentedFiles(
+    after: InodeId | undefined,
+    limit: number,
+  ): Promise<{ readonly inodes: readonly InodeId[]; readonly last: InodeId | undefined }>
+  /** Undefined at the end of the file, or when it is gone. */
+  planCompaction(inode: InodeId, from: number, runBytesMax: number): Promise<CompactionPlan | undefined>
+  /**
+   * Puts a run of the same bytes, or references, in the place of the pieces: no byte, time, ETag or version id changes, and no
+   * watcher is told. False when other pieces are there by now.
+   */
+  compactFile(request: {
+    readonly inode: InodeId
+    readonly pieces: readonly CompactionPiece[]
+    readonly run: StoredRun | undefined
+    readonly ack: AckLevel
+  }): Promise<Commit<boolean>>
+  /** A file has been gone through. `rows` as all its plans said; undefined when it is to be gone through again. */
+  settleCompaction(inode: InodeId, rows: ContentId | undefined): Promise<Commit<void>>
   /** `[offset, offset + length)` of the published content, clipped to its size. */
   fileExtents(inode: InodeId, offset: number, length: number): Promise<FileExtents>
+  /**
+   * SEEK_DATA and SEEK_HOLE in the published content: the first offset at or after this one that has bytes, or has none; the end
+   * is a hole. Undefined when there is none, and at or beyond the end.
+   */
+  seekFile(inode: InodeId, offset: number, what: 'data' | 'hole'): Promise<number | undefined>
   linkTarget(inode: InodeId): Promise<ByteString>
 
   /** @throws NoSuchAttribute */
@@ -139,4 +226,13 @@ export interface MetadataFiles {
   onFileChanges(listener: (changes: readonly FileChange[]) => void): () => void
   /** Where a file can be found by S3: for policies and for the journal's labels. Undefined when it is unlinked. */
   keyOf(inode: InodeId): Promise<{ readonly bucket: string; readonly key: string } | undefined>
+  /** The current version that a whole key names, in bytes; of `a/` the marker. @throws NoSuchBucket, NoSuchKey */
+  findKey(bucket: string, key: ByteString): Promise<FileNode>
+  /** Keys in byte order after `after`, at most `limit`; names are whole keys. @throws NoSuchBucket */
+  keyEntries(
+    bucket: string,
+    after: ByteString | undefined,
+    limit: number,
+  ): Promise<{ readonly entries: readonly FileEntry[]; readonly more: boolean }>
+  describeFile(inode: InodeId): Promise<FileDescription>
 }

@@ -151,7 +151,12 @@ export class StreamedBody {
     const stream = this.#stream
     if (stream) {
       const run = await stream.finish()
-      return { run, sync: () => Promise.resolve(), settled: () => journal.streamPublished(stream.segment) }
+      return {
+        run,
+        sync: () => Promise.resolve(),
+        isLost: () => false,
+        settled: () => journal.streamPublished(stream.segment),
+      }
     }
     const pieces = this.#gathered.map(({ slot }, index) => {
       const last = index === this.#gathered.length - 1

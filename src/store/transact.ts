@@ -141,7 +141,9 @@ async function decide(
     const { compare, version } = commit.value
     const { target, operand } = must(request.compares[compare], 'compare that is undecided')
     assert(target === 'value', 'only a compare with a value needs bytes')
-    known.push({ inode: version.inode, operand, equal: await holdsBytes(readers, { holder, version, bytes: operand }) })
+    assert(version.body.kind === 'content', 'bytes that lie inline are compared by metadata')
+    const { content } = version.body
+    known.push({ content, operand, equal: await holdsBytes(readers, { holder, version, bytes: operand }) })
   }
   throw new TidegateError('ConditionalRequestConflict', 'values that are compared change too fast: try again')
 }

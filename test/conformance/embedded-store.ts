@@ -234,6 +234,20 @@ function testDurableReads(setUp: (options?: StageOptions) => Promise<Setup>): vo
     expect(await codeOf(told[4]!)).toBe('NoSuchKey')
   })
 
+  test('who asks for what is visible is told at once, of reads and of what a transaction throws', async () => {
+    const { store, backend } = await setUp()
+    backend.hold()
+    await put(store, { a: '1' })
+    const visible = { tell: 'visible' } as const
+    expect(text(await store.read((view) => view.get(key('a')), visible))).toBe('1')
+    const refused = store.transact(async (tx) => {
+      if ((await tx.get(key('a'))) !== undefined) throw new TidegateError('FileExists', 'a exists')
+    }, visible)
+    expect(await codeOf(refused)).toBe('FileExists')
+    expect(store.durableRevision()).toBeLessThan(store.revision())
+    backend.release()
+  })
+
   test('a read of what is undone is run again, and so is a transaction that threw because of it', async () => {
     const { store, backend } = await setUp()
     await put(store, { a: 'old' })
@@ -366,7 +380,10 @@ function testHooks(setUp: (options?: StageOptions) => Promise<Setup>): void {
   test('onCommit names the written keys when they become visible, onRollback says that they were undone', async () => {
     const { store, backend } = await setUp()
     const events: unknown[] = []
-    const stopListening = store.onCommit((keys) => events.push(keys.toSorted()))
+    const stopListening = store.onCommit((keys, rewritten) => {
+      events.push(keys.toSorted())
+      if (rewritten.size > 0) events.push({ rewritten: [...rewritten] })
+    })
     store.onRollback(() => events.push('undone'))
     const submitted = store.transact(async (tx) => {
       tx.put(key('b'), bytes('1'))
@@ -386,6 +403,22 @@ function testHooks(setUp: (options?: StageOptions) => Promise<Setup>): void {
     backend.failure = undefined
     await put(store, { e: '1' })
     expect(events).toHaveLength(4)
+  })
+
+  test('onCommit tells which rows were only rewritten: not those that were put or deleted as well', async () => {
+    const { store } = await setUp()
+    await put(store, { a: '1', b: '1', c: '1' })
+    const told: unknown[] = []
+    store.onCommit((keys, rewritten) => told.push(keys.toSorted(), [...rewritten]))
+    await store.transact(async (tx) => {
+      tx.rewrite(key('a'), bytes('2'))
+      tx.put(key('b'), bytes('2'))
+      tx.rewrite(key('b'), bytes('3'))
+      tx.rewrite(key('c'), bytes('2'))
+      tx.delete(key('c'))
+    })
+    expect(told).toEqual([['a', 'b', 'c'].map(key), [key('a')]])
+    expect(rowTexts(await store.read((view) => view.scan(ALL, 10)))).toEqual(['a=2', 'b=3'])
   })
 }
 

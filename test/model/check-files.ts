@@ -54,7 +54,7 @@ export async function checkFiles(
         `inode ${id} is unlinked exactly if it is an orphan`,
       )
     } else if (inode.posix) {
-      demand(inode.posix.kind === 'directory' && inode.posix.links === 2, `directory ${id} is one for the mount`)
+      demand(inode.posix.kind === 'directory' && inode.posix.links === 1, `directory ${id} is one for the mount`)
     }
   }
   demand(orphans.size === 0, `orphans exist: ${[...orphans].join()}`)

@@ -256,7 +256,7 @@ class Run {
   }
 
   shown(node: TreeNode | TreeDirectory): object {
-    if (node.kind === 'directory') return { kind: 'directory', inode: node.inode, links: 2 }
+    if (node.kind === 'directory') return { kind: 'directory', inode: node.inode, links: 1 }
     const { kind, inode, links, mode, uid, size } = node
     return { kind, inode, mode, uid, size, ...(this.versioned ? {} : { links }) }
   }

@@ -141,6 +141,24 @@ export class FakeFileDoor implements Files {
     return { handle, node: fake.node }
   }
 
+  async create(
+    parent: InodeId,
+    name: ByteString,
+    made: NewFile,
+    { write }: { readonly write: boolean },
+  ): ReturnType<Files['create']> {
+    const { inode } = await this.makeFile(parent, name, { ...made, kind: 'file' })
+    return await this.open(inode, { write, truncate: false })
+  }
+
+  readNow(): undefined {
+    return undefined
+  }
+
+  writeNow(): boolean {
+    return false
+  }
+
   async read(handle: HandleId, offset: number, length: number): ReturnType<Files['read']> {
     const { content } = this.#opened(handle)
     const bytes = content.subarray(offset, offset + length)
@@ -183,6 +201,16 @@ export class FakeFileDoor implements Files {
     this.#change(fake, { modified: now() })
   }
 
+  async copyRange(
+    from: { readonly handle: HandleId; readonly offset: number },
+    to: { readonly handle: HandleId; readonly offset: number },
+    length: number,
+  ): Promise<number> {
+    const bytes = Buffer.from(this.#opened(from.handle).content.subarray(from.offset, from.offset + length))
+    await this.write(to.handle, to.offset, bytes, false)
+    return bytes.length
+  }
+
   async seek(handle: HandleId, offset: number, what: 'data' | 'hole'): Promise<number | undefined> {
     const { content } = this.#opened(handle)
     if (offset >= content.length) return undefined
@@ -215,8 +243,36 @@ export class FakeFileDoor implements Files {
     if (!this.#get(inode).attributes.delete(name)) throw new TidegateError('NoSuchAttribute', name)
   }
 
+  async findKey(bucket: string, key: ByteString): Promise<FileNode> {
+    return await this.find(this.#named(ROOT, bucket as ByteString), key)
+  }
+
+  /** There are no keys but those in the bucket's own directory. */
+  async keyEntries(bucket: string, after: ByteString | undefined, limit: number): ReturnType<Files['keyEntries']> {
+    return await this.entries(this.#named(ROOT, bucket as ByteString), after, limit)
+  }
+
+  async describe(inode: InodeId): ReturnType<Files['describe']> {
+    const { node, parent } = this.#get(inode)
+    const name = [...this.#get(parent).names].find(([, each]) => each === inode)?.[0] ?? ''
+    if (node.kind === 'directory') return { place: { bucket: name, key: '' }, object: undefined }
+    const object = { etag: `etag-${inode}`, revision: inode, ack: 'journal' } as const
+    return { place: { bucket: 'bucket', key: name }, object }
+  }
+
+  async residency(inode: InodeId): ReturnType<Files['residency']> {
+    return { memory: this.#get(inode).node.size, dirty: 0, journal: 0, remote: 0, metadata: 0 }
+  }
+
   async statistics(): ReturnType<Files['statistics']> {
-    return { blockBytes: 4096, blocks: 1000, blocksFree: 600, files: this.#nodes.size, nameBytesMax: 255 }
+    return {
+      blockBytes: 4096,
+      blocks: 1000,
+      blocksFree: 600,
+      blocksAvailable: 500,
+      files: this.#nodes.size,
+      nameBytesMax: 255,
+    }
   }
 
   onChanges(listener: (changes: readonly FileChange[]) => void): () => void {
@@ -255,7 +311,7 @@ export class FakeFileDoor implements Files {
       uid: made.uid,
       gid: made.gid,
       size: 0,
-      links: made.kind === 'directory' ? 2 : 1,
+      links: 1,
       device: made.device ?? 0,
       accessed: time,
       modified: time,

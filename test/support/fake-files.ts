@@ -6,7 +6,7 @@ import { crc32 } from 'node:zlib'
 import { TidegateError } from '../../src/common/errors.ts'
 import type { ByteString, InodeId, Revision, SegmentId } from '../../src/common/ids.ts'
 import type { AckLevel, BucketRecord, StoredRun } from '../../src/common/model.ts'
-import type { JournaledBody, Journaling, Memory } from '../../src/store/byte-ports.ts'
+import type { JournaledBody, Journaling, LentSlot, Memory } from '../../src/store/byte-ports.ts'
 import type { FileEdit, FileExtents, MetadataFiles, PublishFileRequest } from '../../src/store/file-ports.ts'
 import type { FileChange, FileChanges, FileNode, FilePiece, FileTime } from '../../src/common/file-model.ts'
 import type { FilesMetadata } from '../../src/store/files/file-parts.ts'
@@ -30,6 +30,8 @@ export class FakeJournal implements Journaling {
   readonly segments = new Map<SegmentId, Uint8Array>()
   readonly synced = new Set<SegmentId>()
   readonly unsyncedNamed = new Set<SegmentId>()
+  /** Segments of which no sync can succeed any more. */
+  readonly broken = new Set<SegmentId>()
   readonly log: string[] = []
   pending = 0
   bytes = 0
@@ -54,9 +56,11 @@ export class FakeJournal implements Journaling {
       run: { content: body.content, segment, segmentOffset, length: bytes.length },
       sync: async () => {
         await this.hook('sync')
+        if (this.broken.has(segment)) throw new TidegateError('Unavailable', `segment ${segment} is broken`)
         this.log.push('sync')
         this.synced.add(segment)
       },
+      isLost: () => this.broken.has(segment),
       settled: () => {
         if (!pending) throw new Error('settled twice')
         pending = false
@@ -87,6 +91,8 @@ export class FakeJournal implements Journaling {
 export class FakeSlab {
   readonly leases = new Map<number, Uint8Array>()
   readonly prefetched: string[] = []
+  /** Which blocks are in memory. */
+  here: (block: number) => boolean = () => true
   hook: Hook = () => undefined
   readonly #journal: FakeJournal
   readonly #blockBytes: number
@@ -103,22 +109,28 @@ export class FakeSlab {
     return {
       lend: async (segment: SegmentId, block: number, needed: number) => {
         await this.hook('lend')
-        const bytes = this.#journal.segments.get(segment)
-        const whole = bytes?.subarray(block * this.#blockBytes, (block + 1) * this.#blockBytes)
-        if (!whole || whole.length < needed) throw new TidegateError('DataLost', `${segment} block ${block}`)
-        const lease = this.#nextLease++
-        const slabOffset = this.#nextAddress
-        this.#nextAddress += this.#blockBytes
-        this.#views.set(slabOffset / this.#blockBytes, whole)
-        this.leases.set(lease, whole)
-        return { slabOffset, length: whole.length, lease }
+        return this.#lend(segment, block, needed)
       },
+      lendNow: (segment: SegmentId, block: number, needed: number) =>
+        this.here(block) ? this.#lend(segment, block, needed) : undefined,
       prefetch: (segment: SegmentId, block: number) => void this.prefetched.push(`${segment.slice(-2)}/${block}`),
       giveBack: (lease: number) => {
         if (!this.leases.delete(lease)) throw new Error(`lease ${lease} is given back twice`)
       },
       view: (slabOffset: number, length: number) => this.view(slabOffset, length),
     } as unknown as Memory
+  }
+
+  #lend(segment: SegmentId, block: number, needed: number): LentSlot {
+    const bytes = this.#journal.segments.get(segment)
+    const whole = bytes?.subarray(block * this.#blockBytes, (block + 1) * this.#blockBytes)
+    if (!whole || whole.length < needed) throw new TidegateError('DataLost', `${segment} block ${block}`)
+    const lease = this.#nextLease++
+    const slabOffset = this.#nextAddress
+    this.#nextAddress += this.#blockBytes
+    this.#views.set(slabOffset / this.#blockBytes, whole)
+    this.leases.set(lease, whole)
+    return { slabOffset, length: whole.length, lease }
   }
 
   view(slabOffset: number, length: number): Uint8Array {
@@ -139,6 +151,10 @@ export class FakeSlab {
       }),
     )
   }
+}
+
+function notModelled(): never {
+  throw new Error('not modelled')
 }
 
 const ROOT_MODE = { mode: 0o755, uid: 0, gid: 0 }
@@ -239,7 +255,9 @@ export class FakeMetadataFiles implements FilesMetadata {
     const fresh = this.#newInode(this.#nextInode++, made)
     fresh.names.add(`${parent}/${name}`)
     fresh.node = { ...fresh.node, links: 1 }
+    made.willBe?.(fresh.node.inode, 'b')
     this.inodes.set(fresh.node.inode, fresh)
+    await this.hook('makeFile committed')
     return this.#commit(fresh.node, { kind: 'entry', parent, name })
   }
 
@@ -333,6 +351,20 @@ export class FakeMetadataFiles implements FilesMetadata {
     return { inline, extents: within, size: node.size }
   }
 
+  findKey(_bucket: string, key: ByteString): Promise<FileNode> {
+    return Promise.reject(new TidegateError('NoSuchKey', key))
+  }
+
+  keyEntries(): ReturnType<FilesMetadata['keyEntries']> {
+    return Promise.resolve({ entries: [], more: false })
+  }
+
+  describeFile(inode: InodeId): ReturnType<FilesMetadata['describeFile']> {
+    this.#get(inode)
+    const object = { etag: '', revision: 0, ack: 'journal' } as const
+    return Promise.resolve({ place: undefined, object })
+  }
+
   linkTarget(): Promise<ByteString> {
     return Promise.resolve('' as ByteString)
   }
@@ -378,6 +410,49 @@ export class FakeMetadataFiles implements FilesMetadata {
       ack: this.ack,
     })
   }
+
+  async cloneRange(...[request]: Parameters<MetadataFiles['cloneRange']>): ReturnType<MetadataFiles['cloneRange']> {
+    await this.hook('cloneRange')
+    const [source, target] = [this.#get(request.source.inode), this.#get(request.target.inode)]
+    const [from, to] = [request.source.offset, request.target.offset]
+    const length = Math.max(0, Math.min(request.length, source.node.size - from))
+    if (length === 0) return this.#commit({ node: target.node, length, segments: [] })
+    if (source.inline || target.inline?.length) return this.#commit(undefined)
+    const cloned = source.extents.flatMap((extent) => trimmed(extent, from, from + length))
+    const kept = spliced(target.extents, { offset: to, length, run: undefined })
+    target.inline = undefined
+    target.extents = [...kept, ...cloned.map((extent) => ({ ...extent, offset: extent.offset + to - from }))]
+    target.extents.sort((a, b) => a.offset - b.offset)
+    const size = Math.max(target.node.size, to + length)
+    const storedBytes = target.extents.reduce((sum, extent) => sum + extent.length, 0)
+    target.node = { ...target.node, size, storedBytes, modified: request.modified, changed: request.modified }
+    const segments = [...new Set(cloned.map(({ segment }) => segment))]
+    return this.#commit({ node: target.node, length, segments }, { kind: 'node', inode: request.target.inode })
+  }
+
+  async seekFile(inode: InodeId, offset: number, what: 'data' | 'hole'): Promise<number | undefined> {
+    await this.hook('seekFile')
+    const { node, inline, extents } = this.#get(inode)
+    if (offset >= node.size) return undefined
+    if (inline) return what === 'data' ? offset : node.size
+    let at = offset
+    for (const extent of extents) {
+      const end = extent.offset + extent.length
+      if (end <= at) continue
+      if (what === 'data') return Math.max(at, extent.offset)
+      if (extent.offset > at) return at
+      at = end
+    }
+    return what === 'hole' ? Math.min(at, node.size) : undefined
+  }
+
+  fragmentedFiles(): ReturnType<MetadataFiles['fragmentedFiles']> {
+    return Promise.resolve({ inodes: [], last: undefined })
+  }
+
+  readonly planCompaction = notModelled
+  readonly compactFile = notModelled
+  readonly settleCompaction = notModelled
 
   allocateContentId(): Promise<number> {
     return Promise.resolve(this.#nextContent++)

@@ -9,6 +9,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
+const PROGRAM = [process.execPath, MAIN] as const
 const READY_MS_MAX = 60_000
 const STOP_MS_MAX = 60_000
 
@@ -39,6 +40,8 @@ export interface GatewayOptions {
   readonly root?: GatewayCredentials
   /** Where its log goes; inherited by default. */
   readonly logFile?: string
+  /** What runs `tidegate` instead of this repository's sources by this process's user: the arguments follow. */
+  readonly program?: readonly [string, ...string[]]
 }
 
 export function randomCredentials(): GatewayCredentials {
@@ -49,21 +52,18 @@ export function randomCredentials(): GatewayCredentials {
 export async function startGateway(options: GatewayOptions): Promise<GatewayProcess> {
   const root = options.root ?? randomCredentials()
   const addresses = ['--s3', '127.0.0.1:0', '--http', '127.0.0.1:0']
-  const child = spawn(
-    process.execPath,
-    [MAIN, 'serve', '--data', options.data, ...addresses, ...(options.flags ?? [])],
-    {
-      env: {
-        ...process.env,
-        // Ours, and no option of the gateway, which refuses what it does not know.
-        TIDEGATE_TEST_SEED: undefined,
-        TIDEGATE_ROOT_USER: root.accessKey,
-        TIDEGATE_ROOT_PASSWORD: root.secretKey,
-        ...options.environment,
-      },
-      stdio: ['ignore', 'pipe', options.logFile === undefined ? 'inherit' : 'pipe'],
+  const [program, ...first] = options.program ?? PROGRAM
+  const child = spawn(program, [...first, 'serve', '--data', options.data, ...addresses, ...(options.flags ?? [])], {
+    env: {
+      ...process.env,
+      // Ours, and no option of the gateway, which refuses what it does not know.
+      TIDEGATE_TEST_SEED: undefined,
+      TIDEGATE_ROOT_USER: root.accessKey,
+      TIDEGATE_ROOT_PASSWORD: root.secretKey,
+      ...options.environment,
     },
-  )
+    stdio: ['ignore', 'pipe', options.logFile === undefined ? 'inherit' : 'pipe'],
+  })
   if (options.logFile !== undefined) child.stderr?.pipe(createWriteStream(options.logFile, { flags: 'a' }))
   const { s3, http } = await readyLine(child)
   return {

@@ -3,10 +3,10 @@
  * a dead mount by itself could not be ended.
  */
 import { execFile } from 'node:child_process'
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { chown, mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { startGateway, type GatewayProcess } from './gateway-process.ts'
+import { startGateway, type GatewayOptions, type GatewayProcess } from './gateway-process.ts'
 
 const SHELL_MS_MAX = 60_000
 
@@ -21,19 +21,32 @@ export interface MountedGateway {
   readonly gateway: GatewayProcess
   readonly data: string
   readonly mountPoint: string
-  /** Runs a script in a directory of the mount. */
-  shell(script: string, directory?: string): Promise<ShellResult>
+  readonly logFile: string
+  /** Runs a script in a directory of the mount, for a minute at most unless told otherwise. */
+  shell(script: string, directory?: string, timeoutMs?: number): Promise<ShellResult>
   /** Starts again after `gateway.stop` or `gateway.kill`. */
   restart(): Promise<void>
   /** Ends everything, whatever state it is in. */
   stop(): Promise<void>
 }
 
-export async function startMounted(flags: readonly string[] = []): Promise<MountedGateway> {
+export interface MountedOptions extends Pick<GatewayOptions, 'program'> {
+  /** Instead of a directory of its own. */
+  readonly data?: string
+  /** Owner of mount point and data directory, when that is not who runs the test. */
+  readonly uid?: number
+}
+
+export async function startMounted(
+  flags: readonly string[] = [],
+  { data: givenData, uid, ...more }: MountedOptions = {},
+): Promise<MountedGateway> {
   const home = await mkdtemp(join(tmpdir(), 'tidegate-mount-'))
-  const [data, mountPoint] = [join(home, 'data'), join(home, 'mnt')]
+  const [data, mountPoint] = [givenData ?? join(home, 'data'), join(home, 'mnt')]
   await mkdir(mountPoint)
-  const options = { data, flags: ['--mount', mountPoint, ...flags], logFile: join(home, 'log') }
+  if (uid !== undefined) for (const directory of [home, mountPoint]) await chown(directory, uid, uid)
+  const logFile = join(home, 'log')
+  const options = { data, flags: ['--mount', mountPoint, ...flags], logFile, ...more }
   let gateway = await startGateway(options)
   const { root } = gateway
   return {
@@ -42,7 +55,9 @@ export async function startMounted(flags: readonly string[] = []): Promise<Mount
     },
     data,
     mountPoint,
-    shell: (script, directory = '.') => shell(`cd ${JSON.stringify(join(mountPoint, directory))} && { ${script}\n}`),
+    logFile,
+    shell: (script, directory = '.', timeoutMs = SHELL_MS_MAX) =>
+      shell(`cd ${JSON.stringify(join(mountPoint, directory))} && { ${script}\n}`, timeoutMs),
     restart: async () => {
       gateway = await startGateway({ ...options, root })
     },
@@ -54,9 +69,9 @@ export async function startMounted(flags: readonly string[] = []): Promise<Mount
   }
 }
 
-export function shell(script: string): Promise<ShellResult> {
+export function shell(script: string, timeoutMs: number = SHELL_MS_MAX): Promise<ShellResult> {
   return new Promise((resolve) => {
-    const limits = { timeout: SHELL_MS_MAX, killSignal: 'SIGKILL' as const, maxBuffer: 64 * 1024 * 1024 }
+    const limits = { timeout: timeoutMs, killSignal: 'SIGKILL' as const, maxBuffer: 64 * 1024 * 1024 }
     execFile('bash', ['-c', script], limits, (error, stdout, stderr) => {
       const code = error === null ? 0 : error.code
       resolve({ stdout, stderr, code: typeof code === 'number' ? code : undefined })

@@ -16,6 +16,8 @@ export interface AnswersOptions {
   readonly clock: Clock
   readonly log: Logger
   readonly deadlineMs: number
+  /** For metrics. */
+  readonly onError: (errno: number) => void
 }
 
 interface Waiting {
@@ -66,7 +68,9 @@ export class Answers {
   }
 
   error(header: RequestHeader, errno: number): boolean {
-    return this.send(header, (encoder, unique) => encoder.error(unique, errno))
+    const sent = this.send(header, (encoder, unique) => encoder.error(unique, errno))
+    if (sent) this.#options.onError(errno)
+    return sent
   }
 
   /** `pieces` go out from where they are. */
@@ -91,6 +95,7 @@ export class Answers {
       if (!hasDeadline) continue
       log.error({ operation, unique, deadlineMs }, 'a request of the mount took too long; its caller gets EIO')
       this.#waiting.delete(unique)
+      this.#options.onError(ERRNO.EIO)
       this.#reply(unique, this.#encoder.bytes.subarray(0, this.#encoder.error(unique, ERRNO.EIO)))
     }
   }

@@ -46,6 +46,14 @@ export interface OwnChanges {
 /** A point in the sequence of changes. */
 export type ChangePoint = number
 
+/** The last change of something, and the one before it. */
+interface Changed {
+  readonly last: ChangePoint
+  readonly before: ChangePoint
+}
+
+const NEVER: Changed = { last: 0, before: 0 }
+
 export interface CoherenceOptions {
   readonly channel: Pick<FuseChannel, 'notify'>
   readonly log: Logger
@@ -59,8 +67,10 @@ export class Coherence {
   readonly #lookups = new Map<InodeId, number>([[ROOT, 1]])
   /** How many notifications own operations under way take away, by key. */
   readonly #own = new Map<string, number>()
-  /** Inode, or parent of the name, that changed -> when, oldest first. */
-  readonly #recent = new Map<InodeId, ChangePoint>()
+  /** Inode, or parent of the name, that changed -> when. */
+  readonly #recent = new Map<InodeId, Changed>()
+  /** What changed at which point, for the last `RECENT_MAX` points, in a ring: a Map is slow to give up its oldest. */
+  readonly #changed: InodeId[] = []
   #now: ChangePoint = 0
   /** Up to here `#recent` has forgotten what changed. */
   #forgotten: ChangePoint = 0
@@ -89,7 +99,13 @@ export class Coherence {
   timesSince(point: ChangePoint, ...inodes: readonly InodeId[]): CacheTimes {
     if (this.#now === point) return CACHED
     if (point < this.#forgotten) return NOT_CACHED
-    return inodes.some((inode) => (this.#recent.get(inode) ?? 0) > point) ? NOT_CACHED : CACHED
+    return inodes.some((inode) => (this.#recent.get(inode) ?? NEVER).last > point) ? NOT_CACHED : CACHED
+  }
+
+  /** The same for what was made after `point`: its making is one change of it, which the answer knows. */
+  timesOfMade(point: ChangePoint, { parent, made }: { readonly parent: InodeId; readonly made: InodeId }): CacheTimes {
+    if (point < this.#forgotten || (this.#recent.get(parent) ?? NEVER).last > point) return NOT_CACHED
+    return (this.#recent.get(made) ?? NEVER).before > point ? NOT_CACHED : CACHED
   }
 
   /** Runs an operation that the kernel asked for. */
@@ -140,14 +156,14 @@ export class Coherence {
 
   #remember(inode: InodeId): void {
     this.#now += 1
-    this.#recent.delete(inode)
-    this.#recent.set(inode, this.#now)
-    if (this.#recent.size <= RECENT_MAX) return
-    for (const [oldest, point] of this.#recent) {
-      this.#recent.delete(oldest)
-      this.#forgotten = point
-      return
-    }
+    this.#recent.set(inode, { last: this.#now, before: this.#recent.get(inode)?.last ?? 0 })
+    const point = this.#now - RECENT_MAX
+    const slot = this.#now % RECENT_MAX
+    const oldest = this.#changed[slot]
+    this.#changed[slot] = inode
+    if (oldest === undefined) return
+    this.#forgotten = point
+    if (this.#recent.get(oldest)?.last === point) this.#recent.delete(oldest)
   }
 
   #notify(length: number): void {

@@ -10,6 +10,8 @@ import type { MountState, Operations } from './operations/operation.ts'
 import { XATTR_OPERATIONS } from './operations/xattrs.ts'
 import type { OperationName } from './protocol/opcodes.ts'
 import type { FuseRequest } from './protocol/requests.ts'
+import { isVirtualNodeId } from './virtual/nodes.ts'
+import { VIRTUAL_OPERATIONS } from './virtual/operations.ts'
 
 const OPERATIONS: Operations<OperationName> = {
   ...CONNECTION_OPERATIONS,
@@ -25,6 +27,7 @@ const OPERATIONS: Operations<OperationName> = {
 type AnyOperation = (request: FuseRequest, mount: MountState) => Promise<void> | void
 
 export function runOperation(request: FuseRequest, mount: MountState): Promise<void> | void {
+  const operations = isVirtualNodeId(request.header.nodeId) ? VIRTUAL_OPERATIONS : OPERATIONS
   // The record and its operation go by the same name, which the compiler cannot follow through a union.
-  return (OPERATIONS[request.operation] as AnyOperation)(request, mount)
+  return (operations[request.operation] as AnyOperation)(request, mount)
 }

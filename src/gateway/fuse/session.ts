@@ -13,12 +13,13 @@
 import { AssertionFailed } from '../../common/assert.ts'
 import type { Clock } from '../../common/clock.ts'
 import type { Logger } from '../../common/logging.ts'
-import type { Files, Reading } from '../../store/doors.ts'
+import type { Files, Objects, Reading } from '../../store/doors.ts'
 import { Answers } from './answers.ts'
 import type { FuseChannel, RequestSlot } from './channel/ports.ts'
 import { Coherence } from './coherence.ts'
 import { DirectoryCursors } from './directory-cursors.ts'
 import { LockTable } from './lock-table.ts'
+import { MountMetrics } from './mount-metrics.ts'
 import { OpenFiles } from './open-files.ts'
 import { runOperation } from './operations.ts'
 import type { MountState } from './operations/operation.ts'
@@ -27,6 +28,8 @@ import { DirectoryReply } from './protocol/directory-reply.ts'
 import { ERRNO, errnoOf } from './protocol/errno.ts'
 import { expectsReply } from './protocol/opcodes.ts'
 import type { DecodedRequest, FuseRequest, RequestHeader } from './protocol/requests.ts'
+import type { MountStatistics } from './virtual/statistics.ts'
+import { VirtualTree } from './virtual/tree.ts'
 
 /** Time for one request. Shorter than what makes the kernel report a hung task (120 s), longer than the store's own waits (C19). */
 const ANSWER_MS_MAX = 60_000
@@ -36,6 +39,11 @@ export interface SessionOptions {
   readonly channel: Pick<FuseChannel, 'start' | 'keep' | 'release' | 'reply' | 'notify'>
   readonly files: Files
   readonly reading: Pick<Reading, 'view' | 'release'>
+  /** How the flat views under `.tidegate/kv` make and remove keys. */
+  readonly objects: Pick<Objects, 'put' | 'delete'>
+  readonly metrics?: MountMetrics
+  /** What `.tidegate/stats` shows beside the metrics. */
+  readonly statistics?: MountStatistics
   readonly clock: Clock
   readonly log: Logger
   /** A broken invariant: nothing that follows can be trusted. */
@@ -47,6 +55,7 @@ export interface SessionOptions {
 export class FuseSession {
   readonly #options: SessionOptions
   readonly #mount: MountState
+  readonly #metrics: MountMetrics
   /** By slot. */
   readonly #decoders: (RequestDecoder | undefined)[] = []
   #endChanges: () => void = () => undefined
@@ -54,18 +63,34 @@ export class FuseSession {
 
   constructor(options: SessionOptions) {
     this.#options = options
-    const { channel, files, reading, clock, log } = options
+    const { channel, files, reading, objects, clock, log } = options
     const openFiles = new OpenFiles()
+    const metrics = (this.#metrics = options.metrics ?? new MountMetrics())
+    const owner = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 }
+    const virtual = new VirtualTree({ files, objects, clock, owner })
+    const notify: FuseChannel['notify'] = (message) => {
+      metrics.notified()
+      return channel.notify(message)
+    }
     this.#mount = {
       files,
       reading,
-      answers: new Answers({ channel, clock, log, deadlineMs: options.answerMsMax ?? ANSWER_MS_MAX }),
-      coherence: new Coherence({ channel, log, isWritten: (inode) => openFiles.isWritten(inode) }),
+      answers: new Answers({
+        channel,
+        clock,
+        log,
+        deadlineMs: options.answerMsMax ?? ANSWER_MS_MAX,
+        onError: (errno) => metrics.failed(errno),
+      }),
+      coherence: new Coherence({ channel: { notify }, log, isWritten: (inode) => openFiles.isWritten(inode) }),
       locks: new LockTable(),
       openFiles,
-      cursors: new DirectoryCursors(files),
+      cursors: new DirectoryCursors(virtual),
       listing: new DirectoryReply(),
       onInit: options.onInit ?? (() => undefined),
+      virtual,
+      metrics,
+      statistics: options.statistics ?? { figures: () => [] },
       log,
     }
   }
@@ -103,20 +128,36 @@ export class FuseSession {
     const { header } = request
     if (expectsReply(header.opcode)) this.#mount.answers.expect(header, request.operation)
     if (request.operation === 'UNKNOWN') return void this.#mount.answers.error(header, ERRNO.ENOSYS)
-    if (request.operation === 'WRITE') {
-      this.#options.channel.keep(slot)
-      void this.#run(request).finally(() => this.#options.channel.release(slot))
-    } else void this.#run(request)
+    const running = this.#run(request)
+    if (running === undefined || request.operation !== 'WRITE') return
+    this.#options.channel.keep(slot)
+    void running.finally(() => this.#options.channel.release(slot))
   }
 
-  /** Never rejects. */
-  async #run(request: FuseRequest): Promise<void> {
-    const { header, operation } = request
+  /** Undefined: it is done. Never rejects. */
+  #run(request: FuseRequest): Promise<void> | undefined {
+    const sinceMs = this.#options.clock.monotonicMs()
     try {
-      await runOperation(request, this.#mount)
+      const running = runOperation(request, this.#mount)
+      if (running !== undefined) return this.#runOn(request, running, sinceMs)
     } catch (error) {
       this.#failed(request, error)
     }
+    this.#ended(request, sinceMs)
+    return undefined
+  }
+
+  async #runOn(request: FuseRequest, running: Promise<void>, sinceMs: number): Promise<void> {
+    try {
+      await running
+    } catch (error) {
+      this.#failed(request, error)
+    }
+    this.#ended(request, sinceMs)
+  }
+
+  #ended({ header, operation }: FuseRequest, sinceMs: number): void {
+    this.#metrics.answered(header.opcode, this.#options.clock.monotonicMs() - sinceMs)
     if (!this.#mount.answers.isWaiting(header) || !expectsReply(header.opcode)) return
     // Unless the kernel has given the number to another request meanwhile, which it does not before this one is answered.
     this.#options.onBug(new AssertionFailed(`${operation} gave no answer`))

@@ -7,7 +7,7 @@
  */
 import { isUtf8 } from 'node:buffer'
 import type { IncomingHttpHeaders } from 'node:http'
-import type { ContentHeaders } from '../../common/model.ts'
+import type { ContentHeaders, ObjectVersion } from '../../common/model.ts'
 
 /** Those that are kept; `Content-Type` is the caller's to send, since it is never left out. */
 export const CONTENT_HEADERS = [
@@ -82,7 +82,10 @@ export function pushContentHeaders(to: string[], headers: ContentHeaders): void 
   }
 }
 
-export function pushUserMetadata(to: string[], metadata: Readonly<Record<string, string>>, prefix: string): void {
+/** User metadata, and what the mount knows of the file where that says nothing. */
+export function pushMetadata(to: string[], { attributes, fileMetadata }: ObjectVersion, prefix: string): void {
+  const { userMetadata } = attributes
+  const metadata = fileMetadata ? { ...fileMetadata, ...userMetadata } : userMetadata
   for (const name in metadata) to.push(`${prefix}${name}`, metadataText(metadata[name] ?? ''))
 }
 

@@ -36,8 +36,11 @@ export const DRAIN_TIMEOUT_MS = 30_000
 /** Longer than the 60 s after which common proxies drop an idle connection of theirs, so that they never meet a closed one. */
 const KEEP_ALIVE_TIMEOUT_MS = 75_000
 const HEADERS_TIMEOUT_MS = 60_000
-/** S3 allows 8 KiB of headers; a presigned URL with its token adds to that. */
-const HEADER_BYTES_MAX = 16 * 1024
+/**
+ * S3 allows 8 KiB of headers, and a presigned URL with its token adds to that. The rest is for keys that the mount made, which
+ * a listing goes on behind: 16 KiB, each byte as three.
+ */
+const HEADER_BYTES_MAX = 64 * 1024
 
 /** A port somebody else holds, or an address this machine does not have. */
 export class ListenError extends Error {

@@ -95,7 +95,8 @@ async function get({ store, bucket, hasRoomFor }: BatchContext, key: string): Pr
   if (!hasRoomFor(found.size)) throw tooLarge(found)
   if (found.body.kind === 'inline') return { op: 'get', version: found, reader: undefined }
   const { version, reader } = await store.objects.open(address, NO_CONDITIONS)
-  if (version.body.kind === 'content' && (version.inode === found.inode || hasRoomFor(version.size))) {
+  // It may be another object by now, or the same file with more in it.
+  if (version.body.kind === 'content' && (version.size <= found.size || hasRoomFor(version.size))) {
     return { op: 'get', version, reader }
   }
   store.reading.close(reader)

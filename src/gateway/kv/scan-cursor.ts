@@ -3,7 +3,8 @@ import { isUtf8 } from 'node:buffer'
 import { badParameter } from './parameters.ts'
 
 const VERSION = '1'
-const CURSOR_LENGTH_MAX = 8192
+/** More than a request line can carry. */
+const CURSOR_LENGTH_MAX = 64 * 1024
 
 export function encodeCursor(key: string): string {
   return Buffer.from(VERSION + key).toString('base64url')

@@ -45,7 +45,9 @@ export class ValueCall implements BodyCall {
   constructor(door: ValueDoor, incoming: FastifyRequest, operation: ValueOperation) {
     const { exchange } = incoming
     const { request } = exchange
-    const { bucket, key, query } = parseValueTarget(request.url ?? '', door.limits.keyBytesMax)
+    const { keyBytesMax, addressedKeyBytesMax } = door.limits
+    const bytesMax = operation.method === 'PUT' ? keyBytesMax : addressedKeyBytesMax
+    const { bucket, key, query } = parseValueTarget(request.url ?? '', bytesMax)
     this.door = door
     this.request = request
     this.response = exchange.response

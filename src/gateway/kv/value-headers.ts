@@ -1,6 +1,6 @@
 /** What a value's headers are called, and how they are written. */
 import type { ObjectVersion } from '../../common/model.ts'
-import { pushContentHeaders, headerText, pushUserMetadata } from '../http/content-headers.ts'
+import { pushContentHeaders, headerText, pushMetadata } from '../http/content-headers.ts'
 import { httpDate, isoDate } from '../http/http-times.ts'
 import { CONTENT_TYPE_DEFAULT } from './value-attributes.ts'
 
@@ -25,7 +25,7 @@ export function pushValue(headers: string[], version: ObjectVersion): void {
   pushState(headers, version)
   headers.push('Last-Modified', httpDate(version.mtimeMs), 'Accept-Ranges', 'bytes')
   pushContentHeaders(headers, version.attributes.headers)
-  pushUserMetadata(headers, version.attributes.userMetadata, METADATA_PREFIX)
+  pushMetadata(headers, version, METADATA_PREFIX)
 }
 
 export function contentTypeOf(version: ObjectVersion): string {

@@ -104,7 +104,10 @@ export class Call {
 
   /** The copy source; parsed once, so that what is authorised is the very value that the store is given. */
   get copySource(): CopySource {
-    return (this.#copySource ??= parseCopySource(this.header('x-amz-copy-source') ?? '', this.door.limits.keyBytesMax))
+    return (this.#copySource ??= parseCopySource(
+      this.header('x-amz-copy-source') ?? '',
+      this.door.limits.addressedKeyBytesMax,
+    ))
   }
 
   /** @throws AccessDenied */

@@ -84,7 +84,9 @@ export function createS3Door(options: S3DoorOptions): HttpHandler {
     log,
     bodyIdleMsMax: options.bodyIdleMsMax ?? BODY_IDLE_MS_MAX,
   }
-  const addressing = { domains: options.domains, keyBytesMax: limits.keyBytesMax }
+  /** What may make a key is refused before its body comes; what cannot may name keys that the mount made. */
+  const making = { domains: options.domains, keyBytesMax: limits.keyBytesMax }
+  const reading = { domains: options.domains, keyBytesMax: limits.addressedKeyBytesMax }
 
   /** Everything before the operation; synchronous, so that a cheap request costs no extra turn. */
   function admit(request: IncomingMessage, response: ServerResponse, exchange: Exchange): Call {
@@ -99,6 +101,7 @@ export function createS3Door(options: S3DoorOptions): HttpHandler {
       tls: (request.socket as { encrypted?: boolean }).encrypted === true,
     })
     exchange.principalId = authenticated.principal.id
+    const addressing = method === 'PUT' || method === 'POST' ? making : reading
     const target = parseTarget(rawTarget, authenticated.origin.host, addressing)
     return new Call({ door, request, response, exchange, target, authenticated })
   }

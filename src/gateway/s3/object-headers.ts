@@ -3,7 +3,7 @@
  * without making an object of it.
  */
 import type { ContentHeaders, ObjectVersion } from '../../common/model.ts'
-import { CONTENT_HEADERS, headerText, pushContentHeaders, pushUserMetadata } from '../http/content-headers.ts'
+import { CONTENT_HEADERS, headerText, pushContentHeaders, pushMetadata } from '../http/content-headers.ts'
 import { httpDate } from '../http/http-times.ts'
 import type { Call } from './call.ts'
 import { invalidArgument, S3Error } from './errors.ts'
@@ -54,7 +54,7 @@ export function pushObjectHeaders(headers: string[], version: ObjectVersion, ove
   if (attributes.websiteRedirect !== undefined) {
     headers.push('x-amz-website-redirect-location', headerText(attributes.websiteRedirect))
   }
-  pushUserMetadata(headers, attributes.userMetadata, 'x-amz-meta-')
+  pushMetadata(headers, version, 'x-amz-meta-')
 }
 
 /** x-amz-tagging-count: only for those who may read the tags. */

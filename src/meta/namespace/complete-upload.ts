@@ -40,7 +40,7 @@ import {
   type NamespaceContext,
 } from './context.ts'
 import { finishedUploadKey, partKey } from './keys.ts'
-import { validateKey } from './names.ts'
+import { validateNewKey } from './names.ts'
 import { objectVersion } from './object-version.ts'
 import { inodesForKey, writeVersion } from './publish.ts'
 import { decodePiece, encodeUpload, type Piece } from './records-contents.ts'
@@ -100,7 +100,7 @@ export class UploadCompleter {
 }
 
 async function completeUpload(context: NamespaceContext, request: CompleteRequest): Promise<Commit<ObjectVersion>> {
-  const keyBytes = validateKey(request.key, context.limits.keyBytesMax)
+  const keyBytes = validateNewKey(request.key, context.limits)
   const repeated = await repeatedComplete(context, request, keyBytes)
   if (repeated) return repeated
   for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {

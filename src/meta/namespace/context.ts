@@ -18,6 +18,8 @@ export interface NamespaceContext {
   readonly limits: Limits
   /** Names this process in usage rows and in composites under construction. */
   readonly node: string
+  /** All processes that write to the namespace through a mount, this one among them. */
+  readonly nodes: readonly string[]
   readonly inodes: IdSequence
   readonly contents: IdSequence
   readonly cache: DecodedCache

@@ -121,7 +121,7 @@ async function copyInSteps(state: CopyState, source: CopySource): Promise<Commit
 async function resolveSource(tx: Transaction, state: CopyState): Promise<CopySource> {
   const { request } = state
   const { source: address, range } = request
-  const keyBytes = validateKey(address.key, state.context.limits.keyBytesMax)
+  const keyBytes = validateKey(address.key, state.context.limits)
   const bucket = await readBucket(tx, address.bucket)
   const nowMs = state.context.clock.nowMs()
   const { entry } = await resolveVersion(tx, bucket, { ...address, keyBytes, nowMs })

@@ -4,7 +4,7 @@ import { checkConditions } from '../../common/conditions.ts'
 import { beginStep, endStep, leaseInodes, readBucket, type Commit, type NamespaceContext } from './context.ts'
 import { inodeKey } from './keys.ts'
 import { resolveVersion } from './lookup.ts'
-import { validateKey } from './names.ts'
+import { validateKey, validateNewKey } from './names.ts'
 import { objectVersion } from './object-version.ts'
 import { inodesForKey, writeVersion } from './publish.ts'
 import { encodeInode } from './records-objects.ts'
@@ -39,8 +39,8 @@ export async function copy(
   request: CopyRequest,
 ): Promise<Commit<{ target: ObjectVersion; source: ObjectVersion }>> {
   const { source: from } = request
-  const keyBytes = validateKey(request.key, context.limits.keyBytesMax)
-  const fromBytes = validateKey(from.key, context.limits.keyBytesMax)
+  const keyBytes = validateNewKey(request.key, context.limits)
+  const fromBytes = validateKey(from.key, context.limits)
   const ids = await leaseInodes(context, inodesForKey(keyBytes))
   return context.store.transact(async (tx) => {
     const step = await beginStep(context, tx, request.bucket, ids)
@@ -80,7 +80,7 @@ export async function setTags(
   address: ObjectAddress,
   tags: Readonly<Record<string, string>>,
 ): Promise<Commit<{ versionId: string | undefined }>> {
-  const keyBytes = validateKey(address.key, context.limits.keyBytesMax)
+  const keyBytes = validateKey(address.key, context.limits)
   return context.store.transact(async (tx) => {
     const bucket = await readBucket(tx, address.bucket)
     const { entry } = await resolveVersion(tx, bucket, { ...address, keyBytes, nowMs: context.clock.nowMs() })

@@ -21,7 +21,7 @@ import type { Entry, Inode } from './records-objects.ts'
 import type { StoredToken } from './records-tokens.ts'
 
 export interface CommitEvents {
-  onCommit(listener: (writtenKeys: readonly ByteString[]) => void): () => void
+  onCommit(listener: (writtenKeys: readonly ByteString[], rewrittenKeys: ReadonlySet<ByteString>) => void): () => void
   onRollback(listener: () => void): () => void
 }
 

@@ -26,6 +26,7 @@
  *   L | inode | parent | name                       a further name of an inode (C10: the first is in the inode); empty value
  *   X | inode | name                                extended attribute: its value
  *   O | inode | node                                unlinked and kept, because that node has it open; empty value
+ *   F | inode                                       the file lies in too many pieces (C30): how many it must have to be looked at
  *   W | directory | node                            when that node last changed a directory through the mount (C8)
  *   A | t | id                                      bearer token
  *   A | n                                           number of tokens (counter)
@@ -60,6 +61,7 @@ export const SEQUENCES: string = `C${RECORD_VERSION}`
 export const LINKS: string = `L${RECORD_VERSION}`
 export const FILE_ATTRIBUTES: string = `X${RECORD_VERSION}`
 export const ORPHANS: string = `O${RECORD_VERSION}`
+export const FRAGMENTED: string = `F${RECORD_VERSION}`
 export const DIRECTORY_TIMES: string = `W${RECORD_VERSION}`
 const ACCESS = `A${RECORD_VERSION}`
 
@@ -307,6 +309,11 @@ export function orphansPrefix(inode: InodeId): string {
 
 export function orphanKey(inode: InodeId, node: string): ByteString {
   return (orphansPrefix(inode) + node) as ByteString
+}
+
+/** Its record: an integer. */
+export function fragmentedKey(inode: InodeId): ByteString {
+  return (FRAGMENTED + integerBytes(inode)) as ByteString
 }
 
 export function directoryTimesPrefix(inode: InodeId): string {

@@ -10,9 +10,11 @@ import { findDirectory, type DirectoryState } from './tree.ts'
 import { ObjectWalk } from './walk.ts'
 
 export const PAGE_ITEMS_MAX = 1000
+/** Keys of one page: a thousand of the longest that S3 makes. Where the mount made longer ones, pages have fewer. */
+export const PAGE_KEY_BYTES_MAX: number = 1024 * 1024
 
 export function list(context: NamespaceContext, request: ListRequest): Promise<ListPage> {
-  const scope = pageScope(request, request.after, context.limits.keyBytesMax)
+  const scope = pageScope(request, request.after)
   const limit = Math.min(request.limit, PAGE_ITEMS_MAX)
   return context.store.read(async (view) => {
     const bucket = await readBucket(view, request.bucket)
@@ -32,16 +34,10 @@ export interface PageScope {
 }
 
 /** Undefined when nothing can match. */
-export function pageScope(
-  request: { prefix: string; delimiter: string },
-  after: string,
-  keyBytesMax: number,
-): PageScope | undefined {
+export function pageScope(request: { prefix: string; delimiter: string }, after: string): PageScope | undefined {
   const prefix = utf8Bytes(request.prefix)
-  if (prefix.length > keyBytesMax) return undefined
   const delimiter = utf8Bytes(request.delimiter)
-  // No key is longer than the limit, so what is longer sorts as its first bytes do.
-  const afterBytes = utf8Bytes(after).slice(0, keyBytesMax + 1)
+  const afterBytes = utf8Bytes(after)
   if (afterBytes < prefix || afterBytes === '') return { prefix, delimiter, start: prefix }
   if (!afterBytes.startsWith(prefix)) return undefined
   const common = commonPrefix(afterBytes, prefix, delimiter)
@@ -112,22 +108,26 @@ class PageItems {
   readonly #objects: ListedObject[] = []
   readonly #commonPrefixes: string[] = []
   #last = ''
+  #keyBytes = 0
 
   constructor(limit: number) {
     this.limit = limit
   }
 
   get isFull(): boolean {
-    return this.#objects.length + this.#commonPrefixes.length >= this.limit
+    const items = this.#objects.length + this.#commonPrefixes.length
+    return items >= this.limit || this.#keyBytes >= PAGE_KEY_BYTES_MAX
   }
 
   addObject(key: string, object: ListedObject): void {
     this.#last = key
+    this.#keyBytes += key.length
     this.#objects.push(object)
   }
 
   addCommonPrefix(key: string): void {
     this.#last = key
+    this.#keyBytes += key.length
     this.#commonPrefixes.push(utf8Text(key))
   }
 

@@ -22,7 +22,7 @@ export function lookup(
   if (hot) return Promise.resolve(hot)
   return context.store.read(async (view) => {
     const fill = context.cache.beginFill(view)
-    const keyBytes = validateKey(key, context.limits.keyBytesMax)
+    const keyBytes = validateKey(key, context.limits)
     const bucket = await readBucket(view, bucketName)
     const nowMs = context.clock.nowMs()
     const found = await resolveVersion(view, bucket, { key, keyBytes, versionId, nowMs })
@@ -74,6 +74,8 @@ export async function resolveVersion(
 
 /** Undefined when any row on the way is not in the cache, and when the object has expired. */
 function lookupDecoded(context: NamespaceContext, bucketName: string, key: string): ObjectVersion | undefined {
+  // Only the mount makes such; they are not worth as much memory as they would take.
+  if (key.length > context.limits.keyBytesMax) return undefined
   // A bucket's name holds no slash.
   const wayName = `${bucketName}/${key}`
   const way = context.cache.way(wayName) ?? followRows(context, { bucketName, key, wayName })
@@ -91,7 +93,7 @@ function followRows(
   const rows = [bucketKey(bucketName)]
   const bucket = cache.get(bucketKey(bucketName)) as BucketRecord | undefined
   if (!bucket || !key.isWellFormed()) return undefined
-  const keyBytes = validateKey(key, limits.keyBytesMax)
+  const keyBytes = validateKey(key, limits)
   const path = splitKey(keyBytes)
   let parent = bucket.root
   for (const name of path.directories) {

@@ -122,11 +122,13 @@ export interface Namespace {
 
 export function createNamespace(options: NamespaceOptions): Namespace {
   const { store, clock, limits } = options
+  const node = options.node ?? 'local'
   const context: NamespaceContext = {
     store,
     clock,
     limits,
-    node: options.node ?? 'local',
+    node,
+    nodes: [node],
     inodes: new IdSequence(store, 'inode'),
     contents: new IdSequence(store, 'content'),
     cache: new DecodedCache(store, options.cacheBytesMax ?? CACHE_BYTES_MAX),

@@ -3,6 +3,7 @@ import { TidegateError } from '../../common/errors.ts'
 import { utf8Text } from '../../common/ids.ts'
 import type { BucketRecord, ListedObject, ObjectVersion } from '../../common/model.ts'
 import type { MarkerEntry, ObjectEntry, ObjectInode } from './records-objects.ts'
+import { shownMetadata } from './files/shown-metadata.ts'
 import { formatVersionId, shownVersionId } from './version-ids.ts'
 
 export function objectVersion(
@@ -21,6 +22,7 @@ export function objectVersion(
     etag: inode.etag,
     owner: inode.owner,
     attributes: inode.attributes,
+    ...(inode.posix && { fileMetadata: shownMetadata(inode.posix, inode.body) }),
     checksum: inode.checksum,
     partsCount: inode.partsCount,
     body: inode.body,

@@ -27,7 +27,7 @@ import {
 import { armExpiry, expiryAfter } from './expiry-rows.ts'
 import { inheritedPosixPart, type PosixPart } from './files/posix-part.ts'
 import { entryKey, inodeKey } from './keys.ts'
-import { validateKey } from './names.ts'
+import { validateNewKey } from './names.ts'
 import { objectVersion } from './object-version.ts'
 import { encodeEntry, encodeInode, type ObjectEntry, type ObjectInode } from './records-objects.ts'
 import { addRun } from './references.ts'
@@ -77,7 +77,7 @@ export function inodesForKey(keyBytes: string): number {
 }
 
 export async function publish(context: NamespaceContext, request: PublishRequest): Promise<Commit<ObjectVersion>> {
-  const keyBytes = validateKey(request.key, context.limits.keyBytesMax)
+  const keyBytes = validateNewKey(request.key, context.limits)
   const ids = await leaseInodes(context, inodesForKey(keyBytes))
   const { body } = request
   return context.store.transact(async (tx) => {

@@ -5,7 +5,7 @@
  *   1 leaf        integer references; byte ack; 16 bytes segment; integer segment offset, length
  *   2 composite   integer references; byte owns pieces; integer length
  *   3 file        integer references; integer rows (the id that its E rows bear), successor (0: none), length, end of rows,
- *                 stored bytes, number of pieces
+ *                 stored bytes, number of pieces; [nesting, if it is not 0]
  * E  pieces     integer first offset, count, part number of the first and of the last; then per piece: byte flags (1 has checksum, 2
  *               is a part); integer content (0: none, for an empty part and for a hole), offset in it, length; of a part also: integer part
  *               number, mtime ms; etag; [checksum]
@@ -74,6 +74,8 @@ export interface FileContent {
   /** Of the pieces: bytes that are not holes, and how many pieces there are. */
   readonly storedBytes: number
   readonly pieceCount: number
+  /** How many contents of files may lie one in the other below it. */
+  readonly nesting: number
 }
 
 export type Content = LeafContent | CompositeContent | FileContent
@@ -170,6 +172,7 @@ function writeContent(writer: RecordWriter, content: Content): void {
       writer.integer(content.rowsEnd)
       writer.integer(content.storedBytes)
       writer.integer(content.pieceCount)
+      if (content.nesting > 0) writer.integer(content.nesting)
       return
     default:
       unreachable(content, 'content')
@@ -211,6 +214,7 @@ function readFileContent(reader: RecordReader): FileContent {
     rowsEnd: reader.integer(),
     storedBytes: reader.integer(),
     pieceCount: reader.integer(),
+    nesting: reader.isAtEnd ? 0 : reader.integer(),
   }
 }
 

@@ -16,7 +16,7 @@ import {
   type Step,
 } from './context.ts'
 import { entryKey } from './keys.ts'
-import { validateKey } from './names.ts'
+import { keyTooLong, validateKey } from './names.ts'
 import { inodesForKey } from './publish.ts'
 import type { MarkerEntry } from './records-objects.ts'
 import { currentEntry, findPlace, keepsVersions, makePlace, revive, settle, unexpired, type Place } from './tree.ts'
@@ -51,7 +51,7 @@ export interface RemoveResult {
 }
 
 export async function remove(context: NamespaceContext, request: RemoveRequest): Promise<Commit<RemoveResult>> {
-  const keyBytes = validateKey(request.key, context.limits.keyBytesMax)
+  const keyBytes = validateKey(request.key, context.limits)
   const { versionId } = request
   if (versionId !== undefined) parseVersionId(versionId)
   const ids = await leaseInodes(context, inodesForKey(keyBytes))
@@ -88,6 +88,7 @@ async function removeCurrent(step: Step, request: Removal): Promise<boolean> {
 }
 
 async function addMarker(step: Step, request: Removal): Promise<RemoveResult> {
+  await checkMarkerKey(step, request.keyBytes)
   const place = await makePlace(step, request.keyBytes, 'hidden')
   const current = await currentEntry(step.tx, place)
   const live = unexpired(current, step.nowMs)
@@ -105,6 +106,18 @@ async function addMarker(step: Step, request: Removal): Promise<RemoveResult> {
   putVersion(step, place, marker)
   if (current) await settle(step, place)
   return { versionId: formatVersionId(marker), deleteMarker: true, existed: live !== undefined }
+}
+
+/**
+ * A delete marker makes its key if nothing lies there yet, and so many directories with it: as little as S3 makes a longer object.
+ * @throws KeyTooLong
+ */
+async function checkMarkerKey(step: Step, keyBytes: string): Promise<void> {
+  const { keyBytesMax } = step.context.limits
+  if (keyBytes.length <= keyBytesMax) return
+  const place = await findPlace(step.tx, step.bucket, keyBytes)
+  if (place && ((await currentEntry(step.tx, place)) || (await newestInV(step.tx, place)))) return
+  throw keyTooLong(keyBytes.length, keyBytesMax)
 }
 
 async function removeVersion(step: Step, request: Removal & { readonly versionId: string }): Promise<RemoveResult> {

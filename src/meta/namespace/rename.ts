@@ -9,7 +9,7 @@ import { TidegateError } from '../../common/errors.ts'
 import { beginStep, endStep, leaseInodes, type Commit, type NamespaceContext, type Step } from './context.ts'
 import { moveName } from './files/links.ts'
 import { entryKey, formerPlaceKey } from './keys.ts'
-import { validateKey } from './names.ts'
+import { validateKey, validateNewKey } from './names.ts'
 import { noSuchKey } from './object-version.ts'
 import { inodesForKey } from './publish.ts'
 import { encodeEntry, encodePlace, type VersionEntry } from './records-objects.ts'
@@ -45,8 +45,8 @@ export async function rename(context: NamespaceContext, request: RenameRequest):
   if (request.toBucket !== undefined && request.toBucket !== request.bucket) {
     throw new TidegateError('CrossBucket', `rename from ${request.bucket} to ${request.toBucket}`)
   }
-  const from = validateKey(request.from, context.limits.keyBytesMax)
-  const to = validateKey(request.to, context.limits.keyBytesMax)
+  const from = validateKey(request.from, context.limits)
+  const to = validateNewKey(request.to, context.limits)
   const directory = from.endsWith('/')
   if (directory !== to.endsWith('/')) throw badTarget(request, 'a directory stays a directory')
   const ids = await leaseInodes(context, inodesForKey(to))

@@ -40,7 +40,7 @@ export function listUploads(context: NamespaceContext, request: ListUploadsReque
   return context.store.read(async (view) => {
     const bucket = await readBucket(view, request.bucket)
     const page: ListUploadsPage = { uploads: [], commonPrefixes: [], truncated: false }
-    const scope = pageScope(request, request.keyMarker, context.limits.keyBytesMax)
+    const scope = pageScope(request, request.keyMarker)
     if (!scope || limit <= 0) return page
     const before = uploadsPrefix(bucket.id)
     const range = orderedPrefixRange(before, scope.prefix)

@@ -5,7 +5,7 @@ import type { BucketRecord, ObjectChecksum, StoredRun, UploadPart, UploadRecord 
 import type { ReadView, Transaction } from '../ports.ts'
 import { readBucket, type Commit, type NamespaceContext } from './context.ts'
 import { PART_NUMBER_AT, finishedUploadKey, integerAt, partKey, partsPrefix, prefixEnd, uploadKey } from './keys.ts'
-import { validateKey } from './names.ts'
+import { validateNewKey } from './names.ts'
 import { must } from '../../common/assert.ts'
 import { decodePiece, decodeUpload, encodePiece, encodeUpload, type Piece, type Upload } from './records-contents.ts'
 import { addRun, dropReference } from './references.ts'
@@ -58,7 +58,7 @@ export async function createUpload(
   context: NamespaceContext,
   request: Omit<UploadRecord, 'uploadId' | 'initiatedMs'>,
 ): Promise<Commit<UploadRecord>> {
-  const keyBytes = validateKey(request.key, context.limits.keyBytesMax)
+  const keyBytes = validateNewKey(request.key, context.limits)
   const initiatedMs = context.clock.nowMs()
   // The time first, so that the uploads of one key are listed by age.
   const id = Buffer.alloc(UPLOAD_ID_BYTES)

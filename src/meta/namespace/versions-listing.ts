@@ -7,7 +7,14 @@ import type { BucketRecord, ListVersionsPage, ListVersionsRequest, ListedVersion
 import type { ReadView } from '../ports.ts'
 import { readBucket, type NamespaceContext } from './context.ts'
 import { prefixEnd } from './keys.ts'
-import { PAGE_ITEMS_MAX, baseDirectory, commonPrefix, pageScope, type PageScope } from './listing.ts'
+import {
+  PAGE_ITEMS_MAX,
+  PAGE_KEY_BYTES_MAX,
+  baseDirectory,
+  commonPrefix,
+  pageScope,
+  type PageScope,
+} from './listing.ts'
 import { listedObject } from './object-version.ts'
 import type { VersionEntry } from './records-objects.ts'
 import { findPlace } from './tree.ts'
@@ -19,7 +26,7 @@ export function listVersions(context: NamespaceContext, request: ListVersionsReq
   const limit = Math.min(request.limit, PAGE_ITEMS_MAX)
   return context.store.read(async (view) => {
     const bucket = await readBucket(view, request.bucket)
-    const scope = pageScope(request, request.keyMarker, context.limits.keyBytesMax)
+    const scope = pageScope(request, request.keyMarker)
     const resume = await resumePoint(view, bucket, request)
     const page = new VersionItems(limit)
     if (scope && limit > 0) await collectPage(view, { bucket, scope, resume, page })
@@ -90,23 +97,27 @@ class VersionItems {
   readonly #commonPrefixes: string[] = []
   #lastKey = ''
   #lastVersionId: string | undefined
+  #keyBytes = 0
 
   constructor(limit: number) {
     this.#limit = limit
   }
 
   get isFull(): boolean {
-    return this.#versions.length + this.#commonPrefixes.length >= this.#limit
+    const items = this.#versions.length + this.#commonPrefixes.length
+    return items >= this.#limit || this.#keyBytes >= PAGE_KEY_BYTES_MAX
   }
 
   addVersion(key: string, entry: VersionEntry, isLatest: boolean): void {
     this.#lastKey = key
+    this.#keyBytes += key.length
     this.#lastVersionId = formatVersionNumber(entry)
     this.#versions.push(listedVersion(key, entry, isLatest))
   }
 
   addCommonPrefix(key: string): void {
     this.#lastKey = key
+    this.#keyBytes += key.length
     this.#lastVersionId = undefined
     this.#commonPrefixes.push(utf8Text(key))
   }

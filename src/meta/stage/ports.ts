@@ -34,12 +34,12 @@ export interface Backend extends RowReader {
 /** What an engine in this process offers beyond the port, so that decoded caches above it can be kept in step. */
 export interface EmbeddedStore extends OrderedStore {
   /**
-   * Calls `listener` with the keys that a transaction wrote, at the moment it becomes visible: before any later
-   * transaction or read runs. Returns what takes the listener away again.
+   * Calls `listener` with the keys that a transaction wrote, and those among them that it only rewrote, at the moment it becomes
+   * visible: before any later transaction or read runs. Returns what takes the listener away again.
    */
   onCommit(listener: CommitListener): () => void
   /** Calls `listener` when commits that were visible have been undone, before any later transaction or read runs. */
   onRollback(listener: () => void): () => void
 }
 
-export type CommitListener = (writtenKeys: readonly ByteString[]) => void
+export type CommitListener = (writtenKeys: readonly ByteString[], rewrittenKeys: ReadonlySet<ByteString>) => void

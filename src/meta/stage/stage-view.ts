@@ -19,6 +19,7 @@ export class StageView implements Transaction {
   /** Undefined for a read. */
   readonly #written: RowLayer | undefined
   #counterKeys: Set<ByteString> | undefined
+  #rewrittenKeys: Set<ByteString> | undefined
   #refusal: TidegateError | undefined
   #live = true
 
@@ -37,6 +38,11 @@ export class StageView implements Transaction {
   /** Keys written by `add`, which no watcher is told of. */
   get counterKeys(): ReadonlySet<ByteString> {
     return this.#counterKeys ?? NO_KEYS
+  }
+
+  /** Keys written by `rewrite` alone. */
+  get rewrittenKeys(): ReadonlySet<ByteString> {
+    return this.#rewrittenKeys ?? NO_KEYS
   }
 
   /** Set once a write was refused: then nothing may be committed, even if the function caught the error. */
@@ -75,11 +81,18 @@ export class StageView implements Transaction {
 
   put(key: ByteString, value: Uint8Array): void {
     this.#counterKeys?.delete(key)
+    this.#rewrittenKeys?.delete(key)
+    this.#write(key, value)
+  }
+
+  rewrite(key: ByteString, value: Uint8Array): void {
+    if (this.#written?.get(key) === undefined) (this.#rewrittenKeys ??= new Set()).add(key)
     this.#write(key, value)
   }
 
   delete(key: ByteString): void {
     this.#counterKeys?.delete(key)
+    this.#rewrittenKeys?.delete(key)
     this.#write(key, null)
   }
 

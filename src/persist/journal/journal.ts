@@ -37,6 +37,8 @@ export interface AppendedBody {
   readonly run: StoredRun
   /** Resolves when the body is durable; shared by all who wait. @throws StorageFull, Unavailable */
   sync(): Promise<void>
+  /** Whether its segment has failed before it was durable. */
+  isLost(): boolean
   /** The body was published or given up: the segment no longer has to wait for it. Call exactly once. */
   settled(): void
 }
@@ -80,6 +82,7 @@ export class Journal {
     return {
       run,
       sync: () => segment.sync(),
+      isLost: () => segment.failed && run.segmentOffset + run.length > segment.durableBytes,
       settled: () => {
         if (pending) this.#settled(run.segment)
         pending = false

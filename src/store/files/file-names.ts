@@ -1,7 +1,7 @@
 /** Names, nodes and attributes: metadata's answers with what is not published laid over the nodes of open files. */
 import type { ByteString, InodeId } from '../../common/ids.ts'
 import type { Files } from '../doors.ts'
-import type { FileEntry, FileKind, FileNode, NewFile } from '../../common/file-model.ts'
+import type { FileDescription, FileEntry, FileKind, FileNode, NewFile } from '../../common/file-model.ts'
 import type { FilesMetadata } from './file-parts.ts'
 import type { OpenFiles } from './open-files.ts'
 
@@ -16,6 +16,9 @@ type NamesAndAttributes = Pick<
   | 'find'
   | 'entries'
   | 'parentOf'
+  | 'findKey'
+  | 'keyEntries'
+  | 'describe'
   | 'makeFile'
   | 'makeDirectory'
   | 'link'
@@ -32,12 +35,13 @@ type NamesAndAttributes = Pick<
 export class FileNames implements NamesAndAttributes {
   readonly #metadata: FilesMetadata
   readonly #open: OpenFiles
-  readonly #owner: string
+  /** S3 owner of what the mount makes. */
+  protected readonly owner: string
 
   constructor(metadata: FilesMetadata, open: OpenFiles, owner: string) {
     this.#metadata = metadata
     this.#open = open
-    this.#owner = owner
+    this.owner = owner
   }
 
   /**
@@ -76,6 +80,23 @@ export class FileNames implements NamesAndAttributes {
     return { more: page.more, entries: page.entries.map(({ name, node }) => ({ name, node: this.shown(node) })) }
   }
 
+  async findKey(bucket: string, key: ByteString): Promise<FileNode> {
+    return this.shown(await this.#metadata.findKey(bucket, key))
+  }
+
+  async keyEntries(
+    bucket: string,
+    after: ByteString | undefined,
+    limit: number,
+  ): Promise<{ readonly entries: readonly FileEntry[]; readonly more: boolean }> {
+    const { entries, more } = await this.#metadata.keyEntries(bucket, after, limit)
+    return { more, entries: entries.map(({ name, node }) => ({ name, node: this.shown(node) })) }
+  }
+
+  describe(inode: InodeId): Promise<FileDescription> {
+    return this.#metadata.describeFile(inode)
+  }
+
   parentOf(directory: InodeId): Promise<InodeId> {
     return this.#metadata.parentOf(directory)
   }
@@ -89,11 +110,11 @@ export class FileNames implements NamesAndAttributes {
       readonly device?: number
     },
   ): Promise<FileNode> {
-    return (await this.#metadata.makeFile(parent, name, { ...made, owner: this.#owner })).value
+    return (await this.#metadata.makeFile(parent, name, { ...made, owner: this.owner })).value
   }
 
   async makeDirectory(parent: InodeId, name: ByteString, made: NewFile): Promise<FileNode> {
-    return (await this.#metadata.makeDirectory(parent, name, { ...made, owner: this.#owner })).value
+    return (await this.#metadata.makeDirectory(parent, name, { ...made, owner: this.owner })).value
   }
 
   async link(inode: InodeId, parent: InodeId, name: ByteString): Promise<FileNode> {
@@ -106,7 +127,7 @@ export class FileNames implements NamesAndAttributes {
 
   async remove(parent: InodeId, name: ByteString): Promise<void> {
     // An open one is kept all the same: metadata asks (`keepFiles`) once it knows which it is.
-    await this.#metadata.removeFile(parent, name, { keep: false, owner: this.#owner })
+    await this.#metadata.removeFile(parent, name, { keep: false, owner: this.owner })
   }
 
   async removeDirectory(parent: InodeId, name: ByteString): Promise<void> {

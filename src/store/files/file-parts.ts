@@ -15,7 +15,13 @@ export type FilesMetadata = MetadataFiles &
 
 /** Room on the disk and how many files there are, for statfs(2). */
 export interface FileSpace {
-  space(): Promise<{ readonly totalBytes: number; readonly freeBytes: number; readonly files: number }>
+  space(): Promise<{
+    readonly totalBytes: number
+    readonly freeBytes: number
+    /** Of the free ones, those that writes may take. */
+    readonly availableBytes: number
+    readonly files: number
+  }>
 }
 
 export interface FilesParts {

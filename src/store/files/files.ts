@@ -5,7 +5,8 @@
  * the inode (C27). What was open when the process ended is dropped by `recover`.
  */
 import { TidegateError } from '../../common/errors.ts'
-import type { InodeId } from '../../common/ids.ts'
+import { must } from '../../common/assert.ts'
+import type { ByteString, InodeId } from '../../common/ids.ts'
 import type { BackgroundJob } from '../../common/background.ts'
 import type { Files } from '../doors.ts'
 import type {
@@ -13,18 +14,23 @@ import type {
   FileChanges,
   FileNode,
   FilePiece,
+  FileResidency,
   FileSystemStatistics,
   HandleId,
+  NewFile,
   OpenedFile,
 } from '../../common/file-model.ts'
+import { FileCompactor } from './compact-files.ts'
+import { copyRange } from './copy-range.ts'
 import { DirtyMemory } from './dirty-memory.ts'
 import type { FilesParts } from './file-parts.ts'
 import { FileNames } from './file-names.ts'
 import { DirtyJournal } from './journal-dirty.ts'
-import type { OpenFile } from './open-file.ts'
+import type { Handle, OpenFile } from './open-file.ts'
 import { OpenFiles } from './open-files.ts'
 import { FilePublisher, isFinal, type PublishGoal } from './publish-file.ts'
-import { prefetch, readPieces } from './read-file.ts'
+import { prefetch, readPieces, readPiecesNow, type ReaderParts } from './read-file.ts'
+import { residencyOf } from './residency.ts'
 import { seek } from './seek.ts'
 import { FileWriter } from './write-file.ts'
 
@@ -39,10 +45,13 @@ const EDITS_EXCESS_MAX = 4
 
 export class StoreFiles extends FileNames implements Files {
   readonly #parts: FilesParts
+  readonly #reader: ReaderParts
   readonly #dirtyMemory: DirtyMemory
   readonly #files: OpenFiles
   readonly #writer: FileWriter
   readonly #publisher: FilePublisher
+  /** C30; the engine runs its job. */
+  readonly compactor: FileCompactor
 
   constructor(parts: FilesParts) {
     const { metadata, clock, limits, fileLimits } = parts
@@ -55,6 +64,7 @@ export class StoreFiles extends FileNames implements Files {
     const files = new OpenFiles({ dirtyMemory, published: parts, load: (inode) => metadata.fileNode(inode) })
     super(metadata, files, parts.owner)
     this.#parts = parts
+    this.#reader = { memory: parts.memory, blockBytes: parts.limits.blockBytes }
     this.#dirtyMemory = dirtyMemory
     this.#files = files
     const dirtyJournal = new DirtyJournal(parts)
@@ -67,6 +77,7 @@ export class StoreFiles extends FileNames implements Files {
         if (dirtyMemory.waiting > 0) this.#writer.relieve()
       },
     })
+    this.compactor = new FileCompactor(parts)
     metadata.keepFiles((inode) => this.isOpen(inode))
   }
 
@@ -126,15 +137,56 @@ export class StoreFiles extends FileNames implements Files {
     }
   }
 
+  async create(
+    parent: InodeId,
+    name: ByteString,
+    made: NewFile,
+    options: { readonly write: boolean },
+  ): Promise<OpenedFile> {
+    const request = { ...made, kind: 'file' as const, owner: this.owner }
+    let file: OpenFile | undefined
+    const willBe = (inode: InodeId, bucket: string): void => {
+      file ??= this.#files.expect(inode)
+      file.bucket = bucket
+    }
+    try {
+      const { value: node } = await this.#parts.metadata.makeFile(parent, name, { ...request, willBe })
+      const known = must(file, 'file of the inode that was made')
+      return { handle: this.#files.addHandle(known, options.write).id, node: known.shown(node) }
+    } finally {
+      if (file) this.#files.leave(file)
+    }
+  }
+
+  readNow(handle: HandleId, offset: number, length: number): readonly FilePiece[] | undefined {
+    const { handle: reader, file } = this.#files.file(handle, 'read')
+    const end = Math.min(offset + length, file.size)
+    if (end <= offset) return []
+    const pieces = readPiecesNow(this.#reader, file, offset, end)
+    if (pieces) this.#readAhead(reader, file, { offset, end })
+    return pieces
+  }
+
   async read(handle: HandleId, offset: number, length: number): Promise<readonly FilePiece[]> {
     const { handle: reader, file } = this.#files.file(handle, 'read')
     const end = Math.min(offset + length, file.size)
     if (end <= offset) return []
-    const parts = { memory: this.#parts.memory, blockBytes: this.#parts.limits.blockBytes }
-    const pieces = await readPieces(parts, file, offset, end)
-    const ahead = reader.readAhead.next(offset, end - offset, this.#parts.fileLimits.readAheadBytesMax)
-    if (ahead) prefetch(parts, file, ahead.from, ahead.to)
+    const pieces = await readPieces(this.#reader, file, offset, end)
+    this.#readAhead(reader, file, { offset, end })
     return pieces
+  }
+
+  #readAhead(reader: Handle, file: OpenFile, { offset, end }: { offset: number; end: number }): void {
+    const ahead = reader.readAhead.next(offset, end - offset, this.#parts.fileLimits.readAheadBytesMax)
+    if (ahead) prefetch(this.#reader, file, ahead.from, ahead.to)
+  }
+
+  writeNow(handle: HandleId, offset: number, bytes: Uint8Array, append: boolean): boolean {
+    const { handle: writer, file } = this.#files.file(handle, 'write')
+    if (file.overlay.count >= this.#parts.fileLimits.editsMax) return false
+    if (!this.#writer.writeNow(file, append ? 'end' : offset, bytes)) return false
+    writer.wrote = true
+    return true
   }
 
   async write(handle: HandleId, offset: number, bytes: Uint8Array, append: boolean): Promise<void> {
@@ -227,16 +279,36 @@ export class StoreFiles extends FileNames implements Files {
     writer.wrote = true
   }
 
+  async copyRange(
+    from: { readonly handle: HandleId; readonly offset: number },
+    to: { readonly handle: HandleId; readonly offset: number },
+    length: number,
+  ): Promise<number> {
+    const source = { ...this.#files.file(from.handle, 'read'), offset: from.offset }
+    const target = { ...this.#files.file(to.handle, 'write'), offset: to.offset }
+    const copying = { parts: this.#parts, publisher: this.#publisher, writer: this.#writer, door: this }
+    try {
+      return await copyRange(copying, source, target, length)
+    } finally {
+      for (const { file } of [source, target]) this.#files.forgetIfIdle(file)
+    }
+  }
+
   async seek(handle: HandleId, offset: number, what: 'data' | 'hole'): Promise<number | undefined> {
-    return await seek(this.#files.file(handle, 'read').file, offset, what)
+    return await seek(this.#parts.metadata, this.#files.file(handle, 'read').file, offset, what)
+  }
+
+  async residency(inode: InodeId): Promise<FileResidency> {
+    return await residencyOf(this.#parts, inode, this.#files.loaded(inode))
   }
 
   async statistics(): Promise<FileSystemStatistics> {
-    const { totalBytes, freeBytes, files } = await this.#parts.space.space()
+    const { totalBytes, freeBytes, availableBytes, files } = await this.#parts.space.space()
     return {
       blockBytes: STATFS_BLOCK_BYTES,
       blocks: Math.floor(totalBytes / STATFS_BLOCK_BYTES),
       blocksFree: Math.floor(freeBytes / STATFS_BLOCK_BYTES),
+      blocksAvailable: Math.floor(availableBytes / STATFS_BLOCK_BYTES),
       files,
       nameBytesMax: NAME_BYTES_MAX,
     }

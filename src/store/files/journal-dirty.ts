@@ -54,7 +54,8 @@ export class DirtyJournal {
 
   async #append(file: OpenFile, batch: readonly DirtySource[]): Promise<void> {
     const { metadata, journal } = this.#parts
-    const { bucket, key } = file.place ?? (file.place = (await metadata.keyOf(file.inode)) ?? NOWHERE)
+    const place = (await metadata.keyOf(file.inode)) ?? file.place ?? NOWHERE
+    file.place = place
     const content = await metadata.allocateContentId()
     const pieces = batch.map((source) => source.bytes(0, source.used))
     let [length, bodyCrc] = [0, 0]
@@ -62,7 +63,7 @@ export class DirtyJournal {
       length += piece.length
       bodyCrc = crc32(piece, bodyCrc)
     }
-    const label = encodeLabel({ bucket, key })
+    const label = encodeLabel(place)
     const body = new UnpublishedBody(await journal.append({ content, label, pieces, length, bodyCrc }))
     body.hold()
     let offset = 0

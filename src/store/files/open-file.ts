@@ -70,6 +70,8 @@ export class OpenFile {
   lastCommit: Commit<unknown> | undefined
   /** Named by commits, and nobody has waited yet until they are in the remote store. */
   readonly unpersisted = new Set<SegmentId>()
+  /** It never leaves its bucket (C26). Undefined until somebody asked. */
+  bucket: string | undefined
   /** Where it was found last; outlives its names. */
   place: FilePlace | undefined
   /** It may have lost its last name: to be looked at when nobody has it open. */
@@ -199,6 +201,15 @@ export class OpenFile {
     generation.overlay.clear()
   }
 
+  /** A range of another file has been published in this one, up to `end`. */
+  cloned(commit: Commit<{ readonly node: FileNode } | undefined>, end: number): void {
+    this.publishedSize = Math.max(this.publishedSize, end)
+    this.size = Math.max(this.size, end)
+    this.lies = 'extents'
+    this.lastCommit = commit
+    this.published.invalidate()
+  }
+
   /** It could not be published: it lies under what was written meanwhile again. */
   publishFailed(generation: Generation): void {
     assert(this.publishing === generation, 'the generation that was begun')
@@ -235,6 +246,11 @@ export class OpenFile {
     this.sinceMs = undefined
     this.modified = undefined
     this.published.invalidate()
+  }
+
+  /** What lies in bodies that are lost is given up: there the file reads as it was published. Its other bytes can be published then. */
+  giveUpLost(reason: unknown): void {
+    if (this.overlay.remove(({ source }) => source?.place?.body.journaled.isLost() === true)) this.lose(reason)
   }
 
   /** Something written is lost for good: each handle that wrote is told once. */

@@ -74,6 +74,15 @@ export class OpenFiles {
     }
   }
 
+  /** The file that an inode is going to be, empty, counted as used until `leave`. */
+  expect(inode: InodeId): OpenFile {
+    const file = new OpenFile(inode, this.#dirtyMemory, new PublishedExtents(this.#published, inode))
+    file.lies = 'inline'
+    file.guests++
+    this.#files.set(inode, file)
+    return file
+  }
+
   async #loadInto(file: OpenFile): Promise<FileNode> {
     try {
       const node = await this.#load(file.inode)

@@ -84,6 +84,13 @@ export class Overlay {
     }
   }
 
+  /** Whether anything in `[from, to)` is shown. */
+  shows(from: number, to: number): boolean {
+    if (this.#entries.length === 0) return false
+    const next = this.#entries[this.#firstEndingAfter(from)]
+    return next !== undefined && next.offset < to
+  }
+
   /** All of `[from, to)` in order. */
   pieces(from: number, to: number): OverlayPiece[] {
     const found: OverlayPiece[] = []
@@ -106,6 +113,15 @@ export class Overlay {
     if (!next || next.offset >= end) return { entry: undefined, until: end }
     if (next.offset > offset) return { entry: undefined, until: next.offset }
     return { entry: next, until: Math.min(end, next.offset + next.length) }
+  }
+
+  /** Takes entries out: there the layer below shows again. Returns whether there was any. */
+  remove(which: (entry: OverlayEntry) => boolean): boolean {
+    const [removed, kept]: [OverlayEntry[], OverlayEntry[]] = [[], []]
+    for (const entry of this.#entries) (which(entry) ? removed : kept).push(entry)
+    this.#entries = kept
+    for (const entry of removed) entry.source?.hide(entry.length)
+    return removed.length > 0
   }
 
   clear(): void {

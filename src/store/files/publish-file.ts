@@ -2,7 +2,8 @@
  * Publishing: one metadata transaction that makes everything written to a file so far visible to all doors.
  *
  *   take a generation -> its bytes to the journal -> safe as asked -> commit -> durable as asked -> let the generation go
- *                                     \------- any of these fails: the generation is put back, and nothing was lost
+ *                                     \------- any of these fails: the generation is put back, and nothing was lost,
+ *                                              but for what lies in a segment that is broken: that is told once
  *
  * `visible` (close, age, pressure) promises what a write with ack `memory` does: the journal is told that the commit will name
  * unsynced bytes, so that it never becomes durable before them (C15). `synced` (fsync) promises the bucket's level (C20). A sync
@@ -50,19 +51,22 @@ export class FilePublisher {
   async #publishNow(file: OpenFile, goal: PublishGoal): Promise<AckLevel> {
     const { acknowledgement } = this.#parts
     if (!file.dirty && goal === 'visible') return 'memory'
-    const level = await this.#level(file)
+    const level = await this.level(file)
     if (file.dirty) await this.#publishGeneration(file, goal, level)
     else if (goal === 'synced' && file.lastCommit) await acknowledgement.durable(level, file.lastCommit)
     return level
   }
 
   /** Level of the bucket it is in, as of now. */
-  async #level(file: OpenFile): Promise<AckLevel> {
+  async level(file: OpenFile): Promise<AckLevel> {
     const { metadata, acknowledgement } = this.#parts
-    file.place = (await metadata.keyOf(file.inode)) ?? file.place
-    // Nobody can find it any more, so all that it needs is to be there until its last handle is closed.
-    if (!file.place) return 'memory'
-    return acknowledgement.checked((await metadata.bucket(file.place.bucket)).ack)
+    if (file.bucket === undefined || file.maybeUnlinked) {
+      const place = await metadata.keyOf(file.inode)
+      // Nobody can find it any more, not even its bucket may be there: all that it needs is to stay until its last handle is closed.
+      if (!place) return 'memory'
+      file.bucket = place.bucket
+    }
+    return acknowledgement.checked((await metadata.bucket(file.bucket)).ack)
   }
 
   async #publishGeneration(file: OpenFile, goal: PublishGoal, level: AckLevel): Promise<void> {
@@ -86,6 +90,7 @@ export class FilePublisher {
       file.publishDone(generation)
     } catch (error) {
       file.publishFailed(generation)
+      file.giveUpLost(error)
       file.retryMs = clock.monotonicMs() + fileLimits.publishAgeMsMax
       onPutBack()
       throw error

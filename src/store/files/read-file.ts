@@ -50,6 +50,40 @@ export async function readPieces(parts: ReaderParts, file: OpenFile, from: numbe
   }
 }
 
+/** `readPieces` when nothing unpublished lies in the range and all else is in memory, which is most reads; undefined otherwise. */
+export function readPiecesNow(parts: ReaderParts, file: OpenFile, from: number, to: number): FilePiece[] | undefined {
+  if (file.overlay.shows(from, to) || file.publishing?.overlay.shows(from, to)) return undefined
+  const window = file.published.cached(from)
+  if (!window || to > window.to) return undefined
+  const pieces: FilePiece[] = []
+  for (let offset = from; offset < to;) {
+    const piece = publishedPiece(window, offset, to)
+    if (piece.kind !== 'stored') pieces.push(piece)
+    else if (!lendNow(parts, piece, pieces)) {
+      for (const lent of pieces) if (lent.kind === 'slab') parts.memory.giveBack(lent.lease)
+      return undefined
+    }
+    offset += pieceLength(piece)
+  }
+  return pieces
+}
+
+/** False when a block is not in memory, or there are too many to lend; what was lent before is in `pieces`. */
+function lendNow({ memory, blockBytes }: ReaderParts, piece: StoredBytes, pieces: FilePiece[]): boolean {
+  for (let done = 0; done < piece.length;) {
+    if (pieces.length >= LEASES_MAX) return false
+    const segmentOffset = piece.segmentOffset + done
+    const block = Math.floor(segmentOffset / blockBytes)
+    const within = segmentOffset - block * blockBytes
+    const length = Math.min(piece.length - done, blockBytes - within)
+    const lent = memory.lendNow(piece.segment, block, within + length)
+    if (!lent) return false
+    pieces.push({ kind: 'slab', slabOffset: lent.slabOffset + within, length, lease: lent.lease })
+    done += length
+  }
+  return true
+}
+
 /** Synchronous. Holds the bodies it names. */
 function layers(file: OpenFile, from: number, to: number, bodies: UnpublishedBody[]): Layered[] {
   const found: Layered[] = []
@@ -172,6 +206,19 @@ async function copied(parts: ReaderParts, piece: StoredBytes): Promise<FilePiece
   const bytes = new Uint8Array(parts.memory.view(slabOffset, length))
   parts.memory.giveBack(lease)
   return { kind: 'bytes', bytes }
+}
+
+/** Hands the stored bytes over, block by block; each part is a view, valid until `take` returns. */
+export async function readStored(
+  parts: ReaderParts,
+  where: Omit<StoredBytes, 'kind'>,
+  take: (part: Uint8Array) => void,
+): Promise<void> {
+  for (const piece of blocksOf({ kind: 'stored', ...where }, parts.blockBytes)) {
+    const { slabOffset, length, lease } = await lend(parts, piece)
+    take(parts.memory.view(slabOffset, length))
+    parts.memory.giveBack(lease)
+  }
 }
 
 /** Fetches ahead what is known to be stored in the range; looks nothing up. */

@@ -1,37 +1,53 @@
-/** SEEK_DATA and SEEK_HOLE over all layers of an open file: lseek(2). The end of the file is a hole. */
+/**
+ * SEEK_DATA and SEEK_HOLE over all layers of an open file: lseek(2). The end of the file is a hole. What is published is sought by
+ * metadata, which walks over holes of any length without naming what lies between.
+ */
+import type { MetadataFiles } from '../file-ports.ts'
 import type { OpenFile } from './open-file.ts'
-import { pieceLength, publishedPiece } from './read-file.ts'
+
+type Metadata = Pick<MetadataFiles, 'seekFile'>
 
 /** Undefined when the offset is behind the end, or no data follows it. */
-export async function seek(file: OpenFile, offset: number, what: 'data' | 'hole'): Promise<number | undefined> {
+export async function seek(
+  metadata: Metadata,
+  file: OpenFile,
+  offset: number,
+  what: 'data' | 'hole',
+): Promise<number | undefined> {
   const { size } = file
   if (offset >= size) return undefined
   for (let at = offset; at < size;) {
-    const { kind, length } = await pieceAt(file, at, size)
-    if (kind === what) return at
-    at += length
+    const { kind, until } = stretchAt(file, at, size)
+    const found = kind === 'published' ? await seekPublished(metadata, file, at, what) : kind === what ? at : undefined
+    if (found !== undefined && found < until) return found
+    at = until
   }
   return what === 'hole' ? size : undefined
 }
 
-interface Stretch {
-  readonly kind: 'data' | 'hole'
-  readonly length: number
-}
-
-async function pieceAt(file: OpenFile, offset: number, size: number): Promise<Stretch> {
-  let end = size
+/** What shows at the offset, and up to where. */
+function stretchAt(
+  file: OpenFile,
+  offset: number,
+  end: number,
+): { readonly kind: 'data' | 'hole' | 'published'; readonly until: number } {
+  let until = end
   for (const overlay of [file.overlay, file.publishing?.overlay]) {
     if (!overlay) continue
-    const { entry, until } = overlay.stretchAt(offset, end)
-    if (entry) return { kind: entry.source ? 'data' : 'hole', length: until - offset }
-    end = until
+    const stretch = overlay.stretchAt(offset, until)
+    if (stretch.entry) return { kind: stretch.entry.source ? 'data' : 'hole', until: stretch.until }
+    until = stretch.until
   }
-  const window = await file.published.acquire(offset)
-  try {
-    const piece = publishedPiece(window, offset, Math.min(end, window.to))
-    return { kind: piece.kind === 'hole' ? 'hole' : 'data', length: pieceLength(piece) }
-  } finally {
-    file.published.letGo(window)
-  }
+  return { kind: 'published', until }
+}
+
+/** Behind the end of what is published is a hole. */
+async function seekPublished(
+  metadata: Metadata,
+  file: OpenFile,
+  offset: number,
+  what: 'data' | 'hole',
+): Promise<number | undefined> {
+  const found = await metadata.seekFile(file.inode, offset, what)
+  return found ?? (what === 'hole' ? offset : undefined)
 }

@@ -28,22 +28,48 @@ export class FileWriter {
     this.#parts = parts
   }
 
+  /** `write` when there is room for the bytes; false: nothing was written, and `write` waits. @throws EntityTooLarge */
+  writeNow(file: OpenFile, offset: number | 'end', bytes: Uint8Array): boolean {
+    const { persisting, dirtyMemory } = this.#parts
+    this.#check(file, offset, bytes)
+    if (bytes.length === 0) return true
+    const needed = DirtyMemory.neededBytes(bytes.length)
+    if (!dirtyMemory.tryReserve(file.account, needed)) return false
+    if (!persisting.acceptNow(bytes.length)) {
+      dirtyMemory.unreserve(file.account, needed)
+      dirtyMemory.serve()
+      return false
+    }
+    this.#writeReserved(file, { offset, bytes, needed })
+    return true
+  }
+
   /** @throws StorageFull, SlowDown, EntityTooLarge */
   async write(file: OpenFile, offset: number | 'end', bytes: Uint8Array): Promise<void> {
-    const { persisting, fileLimits, dirtyMemory } = this.#parts
+    const { persisting, dirtyMemory } = this.#parts
+    this.#check(file, offset, bytes)
     if (bytes.length === 0) return
-    if (bytes.length > fileLimits.writeBytesMax) {
-      throw new TidegateError(
-        'InvalidArgument',
-        `a write of ${bytes.length} bytes; ${fileLimits.writeBytesMax} at most`,
-      )
-    }
-    this.checkSize(offset === 'end' ? file.size + bytes.length : offset + bytes.length)
     await persisting.accept(bytes.length)
     const needed = DirtyMemory.neededBytes(bytes.length)
     if (!dirtyMemory.tryReserve(file.account, needed)) await this.#waitForMemory(file, needed)
+    this.#writeReserved(file, { offset, bytes, needed })
+  }
+
+  #check(file: OpenFile, offset: number | 'end', bytes: Uint8Array): void {
+    const { writeBytesMax } = this.#parts.fileLimits
+    if (bytes.length > writeBytesMax) {
+      throw new TidegateError('InvalidArgument', `a write of ${bytes.length} bytes; ${writeBytesMax} at most`)
+    }
+    this.checkSize(offset === 'end' ? file.size + bytes.length : offset + bytes.length)
+  }
+
+  /** In one turn: so appends of several handles do not mix, and the memory is still there. */
+  #writeReserved(
+    file: OpenFile,
+    { offset, bytes, needed }: { offset: number | 'end'; bytes: Uint8Array; needed: number },
+  ): void {
+    const { fileLimits, dirtyMemory } = this.#parts
     dirtyMemory.unreserve(file.account, needed)
-    // From here on in one turn: so appends of several handles do not mix, and the memory is still there.
     file.write(offset === 'end' ? file.size : offset, bytes)
     dirtyMemory.serve()
     this.touch(file)

@@ -312,6 +312,8 @@ it('frames a batch without base64, and takes its answer apart however it is cut'
   await expect(kv.batch(operations)).rejects.toMatchObject({ code: 'NoAnswer' })
   const large = { op: 'put', key: 'l', value: Buffer.alloc(8 * 1024 * 1024 + 1) } as const
   await expect(kv.batch([large])).rejects.toMatchObject({ code: 'EntityTooLarge' })
-  await expect(kv.batch([{ op: 'get', key: 'k'.repeat(1_025) }])).rejects.toMatchObject({ code: 'KeyTooLong' })
+  const long = { op: 'put', key: 'k'.repeat(1_025), value: '' } as const
+  await expect(kv.batch([long])).rejects.toMatchObject({ code: 'KeyTooLong' })
+  await expect(kv.batch([{ op: 'get', key: 'k'.repeat(8_193) }])).rejects.toMatchObject({ code: 'KeyTooLong' })
   await expect(kv.batch(Array(1_001).fill(operations[0]))).rejects.toMatchObject({ code: 'InvalidArgument' })
 })

@@ -31,6 +31,7 @@ function newReclaimer(options: Partial<ReclaimerOptions> = {}): {
       Promise.resolve({
         run: { content: body.content, segment: TWO, segmentOffset: 100, length: body.length },
         sync: () => Promise.resolve(),
+        isLost: () => false,
         settled: () => settled++,
       }),
     ...options,

@@ -77,7 +77,7 @@ const bodies = {
           calls.push(`sync ${key}`)
           return Promise.resolve()
         }
-        return Promise.resolve({ run, sync, settled: () => undefined })
+        return Promise.resolve({ run, sync, isLost: () => false, settled: () => undefined })
       },
       discard: () => {
         if (open) calls.push(`discard ${bytes.length}`)
@@ -117,7 +117,9 @@ function run(fields: Partial<TransactionRequest>): Promise<TransactionResult> {
       calls.push(`persisted ${segment[0]}`)
       return Promise.resolve()
     },
+    isLocal: () => true,
     accept: () => Promise.resolve(),
+    acceptNow: () => true,
   }
   const acknowledgement = new Acknowledgement({ journal, persisting, contents: metadata })
   const request = { bucket: 'b', compares: [], then: [], else: [], owner: 'o', ack: undefined, ...fields }
@@ -238,7 +240,7 @@ test.each<[string, Buffer, boolean]>([
   ]
   expect((await run({ compares })).succeeded).toBe(equal)
   expect(asked.map(({ known }) => known.length)).toEqual([1, 1])
-  expect(asked[1]?.known).toEqual([{ inode: 4, operand, equal }])
+  expect(asked[1]?.known).toEqual([{ content: 1, operand, equal }])
   expect([leases, readers.count]).toEqual([0, 0])
 })
 

@@ -38,12 +38,12 @@ export const ATTRIBUTE_OPERATIONS: Operations<AttributeOperation> = {
   },
 
   async STATFS({ header }, mount) {
-    const { blockBytes, blocks, blocksFree, files, nameBytesMax } = await mount.files.statistics()
+    const { blockBytes, blocks, blocksFree, blocksAvailable, files, nameBytesMax } = await mount.files.statistics()
     mount.answers.send(header, (encoder, unique) =>
       encoder.statfs(unique, {
         blocks,
         blocksFree,
-        blocksAvailable: blocksFree,
+        blocksAvailable,
         files: files + blocksFree,
         // A file takes a block at least, near enough; there is no table of inodes to fill.
         filesFree: blocksFree,

@@ -1,12 +1,12 @@
 /** Open files and their content. */
 import { isTidegateError } from '../../../common/errors.ts'
 import type { InodeId } from '../../../common/ids.ts'
-import type { FileNode, FilePiece, OpenedFile } from '../../../common/file-model.ts'
+import type { FilePiece, OpenedFile } from '../../../common/file-model.ts'
 import { REPLY_PIECES_MAX } from '../channel/ports.ts'
 import { inodeOf } from '../nodes.ts'
 import { FuseError } from '../protocol/errno.ts'
-import { accessModeOf, FALLOCATE_MODE, FILE_TYPE, OPEN_FLAGS, OPEN_REPLY } from '../protocol/flags.ts'
-import type { CreateRequest } from '../protocol/requests.ts'
+import { accessModeOf, FALLOCATE_MODE, OPEN_FLAGS, OPEN_REPLY } from '../protocol/flags.ts'
+import type { CreateRequest, RequestHeader, WriteRequest } from '../protocol/requests.ts'
 import { dropPrivileges } from './attributes.ts'
 import { checkName, newFile } from './names.ts'
 import { entryOf, type MountState, type Operations } from './operation.ts'
@@ -24,7 +24,7 @@ type DataOperation =
   | 'LSEEK'
 
 /** Pages stay: the kernel is told when content changes. */
-const REPLY_FLAGS = OPEN_REPLY.KEEP_CACHE | OPEN_REPLY.PARALLEL_DIRECT_WRITES
+export const REPLY_FLAGS: number = OPEN_REPLY.KEEP_CACHE | OPEN_REPLY.PARALLEL_DIRECT_WRITES
 
 export const DATA_OPERATIONS: Operations<DataOperation> = {
   async OPEN({ header, flags, killSuidGid }, mount) {
@@ -37,16 +37,16 @@ export const DATA_OPERATIONS: Operations<DataOperation> = {
   },
 
   async CREATE(request, mount) {
-    const { header, name, flags } = request
+    const { header, name } = request
     checkName(name)
     const parent = inodeOf(header.nodeId)
     const point = mount.coherence.point()
-    const node = await made(request, mount)
-    const opened = await open(mount, node.inode, flags)
-    const cacheTimes = mount.coherence.timesSince(point, parent, node.inode)
+    const opened = await created(request, mount)
+    const { node } = opened
+    const cacheTimes = mount.coherence.timesOfMade(point, { parent, made: node.inode })
     const reply = { handle: opened.handle, flags: REPLY_FLAGS }
     const sent = mount.answers.send(header, (encoder, unique) =>
-      encoder.created(unique, entryOf(opened.node, cacheTimes), reply),
+      encoder.created(unique, entryOf(node, cacheTimes), reply),
     )
     if (sent) mount.coherence.known(node.inode)
     else await close(mount, opened.handle)
@@ -57,39 +57,34 @@ export const DATA_OPERATIONS: Operations<DataOperation> = {
     throw new FuseError('ENOSYS')
   },
 
-  async READ({ header, handle, offset, sizeBytes }, mount) {
-    const pieces = await mount.files.read(handle, offset, sizeBytes)
-    try {
-      const views = pieces.map((piece) => viewOf(mount, piece))
-      const length = views.reduce((sum, view) => sum + view.length, 0)
-      mount.answers.data(header, views.length <= REPLY_PIECES_MAX ? views : [Buffer.concat(views, length)], length)
-    } finally {
-      for (const piece of pieces) if (piece.kind === 'slab') mount.reading.release(piece.lease)
-    }
+  READ({ header, handle, offset, sizeBytes }, mount) {
+    const pieces = mount.files.readNow(handle, offset, sizeBytes)
+    if (pieces) return answerPieces(mount, header, pieces)
+    return mount.files.read(handle, offset, sizeBytes).then((read) => answerPieces(mount, header, read))
   },
 
-  async WRITE({ header, handle, offset, flags, fromPageCache, killSuidGid, data }, mount) {
-    if (killSuidGid) await dropPrivileges(mount, inodeOf(header.nodeId), handle)
-    // What comes from the page cache has its place; a program's append goes to the end as the store knows it.
-    const append = (flags & OPEN_FLAGS.APPEND) !== 0 && !fromPageCache
-    await mount.files.write(handle, offset, data, append)
-    mount.answers.send(header, (encoder, unique) => encoder.written(unique, data.length))
+  WRITE(request, mount) {
+    const { header, handle, offset, killSuidGid, data } = request
+    if (!killSuidGid || mount.openFiles.isPlain(handle)) {
+      if (mount.files.writeNow(handle, offset, data, isAppend(request))) return answerWritten(mount, header, data)
+    }
+    return writeLater(request, mount)
   },
 
   async FLUSH({ header, handle, lockOwner }, mount) {
     mount.locks.releaseOwner({ nodeId: header.nodeId, sort: 'posix', owner: lockOwner })
-    await mount.files.flush(handle)
+    await published(mount, header, () => mount.files.flush(handle))
     mount.answers.done(header)
   },
 
   async RELEASE({ header, handle, lockOwner, flockUnlock }, mount) {
     if (flockUnlock) mount.locks.releaseOwner({ nodeId: header.nodeId, sort: 'flock', owner: lockOwner })
-    await close(mount, handle)
+    await published(mount, header, () => close(mount, handle))
     mount.answers.done(header)
   },
 
   async FSYNC({ header, handle }, mount) {
-    await mount.files.sync(handle)
+    await published(mount, header, () => mount.files.sync(handle))
     mount.answers.done(header)
   },
 
@@ -107,6 +102,39 @@ export const DATA_OPERATIONS: Operations<DataOperation> = {
   },
 }
 
+/** What this mount wrote, and now publishes, is nothing new to the kernel. */
+function published(mount: MountState, header: RequestHeader, publish: () => Promise<void>): Promise<void> {
+  const inode = inodeOf(header.nodeId)
+  return mount.openFiles.isWritten(inode) ? mount.coherence.during({ nodes: [inode] }, publish) : publish()
+}
+
+function answerPieces(mount: MountState, header: RequestHeader, pieces: readonly FilePiece[]): void {
+  try {
+    const views = pieces.map((piece) => viewOf(mount, piece))
+    let length = 0
+    for (const view of views) length += view.length
+    mount.answers.data(header, views.length <= REPLY_PIECES_MAX ? views : [Buffer.concat(views, length)], length)
+  } finally {
+    for (const piece of pieces) if (piece.kind === 'slab') mount.reading.release(piece.lease)
+  }
+}
+
+/** What comes from the page cache has its place; a program's append goes to the end as the store knows it. */
+function isAppend({ flags, fromPageCache }: WriteRequest): boolean {
+  return (flags & OPEN_FLAGS.APPEND) !== 0 && !fromPageCache
+}
+
+async function writeLater(request: WriteRequest, mount: MountState): Promise<void> {
+  const { header, handle, offset, killSuidGid, data } = request
+  if (killSuidGid) await dropPrivileges(mount, inodeOf(header.nodeId), handle)
+  await mount.files.write(handle, offset, data, isAppend(request))
+  answerWritten(mount, header, data)
+}
+
+function answerWritten(mount: MountState, header: RequestHeader, data: Uint8Array): void {
+  mount.answers.send(header, (encoder, unique) => encoder.written(unique, data.length))
+}
+
 const { KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE } = FALLOCATE_MODE
 const ALLOCATIONS = new Map([
   [0, { kind: 'allocate', keepSize: false }],
@@ -116,7 +144,7 @@ const ALLOCATIONS = new Map([
   [ZERO_RANGE | KEEP_SIZE, { kind: 'zero', keepSize: true }],
 ] as const)
 
-async function open(mount: MountState, inode: InodeId, flags: number): Promise<OpenedFile> {
+export async function open(mount: MountState, inode: InodeId, flags: number): Promise<OpenedFile> {
   const write = accessModeOf(flags) !== 'read'
   const truncate = (flags & OPEN_FLAGS.TRUNCATE) !== 0
   const opened = await (truncate
@@ -126,7 +154,7 @@ async function open(mount: MountState, inode: InodeId, flags: number): Promise<O
   return opened
 }
 
-async function close(mount: MountState, handle: number): Promise<void> {
+export async function close(mount: MountState, handle: number): Promise<void> {
   try {
     await mount.files.release(handle)
   } finally {
@@ -135,16 +163,18 @@ async function close(mount: MountState, handle: number): Promise<void> {
 }
 
 /** The kernel asks for CREATE when it knows of no such name; by now there may be one, which is opened unless O_EXCL forbids it. */
-async function made({ header, name, mode, flags }: CreateRequest, mount: MountState): Promise<FileNode> {
+async function created({ header, name, mode, flags }: CreateRequest, mount: MountState): Promise<OpenedFile> {
   const parent = inodeOf(header.nodeId)
-  const owned = await newFile(mount, header, mode | FILE_TYPE.REGULAR)
+  const write = accessModeOf(flags) !== 'read'
   try {
-    return await mount.coherence.during({ entries: [[parent, name]], nodes: [parent] }, () =>
-      mount.files.makeFile(parent, name, { ...owned, kind: 'file' }),
+    const opened = await mount.coherence.during({ entries: [[parent, name]], nodes: [parent] }, () =>
+      mount.files.create(parent, name, newFile(header, mode), { write }),
     )
+    mount.openFiles.opened(opened.handle, opened.node.inode, write)
+    return opened
   } catch (error) {
     if (!isTidegateError(error, 'FileExists') || (flags & OPEN_FLAGS.EXCLUSIVE) !== 0) throw error
-    return mount.files.find(parent, name)
+    return await open(mount, (await mount.files.find(parent, name)).inode, flags)
   }
 }
 

@@ -4,8 +4,8 @@ import { isTidegateError, type ErrorCode } from '../../../common/errors.ts'
 import type { FileNode, NewFile } from '../../../common/file-model.ts'
 import { inodeOf, kindOfMode } from '../nodes.ts'
 import { FuseError } from '../protocol/errno.ts'
-import { FILE_TYPE } from '../protocol/flags.ts'
 import type { RenameRequest, RequestHeader } from '../protocol/requests.ts'
+import { isVirtualName, isVirtualNodeId } from '../virtual/nodes.ts'
 import { answerEntry, type MountState, type Operations } from './operation.ts'
 
 /** NAME_MAX of Linux. */
@@ -13,7 +13,6 @@ export const NAME_BYTES_MAX = 255
 /** PATH_MAX less its NUL. */
 const TARGET_BYTES_MAX = 4095
 const PERMISSIONS = 0o7777
-const SET_GROUP_ID = 0o2000
 
 type NameOperation =
   | 'LOOKUP'
@@ -42,6 +41,9 @@ export const NAME_OPERATIONS: Operations<NameOperation> = {
       node = await mount.files.find(parent, name)
     } catch (error) {
       if (!isTidegateError(error) || !ABSENT.has(error.code)) throw error
+      // Here, where it costs real names nothing.
+      const fixed = mount.virtual.fixedChild(parent, name)
+      if (fixed) return answerEntry(mount, header, { node: fixed, cacheTimes: mount.coherence.timesSince(point) })
       const { entryMs } = mount.coherence.timesSince(point, parent)
       mount.answers.send(header, (encoder, unique) => encoder.negativeEntry(unique, entryMs))
       return
@@ -66,15 +68,12 @@ export const NAME_OPERATIONS: Operations<NameOperation> = {
   },
 
   async MKDIR({ header, name, mode }, mount) {
-    // mkdir(2) leaves the type out of the mode.
-    await makeEntry(mount, { header, name, mode: mode | FILE_TYPE.DIRECTORY }, (parent, made) =>
-      mount.files.makeDirectory(parent, name, made),
-    )
+    await makeEntry(mount, { header, name, mode }, (parent, made) => mount.files.makeDirectory(parent, name, made))
   },
 
   async SYMLINK({ header, name, target }, mount) {
     if (target.length > TARGET_BYTES_MAX) throw new FuseError('ENAMETOOLONG')
-    await makeEntry(mount, { header, name, mode: FILE_TYPE.SYMLINK | 0o777 }, (parent, made) =>
+    await makeEntry(mount, { header, name, mode: 0o777 }, (parent, made) =>
       mount.files.makeFile(parent, name, { ...made, kind: 'symlink', target }),
     )
   },
@@ -86,6 +85,7 @@ export const NAME_OPERATIONS: Operations<NameOperation> = {
 
   async LINK({ header, name, target }, mount) {
     checkName(name)
+    if (isVirtualNodeId(target)) throw new FuseError('EXDEV')
     const [parent, inode] = [inodeOf(header.nodeId), inodeOf(target)]
     const point = mount.coherence.point()
     const node = await mount.coherence.during({ entries: [[parent, name]], nodes: [parent, inode] }, () =>
@@ -104,6 +104,7 @@ export const NAME_OPERATIONS: Operations<NameOperation> = {
   async RMDIR({ header, name }, mount) {
     checkName(name)
     const parent = inodeOf(header.nodeId)
+    if (isVirtualName(parent, name)) throw new FuseError('EPERM')
     await mount.coherence.during({ entries: [[parent, name]], nodes: [parent] }, () =>
       mount.files.removeDirectory(parent, name),
     )
@@ -117,7 +118,6 @@ export const NAME_OPERATIONS: Operations<NameOperation> = {
 interface Making {
   readonly header: RequestHeader
   readonly name: ByteString
-  /** With the type. */
   readonly mode: number
 }
 
@@ -128,10 +128,10 @@ async function makeEntry(
 ): Promise<void> {
   checkName(name)
   const parent = inodeOf(header.nodeId)
-  const made = await newFile(mount, header, mode)
+  const made = newFile(header, mode)
   const point = mount.coherence.point()
   const node = await mount.coherence.during({ entries: [[parent, name]], nodes: [parent] }, () => make(parent, made))
-  answerEntry(mount, header, { node, cacheTimes: mount.coherence.timesSince(point, parent, node.inode) })
+  answerEntry(mount, header, { node, cacheTimes: mount.coherence.timesOfMade(point, { parent, made: node.inode }) })
 }
 
 async function rename(request: RenameRequest, mount: MountState): Promise<void> {
@@ -142,6 +142,8 @@ async function rename(request: RenameRequest, mount: MountState): Promise<void> 
   checkName(newName)
   const from = { parent: inodeOf(header.nodeId), name }
   const to = { parent: inodeOf(request.newParent), name: newName }
+  if (isVirtualNodeId(request.newParent)) throw new FuseError('EXDEV')
+  if (isVirtualName(from.parent, name) || isVirtualName(to.parent, newName)) throw new FuseError('EPERM')
   const own = {
     entries: [
       [from.parent, from.name],
@@ -159,13 +161,7 @@ export function checkName(name: ByteString): void {
   if (name.length > NAME_BYTES_MAX) throw new FuseError('ENAMETOOLONG')
 }
 
-/**
- * Owner and mode of what the caller makes. In a directory with set-gid it belongs to that directory's group, as on ext4
- * (inode_init_owner of the kernel).
- */
-export async function newFile(mount: MountState, header: RequestHeader, mode: number): Promise<NewFile> {
-  const parent = await mount.files.node(inodeOf(header.nodeId))
-  const gid = (parent.mode & SET_GROUP_ID) === 0 ? header.gid : parent.gid
-  const inherited = kindOfMode(mode) === 'directory' ? parent.mode & SET_GROUP_ID : 0
-  return { mode: (mode & PERMISSIONS) | inherited, uid: header.uid, gid }
+/** Owner and mode of what the caller makes; the kernel has applied the umask. */
+export function newFile(header: RequestHeader, mode: number): NewFile {
+  return { mode: mode & PERMISSIONS, uid: header.uid, gid: header.gid }
 }

@@ -7,11 +7,14 @@ import type { Coherence } from '../coherence.ts'
 import type { DirectoryCursors } from '../directory-cursors.ts'
 import type { LockTable } from '../lock-table.ts'
 import { attributesOf, nodeIdOf } from '../nodes.ts'
+import type { MountMetrics } from '../mount-metrics.ts'
 import type { OpenFiles } from '../open-files.ts'
 import type { CacheTimes, EntryReply } from '../protocol/attributes.ts'
 import type { DirectoryReply } from '../protocol/directory-reply.ts'
 import type { OperationName } from '../protocol/opcodes.ts'
 import type { RequestHeader, RequestOf } from '../protocol/requests.ts'
+import type { MountStatistics } from '../virtual/statistics.ts'
+import type { VirtualTree } from '../virtual/tree.ts'
 
 export interface MountState {
   readonly files: Files
@@ -25,6 +28,10 @@ export interface MountState {
   readonly listing: DirectoryReply
   /** The kernel and the session have agreed on how to speak. */
   readonly onInit: () => void
+  /** `.tidegate` at the root. */
+  readonly virtual: VirtualTree
+  readonly metrics: MountMetrics
+  readonly statistics: MountStatistics
   readonly log: Logger
 }
 

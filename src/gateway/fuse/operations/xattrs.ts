@@ -3,6 +3,7 @@ import type { ByteString } from '../../../common/ids.ts'
 import { inodeOf } from '../nodes.ts'
 import { FuseError } from '../protocol/errno.ts'
 import type { RequestHeader } from '../protocol/requests.ts'
+import { computedAttribute, isComputed } from './computed-xattrs.ts'
 import type { MountState, Operations } from './operation.ts'
 
 type XattrOperation = 'GETXATTR' | 'SETXATTR' | 'LISTXATTR' | 'REMOVEXATTR'
@@ -12,12 +13,16 @@ const USER_PREFIX = 'user.'
 export const XATTR_OPERATIONS: Operations<XattrOperation> = {
   async GETXATTR({ header, name, sizeBytes }, mount) {
     checkName(name)
-    const value = await mount.files.attribute(inodeOf(header.nodeId), name)
+    const inode = inodeOf(header.nodeId)
+    const value = isComputed(name)
+      ? await computedAttribute(mount.files, inode, name)
+      : await mount.files.attribute(inode, name)
     answerBytes(mount, header, { bytes: value, sizeBytes })
   },
 
   async SETXATTR({ header, name, value, create, replace }, mount) {
     checkName(name)
+    if (isComputed(name)) throw new FuseError('EPERM')
     const inode = inodeOf(header.nodeId)
     const mode = create ? 'create' : replace ? 'replace' : 'set'
     // The value lies in the slot, and the store keeps what it is given.
@@ -34,6 +39,7 @@ export const XATTR_OPERATIONS: Operations<XattrOperation> = {
 
   async REMOVEXATTR({ header, name }, mount) {
     checkName(name)
+    if (isComputed(name)) throw new FuseError('EPERM')
     const inode = inodeOf(header.nodeId)
     await mount.coherence.during({ nodes: [inode] }, () => mount.files.removeAttribute(inode, name))
     mount.answers.done(header)

@@ -78,7 +78,8 @@ const ERRORS = {
   // Object lock forbids a rename, say: what Linux answers for immutable files.
   InvalidBucketState: 'EPERM',
   InvalidCounter: 'EINVAL',
-  InvalidKey: 'EINVAL',
+  // Of the mount's names only one that is not UTF-8: what Linux answers where names are text (fs/nls, ext4 with casefold).
+  InvalidKey: 'EILSEQ',
   InvalidPart: 'EINVAL',
   InvalidPartOrder: 'EINVAL',
   InvalidRange: 'EINVAL',
@@ -116,7 +117,11 @@ export class FuseError extends Error {
   readonly errno: ErrnoName
 
   constructor(errno: ErrnoName, message: string = errno) {
+    const { stackTraceLimit } = Error
+    // An answer, not a fault: taking the stack would be most of the work of giving it.
+    Error.stackTraceLimit = 0
     super(message)
+    Error.stackTraceLimit = stackTraceLimit
     this.name = 'FuseError'
     this.errno = errno
   }

@@ -38,7 +38,7 @@ export const deleteObjects = {
     const text = await receiveDocument(call, { bytesMax: DELETE_BYTES_MAX, digestRequired: true })
     const root = parseRoot(text, 'Delete')
     const quiet = childText(root, 'Quiet')?.toLowerCase() === 'true'
-    const entries = parseEntries(root, call.door.limits.keyBytesMax)
+    const entries = parseEntries(root, call.door.limits.addressedKeyBytesMax)
     await call.store.buckets.get(call.bucket)
     const { ack } = call
     let content = ''

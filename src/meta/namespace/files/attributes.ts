@@ -8,6 +8,7 @@ import { encodeInode } from '../records-objects.ts'
 import { readInode } from './directory.ts'
 import { entriesOf, rewriteEntries } from './entries-of.ts'
 import { posixOf, timeOfMs } from './posix-part.ts'
+import { readVisible, transactVisible } from './visible.ts'
 
 /** Linux: XATTR_NAME_MAX, XATTR_SIZE_MAX. */
 const NAME_BYTES_MAX = 255
@@ -19,7 +20,7 @@ const ROW_BYTES = 64
 const ATTRIBUTES_MAX = ATTRIBUTES_BYTES_MAX / ROW_BYTES
 
 export function fileAttribute(context: NamespaceContext, id: InodeId, name: ByteString): Promise<Uint8Array> {
-  return context.store.read(async (view) => {
+  return readVisible(context, async (view) => {
     const value = await view.get(fileAttributeKey(id, name))
     if (value) return value
     await readInode(view, id)
@@ -28,7 +29,7 @@ export function fileAttribute(context: NamespaceContext, id: InodeId, name: Byte
 }
 
 export function fileAttributeNames(context: NamespaceContext, id: InodeId): Promise<readonly ByteString[]> {
-  return context.store.read(async (view) => {
+  return readVisible(context, async (view) => {
     const { posix } = await readInode(view, id)
     if (!posix || posix.attributesBytes === 0) return []
     const rows = await view.scan(prefixRange(fileAttributesPrefix(id)), ATTRIBUTES_MAX)
@@ -48,7 +49,7 @@ export async function setFileAttribute(
     throw new TidegateError('InvalidArgument', `an attribute name of ${name.length} bytes`)
   }
   if (value.length > ATTRIBUTE_BYTES_MAX) throw tooLarge(value.length, ATTRIBUTE_BYTES_MAX)
-  return context.store.transact(async (tx) => {
+  return transactVisible(context, async (tx) => {
     const key = fileAttributeKey(id, name)
     const old = await tx.get(key)
     const bytes = rowBytes(name, value) - (old ? rowBytes(name, old) : 0)
@@ -60,7 +61,7 @@ export async function setFileAttribute(
 }
 
 export function removeFileAttribute(context: NamespaceContext, id: InodeId, name: ByteString): Promise<Commit<void>> {
-  return context.store.transact(async (tx) => {
+  return transactVisible(context, async (tx) => {
     const key = fileAttributeKey(id, name)
     const old = await tx.get(key)
     if (!old) {

@@ -10,13 +10,14 @@ import { forgetTouches, nodeOf, rootNode, touchDirectory } from './nodes.ts'
 import { MODE_BITS, msOfTime, posixOf, timeOfMs, type PosixPart } from './posix-part.ts'
 import type { FileNode, FileTime } from '../../../common/file-model.ts'
 import { MOUNT_ROOT, type FileChanges } from './types.ts'
+import { transactVisible } from './visible.ts'
 
 const SET_UID = 0o4000
 const SET_GID = 0o2000
 const GROUP_EXECUTE = 0o010
 
 export function changeFile(context: NamespaceContext, id: InodeId, changes: FileChanges): Promise<Commit<FileNode>> {
-  return context.store.transact(async (tx) => {
+  return transactVisible(context, async (tx) => {
     // The directory above the buckets is what the mount's options say.
     if (id === MOUNT_ROOT) return rootNode(context, tx)
     const inode = await readInode(tx, id)

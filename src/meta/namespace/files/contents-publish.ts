@@ -12,7 +12,8 @@
  *
  * A shared content is never changed. The file's new content is one piece that refers to it, and the reference that the inode held
  * becomes the piece's. If the shared one is a file's itself, of few rows, its pieces are taken over instead. So contents of
- * files nest only as often as a file was copied while it had more than `TAKEN_ROWS_MAX` rows.
+ * files nest only as often as a file was copied and then written while it had more than `TAKEN_ROWS_MAX` rows. Compaction takes the
+ * nesting away (contents-compact.ts); where it has not come yet, `NESTING_MAX` is the end.
  *
  * Steps (C2). What fits into a transaction is published at once. Else edits are published in ascending order, as many as fit, and
  * the file is, in between, what these have made of it. A cut that removes very many pieces is visible at once: rows beyond the
@@ -30,13 +31,15 @@ import { pieceRanges, pieceRows, type PieceRange } from '../piece-rows.ts'
 import { decodeContent, encodeContent, encodeDropped, type Content, type FileContent } from '../records-contents.ts'
 import { decodeInode, encodeInode, type ObjectInode } from '../records-objects.ts'
 import { dropReference } from '../references.ts'
+import { NESTING_MAX, markFragmented } from './contents-compact.ts'
 import { OPERATIONS_PER_CHANGE, Splice, type Change, type FilePiece, type SpliceBase } from './contents-splice.ts'
 import { entriesOf, rewriteEntries, type NamedEntry } from './entries-of.ts'
 import { fileEtag } from './etags.ts'
 import { LINKS_MAX, linksOf } from './links.ts'
 import { plainNode } from './nodes.ts'
-import { msOfTime, posixOf, timeOfMs } from './posix-part.ts'
+import { laterOf, msOfTime, posixOf, timeOfMs } from './posix-part.ts'
 import type { FileNode, FileTime } from '../../../common/file-model.ts'
+import { transactVisible } from './visible.ts'
 
 /** `[offset, offset + length)` of a file becomes these bytes, or a hole. */
 export interface FileEdit {
@@ -63,13 +66,13 @@ export interface PublishFileRequest {
 
 /** Rows of a shared file whose pieces are taken over; one of more is referred to whole. */
 const TAKEN_ROWS_MAX = 32
-/** K, G, I, usage and a G row of what is left behind. */
+/** K, G, I, usage, F and a G row of what is left behind. */
 const OPERATIONS_RESERVED = 8
 const NO_BYTES = new Uint8Array(0)
 const NO_REFERENCES: ReadonlyMap<ContentId, number> = new Map()
 
 /** One run of a step. */
-interface PublishStep {
+export interface PublishStep {
   readonly context: NamespaceContext
   readonly tx: Transaction
   readonly request: PublishFileRequest
@@ -83,6 +86,9 @@ interface FileBase extends SpliceBase {
   readonly length: number
   /** The file's content, of which this is the next one. */
   readonly record: FileContent | undefined
+  readonly nesting: number
+  /** This inode's content did not lie over a file's before. */
+  readonly isNestedAnew: boolean
 }
 
 /** How many edits that touch rows of their own surely fit into one transaction, and so are published at once. */
@@ -96,7 +102,7 @@ export async function publishFile(context: NamespaceContext, request: PublishFil
   for (let from = 0; ;) {
     const first = context.contents.tryTake(2) ?? (await context.contents.take(2))
     const published = from
-    const { value, revision, durable } = await context.store.transact(async (tx) => {
+    const { value, revision, durable } = await transactVisible(context, async (tx) => {
       const step = await beginPublish(context, tx, request)
       if (request.inline || request.size === 0) return publishInline(step, request.inline ?? NO_BYTES)
       return publishChanges(step, { changes, from: published, content: first, rows: first + 1 })
@@ -111,14 +117,14 @@ function ascendingChanges({ edits, size }: PublishFileRequest): Change[] {
   for (const { offset, length, run, runOffset = 0 } of edits) {
     assert(!run || runOffset + length <= run.length, 'an edit lies within its run')
     const to = Math.min(offset + length, size)
-    if (offset < to) changes.push({ from: offset, to, run, runOffset })
+    if (offset < to) changes.push({ from: offset, to, content: run?.content, contentOffset: run ? runOffset : 0, run })
   }
   changes.sort((one, other) => one.from - other.from)
   changes.forEach(({ to }, index) => assert(to <= (changes[index + 1]?.from ?? size), 'edits do not overlap'))
   return changes
 }
 
-async function beginPublish(
+export async function beginPublish(
   context: NamespaceContext,
   tx: Transaction,
   request: PublishFileRequest,
@@ -132,7 +138,7 @@ async function beginPublish(
   return { context, tx, request, inode, entries, operationsMax }
 }
 
-interface StepResult {
+export interface StepResult {
   readonly node: FileNode
   readonly isDone: boolean
   /** Changes before this offset are published. */
@@ -151,7 +157,8 @@ async function publishInline(step: PublishStep, bytes: Uint8Array): Promise<Step
   return { node, isDone: true, reached: request.size }
 }
 
-async function publishChanges(
+/** What `changes` say, in ascending order, none overlapping another; the step's request says size and time. */
+export async function publishChanges(
   step: PublishStep,
   made: { changes: readonly Change[]; from: number; content: ContentId; rows: ContentId },
 ): Promise<StepResult> {
@@ -174,8 +181,10 @@ async function publishChanges(
     rowsEnd,
     storedBytes,
     pieceCount,
+    nesting: base.nesting,
   }
   tx.put(contentKey(made.content), encodeContent(record))
+  await markFragmented(tx, request.inode, { file: record, isNestedAnew: base.isNestedAnew })
   if (base.replaced !== undefined)
     replace(tx, { content: base.replaced, record: must(base.record, 'file') }, made.content)
   const body = { kind: 'content', content: made.content } as const
@@ -216,7 +225,8 @@ function remaining(changes: readonly Change[], reached: number): Change[] {
   for (const change of changes) {
     const skipped = Math.max(0, reached - change.from)
     if (change.from + skipped < change.to) {
-      left.push({ ...change, from: change.from + skipped, runOffset: change.runOffset + skipped })
+      const contentOffset = change.content === undefined ? 0 : change.contentOffset + skipped
+      left.push({ ...change, from: change.from + skipped, contentOffset })
     }
   }
   return left
@@ -227,7 +237,7 @@ function withHoles(changes: readonly Change[], span: { readonly from: number; re
   const all: Change[] = []
   let at = span.from
   const holeUntil = (to: number): void => {
-    if (at < to) all.push({ from: at, to, run: undefined, runOffset: 0 })
+    if (at < to) all.push({ from: at, to, content: undefined, contentOffset: 0, run: undefined })
   }
   for (const change of changes) {
     holeUntil(Math.min(change.from, span.to))
@@ -256,12 +266,19 @@ async function openBase(
     return ofPieces(made.rows, { pieces: [], length, references: new Map([[content, -1]]) })
   }
   if (record.kind === 'file' && record.references === 1) {
-    return { ...record, record, replaced: content, pieces: [], references: NO_REFERENCES }
+    const has = { pieces: [], references: NO_REFERENCES }
+    return { ...record, ...has, record, areRowsWritten: true, replaced: content, isNestedAnew: false }
   }
   const taken = await takenPieces(step, content, record)
-  if (taken) return ofPieces(made.rows, { ...taken, length })
+  const nesting = record.kind === 'file' ? record.nesting : 0
+  if (taken) return { ...ofPieces(made.rows, { ...taken, length }), nesting, isNestedAnew: nesting > 0 }
   if (length === 0) return ofPieces(made.rows, { pieces: [], length, references: new Map([[content, -1]]) })
-  return ofPieces(made.rows, { pieces: [{ content, contentOffset: 0, length }], length, references: NO_REFERENCES })
+  const whole = { pieces: [{ content, contentOffset: 0, length }], length, references: NO_REFERENCES }
+  if (record.kind !== 'file') return ofPieces(made.rows, whole)
+  if (nesting >= NESTING_MAX) {
+    throw new TidegateError('SlowDown', `inode ${step.request.inode} was copied too often since it was last compacted`)
+  }
+  return { ...ofPieces(made.rows, whole), nesting: nesting + 1, isNestedAnew: true }
 }
 
 /** A file without rows yet. */
@@ -278,7 +295,8 @@ function ofPieces(
     rowsEnd += length
     if (content !== undefined) storedBytes += length
   }
-  return { ...has, rows, rowsEnd, storedBytes, pieceCount: 0, replaced: undefined, record: undefined }
+  const none = { areRowsWritten: false, replaced: undefined, record: undefined, nesting: 0, isNestedAnew: false }
+  return { ...has, ...none, rows, rowsEnd, storedBytes, pieceCount: 0 }
 }
 
 /** Whether nothing that the file has stays. */
@@ -328,7 +346,6 @@ async function writeInode(
   const { context, tx, request, inode: old } = step
   const { body, size, storedBytes } = content
   const posix = posixOf(old, context.files)
-  const nowMs = context.clock.nowMs()
   const revision = tx.revision + 1
   const repeated = {
     size,
@@ -347,7 +364,7 @@ async function writeInode(
       ...posix,
       holeBytes: Math.max(0, size - storedBytes),
       modified: request.modified ?? posix.modified,
-      changed: timeOfMs(nowMs),
+      changed: laterOf(posix.changed, request.modified ?? timeOfMs(context.clock.nowMs())),
     },
     body,
   }

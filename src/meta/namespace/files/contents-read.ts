@@ -8,6 +8,7 @@ import type { NamespaceContext } from '../context.ts'
 import { inodeKey } from '../keys.ts'
 import type { Inode, ObjectInode } from '../records-objects.ts'
 import { readInode } from './directory.ts'
+import { readVisible } from './visible.ts'
 
 export interface FileExtents {
   readonly inline: Uint8Array | undefined
@@ -28,7 +29,7 @@ export function fileExtents(
   offset: number,
   length: number,
 ): Promise<FileExtents> {
-  return context.store.read(async (view) => {
+  return readVisible(context, async (view) => {
     const { size, body } = await readFile(context, view, inode)
     if (body.kind === 'inline') return { inline: body.bytes, extents: [], size }
     const wanted = { from: offset, to: Math.min(offset + length, size), base: 0 }
@@ -50,7 +51,7 @@ export async function seekFile(
 ): Promise<number | undefined> {
   for (let from = offset; ;) {
     const at = from
-    const found = await context.store.read(async (view) =>
+    const found = await readVisible(context, async (view) =>
       seekFrom(view, await readFile(context, view, inode), at, what),
     )
     if (found.kind !== 'not yet') return found.offset

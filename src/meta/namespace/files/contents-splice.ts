@@ -7,8 +7,9 @@
  * into rows anew; a group that has become small takes a neighbour in.
  *
  * A piece holds one reference. What is discarded goes, reference and all, to rows under the content that this splice
- * replaces, for those who have it open (piece-rows.ts); where the file had none of its own, the reference is dropped. Cutting a
- * piece in two makes a reference more, joining two makes one less; the sums are settled at the end.
+ * replaces, for those who have it open (piece-rows.ts); where the file had none of its own, and where what takes its place holds the
+ * same bytes (compaction), the reference is dropped. Cutting a piece in two makes a reference more, joining two makes one less; the
+ * sums are settled at the end.
  *
  * The splice counts its operations and stops when no more fit (C2): `apply` says how far it came.
  */
@@ -29,19 +30,22 @@ export interface FilePiece {
   readonly length: number
 }
 
-/** `[from, to)` becomes this range of a run, or a hole. */
+/** `[from, to)` becomes this range of a content, or a hole. */
 export interface Change {
   readonly from: number
   readonly to: number
+  readonly content: ContentId | undefined
+  readonly contentOffset: number
+  /** Given for a content that may not be recorded yet. */
   readonly run: StoredRun | undefined
-  readonly runOffset: number
 }
 
 /** What the file has before. */
 export interface SpliceBase {
   /** The id that the rows bear. */
   readonly rows: ContentId
-  /** The content that is replaced, if the rows are there already. */
+  readonly areRowsWritten: boolean
+  /** The content that is replaced and under which what is discarded goes. Without one its references are dropped. */
   readonly replaced: ContentId | undefined
   /** Its pieces, if the rows are not there yet. */
   readonly pieces: readonly FilePiece[]
@@ -102,7 +106,7 @@ export class Splice {
     this.#rowsEnd = base.rowsEnd
     this.#storedBytes = base.storedBytes
     this.#pieceCount = base.pieceCount
-    if (base.replaced === undefined) this.#group = newGroup(0, { pieces: base.pieces, end: base.rowsEnd })
+    if (!base.areRowsWritten) this.#group = newGroup(0, { pieces: base.pieces, end: base.rowsEnd })
   }
 
   get rowsEnd(): number {
@@ -127,7 +131,10 @@ export class Splice {
       rowsFor(this.#discarded?.pieces.length ?? 0) +
       this.#references.size * OPERATIONS_PER_REFERENCE +
       this.#runs.size * OPERATIONS_PER_RUN
-    return used + OPERATIONS_PER_CHANGE + OPERATIONS_PER_ROW <= this.#operationsMax
+    const { areRowsWritten, replaced } = this.#base
+    // What a row says is moved with it, or each of its references is dropped.
+    const perRow = areRowsWritten && replaced === undefined ? PIECES_PER_ROW * OPERATIONS_PER_REFERENCE : 0
+    return used + OPERATIONS_PER_CHANGE + OPERATIONS_PER_ROW + perRow <= this.#operationsMax
   }
 
   /**
@@ -135,8 +142,9 @@ export class Splice {
    * left; then the row that holds the offset may still reach beyond it.
    */
   async dropRowsFrom(offset: number): Promise<boolean> {
-    const { rows, replaced } = this.#base
-    if (replaced === undefined) return true
+    const { rows, areRowsWritten, replaced } = this.#base
+    if (!areRowsWritten) return true
+    assert(replaced !== undefined, 'rows that go are kept for a content that is replaced')
     const limit = Math.min(ROWS_MOVED_MAX, Math.floor(this.#operationsMax / 4))
     const range = { start: piecesKey(rows, offset, 0), end: prefixEnd(piecesPrefix(rows)) }
     const found = await this.#tx.scan(range, limit, true)
@@ -154,8 +162,8 @@ export class Splice {
 
   /** Resolves with where it stopped: `to`, or before that when no more rows fit. Call only while there is room. */
   async apply(change: Change): Promise<number> {
-    const { from, run } = change
-    const to = run ? change.to : Math.min(change.to, this.#rowsEnd)
+    const { from, content, contentOffset, run } = change
+    const to = content === undefined ? Math.min(change.to, this.#rowsEnd) : change.to
     if (from >= to) return change.to
     const group = await this.#groupAt(from)
     this.#keepUntil(group, from)
@@ -167,15 +175,15 @@ export class Splice {
     const stoppedAt = group.position < this.#rowsEnd ? Math.min(group.position, to) : to
     if (stoppedAt === from) return from
     const length = stoppedAt - from
-    this.#put(group.output, { content: run?.content, contentOffset: run ? change.runOffset : 0, length })
+    this.#put(group.output, { content, contentOffset, length })
     group.position = Math.max(group.position, stoppedAt)
     group.end = Math.max(group.end, stoppedAt)
     this.#rowsEnd = Math.max(this.#rowsEnd, stoppedAt)
-    if (run) {
-      this.#refer(run.content, 1)
-      this.#runs.set(run.content, run)
+    if (content !== undefined) {
+      this.#refer(content, 1)
       this.#storedBytes += length
     }
+    if (run) this.#runs.set(run.content, run)
     return stoppedAt === to ? change.to : stoppedAt
   }
 
@@ -336,13 +344,14 @@ export class Splice {
 
   /**
    * The rows need not say that a file ends in a hole. But one that the replaced content had stays, since its readers would find
-   * there what comes later.
+   * there what comes later; and rows whose bytes stay the same stay as long as they are.
    */
   #trimHole(group: Group): void {
     const last = group.output.at(-1)
     if (!last || last.content !== undefined) return
     let start = group.end - last.length
-    if (this.#base.replaced !== undefined) {
+    if (this.#base.areRowsWritten) {
+      if (this.#base.replaced === undefined) return
       const discarded = this.#discarded?.end === group.end ? this.#discarded : undefined
       start = Math.max(start, discarded?.start ?? group.end)
     }

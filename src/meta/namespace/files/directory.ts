@@ -9,7 +9,7 @@ import type { ByteString, InodeId } from '../../../common/ids.ts'
 import type { ReadView, Transaction } from '../../ports.ts'
 import { beginStep, type NamespaceContext, type Step } from '../context.ts'
 import { entryKey, inodeKey } from '../keys.ts'
-import { decodeEntry, decodeInode, type Inode, type ObjectEntry } from '../records-objects.ts'
+import { decodeEntry, decodeInode, type DirectoryInode, type Inode, type ObjectEntry } from '../records-objects.ts'
 import { directoryInode, isExpired, type Directory, type Place } from '../tree.ts'
 import { OBJECT_SUFFIX, checkNameLength, isShownName, noSuchName, notDirectoryError } from './names.ts'
 
@@ -20,6 +20,7 @@ export interface FileDirectory {
   readonly key: string
   /** From the root's child down to itself. */
   readonly directories: readonly Directory[]
+  readonly record: DirectoryInode
 }
 
 export type FoundName =
@@ -38,14 +39,16 @@ export async function readInode(view: ReadView, id: InodeId): Promise<Inode> {
 export async function openDirectory(view: ReadView, inode: InodeId): Promise<FileDirectory> {
   const directories: Directory[] = []
   let key = ''
+  let own: DirectoryInode | undefined
   for (let id = inode; ;) {
     const row = await view.get(inodeKey(id))
     if (!row) throw noSuchName(key)
     const record = decodeInode(row)
     if (record.kind !== 'directory') throw notDirectoryError(record.name)
+    own ??= record
     if (record.parent === 0) {
       await checkLive(view, directories.at(-1))
-      return { inode, bucket: record.name, key, directories }
+      return { inode, bucket: record.name, key, directories, record: own }
     }
     directories.unshift({ parent: record.parent, name: record.name, inode: id, state: 'live' })
     key = record.name + key
@@ -109,15 +112,4 @@ export async function mustResolve(
   const found = await resolveName(view, sought)
   if (!found) throw noSuchName(sought.name)
   return found
-}
-
-/** @throws KeyTooLong for the key of an entry that is to be made; `name` with its slash, if it is a directory's */
-export function checkKeyLength(context: NamespaceContext, directory: FileDirectory, name: string): void {
-  const size = directory.key.length + name.length
-  const { keyBytesMax } = context.limits
-  if (size > keyBytesMax) {
-    throw new TidegateError('KeyTooLong', `the key has ${size} bytes`, {
-      details: { size, maxSizeAllowed: keyBytesMax },
-    })
-  }
 }

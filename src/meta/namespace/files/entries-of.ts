@@ -53,5 +53,5 @@ export function rewriteEntries(
   entries: readonly NamedEntry[],
   repeated: Partial<Omit<ObjectEntry, 'kind' | 'inode' | 'version' | 'isNull' | 'expiresMs'>>,
 ): void {
-  for (const { key, entry } of entries) tx.put(key, encodeEntry({ ...entry, ...repeated }))
+  for (const { key, entry } of entries) tx.rewrite(key, encodeEntry({ ...entry, ...repeated }))
 }

@@ -18,6 +18,7 @@ import { NAME_BYTES_MAX, OBJECT_SUFFIX, isShownName } from './names.ts'
 import { nodesOf } from './nodes.ts'
 import type { FileEntry } from '../../../common/file-model.ts'
 import { MOUNT_ROOT } from './types.ts'
+import { readVisible } from './visible.ts'
 
 export interface FileEntryPage {
   readonly entries: readonly FileEntry[]
@@ -39,7 +40,7 @@ export function fileEntries(
   limit: number,
 ): Promise<FileEntryPage> {
   const most = Math.min(limit, FILE_ENTRIES_MAX)
-  return context.store.read(async (view) => {
+  return readVisible(context, async (view) => {
     const { named, more } =
       directory === MOUNT_ROOT
         ? await bucketNames(view, after, most)

@@ -8,9 +8,15 @@ import type { Bound, NamespaceContext } from '../context.ts'
 import type { CommitEvents } from '../decoded-cache.ts'
 import { fileAttribute, fileAttributeNames, removeFileAttribute, setFileAttribute } from './attributes.ts'
 import { changeFile } from './change.ts'
+import { describeFile } from './describe.ts'
+import { cloneRange } from './contents-clone.ts'
+import { compactFile, fragmentedFiles, planCompaction, settleCompaction } from './contents-compact.ts'
 import { publishFile } from './contents-publish.ts'
 import { fileExtents, seekFile } from './contents-read.ts'
 import { fileEntries } from './entries.ts'
+import { keyEntries } from './key-entries.ts'
+import { findKey } from './key-find.ts'
+import { fileCount } from './file-count.ts'
 import { linkFile } from './link.ts'
 import { fileNode, findFile, keyOf, linkTarget, parentOf } from './lookup.ts'
 import { makeDirectory, makeFile } from './make.ts'
@@ -39,8 +45,14 @@ export interface Files {
   readonly orphanedFiles: Bound<typeof orphanedFiles>
   readonly changeFile: Bound<typeof changeFile>
   readonly publishFile: Bound<typeof publishFile>
+  readonly cloneRange: Bound<typeof cloneRange>
+  readonly fragmentedFiles: Bound<typeof fragmentedFiles>
+  readonly planCompaction: Bound<typeof planCompaction>
+  readonly compactFile: Bound<typeof compactFile>
+  readonly settleCompaction: Bound<typeof settleCompaction>
   readonly fileExtents: Bound<typeof fileExtents>
   readonly seekFile: Bound<typeof seekFile>
+  readonly fileCount: Bound<typeof fileCount>
   readonly linkTarget: Bound<typeof linkTarget>
   readonly fileAttribute: Bound<typeof fileAttribute>
   readonly fileAttributeNames: Bound<typeof fileAttributeNames>
@@ -48,6 +60,9 @@ export interface Files {
   readonly removeFileAttribute: Bound<typeof removeFileAttribute>
   readonly onFileChanges: (listener: (changes: readonly FileChange[]) => void) => () => void
   readonly keyOf: Bound<typeof keyOf>
+  readonly findKey: Bound<typeof findKey>
+  readonly keyEntries: Bound<typeof keyEntries>
+  readonly describeFile: Bound<typeof describeFile>
 }
 
 export function createFiles(context: NamespaceContext, events: Partial<CommitEvents>): Files {
@@ -72,8 +87,14 @@ export function createFiles(context: NamespaceContext, events: Partial<CommitEve
     orphanedFiles: bind(orphanedFiles),
     changeFile: bind(changeFile),
     publishFile: bind(publishFile),
+    cloneRange: bind(cloneRange),
+    fragmentedFiles: bind(fragmentedFiles),
+    planCompaction: bind(planCompaction),
+    compactFile: bind(compactFile),
+    settleCompaction: bind(settleCompaction),
     fileExtents: bind(fileExtents),
     seekFile: bind(seekFile),
+    fileCount: bind(fileCount),
     linkTarget: bind(linkTarget),
     fileAttribute: bind(fileAttribute),
     fileAttributeNames: bind(fileAttributeNames),
@@ -81,5 +102,8 @@ export function createFiles(context: NamespaceContext, events: Partial<CommitEve
     removeFileAttribute: bind(removeFileAttribute),
     onFileChanges: (listener) => onFileChanges(events, listener),
     keyOf: bind(keyOf),
+    findKey: bind(findKey),
+    keyEntries: bind(keyEntries),
+    describeFile: bind(describeFile),
   }
 }

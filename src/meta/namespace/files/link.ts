@@ -7,7 +7,7 @@ import { encodeEntry, encodeInode, type ObjectInode } from '../records-objects.t
 import { currentEntry, keepsVersions, pathOf } from '../tree.ts'
 import { makeWay, versionsInV } from '../versions.ts'
 import { must } from '../../../common/assert.ts'
-import { beginInDirectory, checkKeyLength, placeIn, readInode, resolveName } from './directory.ts'
+import { beginInDirectory, placeIn, readInode, resolveName } from './directory.ts'
 import { entriesOf, rewriteEntries } from './entries-of.ts'
 import { LINKS_MAX, addLinkRow, linksOf } from './links.ts'
 import { checkNewName, isDirectoryError, nameExists, noSuchName } from './names.ts'
@@ -16,6 +16,7 @@ import { posixOf, timeOfMs } from './posix-part.ts'
 import type { FileNode } from '../../../common/file-model.ts'
 import { MOUNT_ROOT } from './types.ts'
 import { IDS_FOR_CHANGE, changeDirectory, ended } from './write-object.ts'
+import { transactVisible } from './visible.ts'
 
 export async function linkFile(
   context: NamespaceContext,
@@ -26,10 +27,9 @@ export async function linkFile(
   checkNewName(name)
   if (parent === MOUNT_ROOT) throw new TidegateError('CrossBucket', 'there are only buckets in the root')
   const ids = await leaseInodes(context, IDS_FOR_CHANGE)
-  return context.store.transact(async (tx) => {
+  return transactVisible(context, async (tx) => {
     const { step, directory } = await beginInDirectory(context, tx, { parent, ids })
     const inode = await linkable(step, id)
-    checkKeyLength(context, directory, name)
     if (await resolveName(tx, { parent, name, nowMs: step.nowMs })) throw nameExists(name)
     await changeDirectory(step, directory)
     const place = placeIn(directory, name)

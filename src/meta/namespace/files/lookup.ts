@@ -13,9 +13,10 @@ import { noSuchName } from './names.ts'
 import { nodeOf, rootNode } from './nodes.ts'
 import type { FileNode } from '../../../common/file-model.ts'
 import { MOUNT_ROOT } from './types.ts'
+import { readVisible } from './visible.ts'
 
 export function fileNode(context: NamespaceContext, inode: InodeId): Promise<FileNode> {
-  return context.store.read(async (view) =>
+  return readVisible(context, async (view) =>
     inode === MOUNT_ROOT
       ? rootNode(context, view)
       : nodeOf(context, view, { id: inode, inode: await readInode(view, inode) }),
@@ -23,7 +24,7 @@ export function fileNode(context: NamespaceContext, inode: InodeId): Promise<Fil
 }
 
 export function findFile(context: NamespaceContext, parent: InodeId, name: ByteString): Promise<FileNode> {
-  return context.store.read(async (view) => {
+  return readVisible(context, async (view) => {
     const id = parent === MOUNT_ROOT ? await bucketRoot(view, name) : await namedInode(context, view, { parent, name })
     return nodeOf(context, view, { id, inode: await readInode(view, id) })
   })
@@ -47,11 +48,11 @@ async function namedInode(
 
 export function parentOf(context: NamespaceContext, directory: InodeId): Promise<InodeId> {
   if (directory === MOUNT_ROOT) return Promise.resolve(MOUNT_ROOT)
-  return context.store.read(async (view) => (await readInode(view, directory)).parent)
+  return readVisible(context, async (view) => (await readInode(view, directory)).parent)
 }
 
 export async function linkTarget(context: NamespaceContext, id: InodeId): Promise<ByteString> {
-  const inode = await context.store.read((view) => readInode(view, id))
+  const inode = await readVisible(context, (view) => readInode(view, id))
   if (inode.kind !== 'object' || inode.posix?.kind !== 'symlink' || inode.body.kind !== 'inline') {
     throw new TidegateError('InvalidArgument', `inode ${id} is not a symlink`)
   }
@@ -63,7 +64,7 @@ export function keyOf(
   context: NamespaceContext,
   id: InodeId,
 ): Promise<{ readonly bucket: string; readonly key: string } | undefined> {
-  return context.store.read(async (view) => {
+  return readVisible(context, async (view) => {
     const row = await view.get(inodeKey(id))
     if (!row) return undefined
     const inode = decodeInode(row)

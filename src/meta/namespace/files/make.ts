@@ -6,16 +6,18 @@ import { leaseInodes, type Commit, type NamespaceContext, type Step } from '../c
 import { inodeKey } from '../keys.ts'
 import { encodeInode, type DirectoryInode } from '../records-objects.ts'
 import { findDirectory, makeChild, revive, type Place } from '../tree.ts'
-import { beginInDirectory, checkKeyLength, placeIn, resolveName, type FileDirectory } from './directory.ts'
+import { beginInDirectory, placeIn, resolveName, type FileDirectory } from './directory.ts'
 import { checkNewName, nameExists } from './names.ts'
 import { plainNode, touchDirectory } from './nodes.ts'
-import { newPosixPart, timeOfMs } from './posix-part.ts'
+import { newPosixPart, posixOf, timeOfMs } from './posix-part.ts'
 import type { FileKind, FileNode } from '../../../common/file-model.ts'
 import { MOUNT_ROOT, type NewFile } from './types.ts'
 import { IDS_FOR_CHANGE, changeDirectory, ended, writeMarker, writeObject } from './write-object.ts'
+import { transactVisible } from './visible.ts'
 
 /** Linux, PATH_MAX with its NUL. */
 const TARGET_BYTES_MAX = 4095
+const SET_GROUP_ID = 0o2000
 
 export async function makeFile(
   context: NamespaceContext,
@@ -25,6 +27,8 @@ export async function makeFile(
     readonly kind: Exclude<FileKind, 'directory'>
     readonly target?: ByteString | undefined
     readonly device?: number | undefined
+    /** Told which inode it will be, in the transaction (so perhaps more than once, of the same one), before anybody can find it. */
+    readonly willBe?: ((inode: InodeId, bucket: string) => void) | undefined
   },
 ): Promise<Commit<FileNode>> {
   checkNewName(name)
@@ -32,19 +36,30 @@ export async function makeFile(
   if (bytes.length > TARGET_BYTES_MAX) throw new TidegateError('KeyTooLong', `a target of ${bytes.length} bytes`)
   if (parent === MOUNT_ROOT) throw new TidegateError('MethodNotAllowed', 'there are only buckets in the root')
   const ids = await leaseInodes(context, 1 + IDS_FOR_CHANGE)
-  return context.store.transact(async (tx) => {
+  return transactVisible(context, async (tx) => {
     const { step, directory } = await beginInDirectory(context, tx, { parent, ids })
     await checkFree(step, directory, name)
     await changeDirectory(step, directory, made.owner)
-    const posix = newPosixPart(made.kind, { ...made, time: timeOfMs(step.nowMs) })
+    const posix = newPosixPart(made.kind, { ...inherited(context, directory, made), time: timeOfMs(step.nowMs) })
     const written = await writeObject(step, placeIn(directory, name), { owner: made.owner, posix, bytes })
+    made.willBe?.(written.id, directory.bucket)
     return ended(step, plainNode(context, written))
   })
 }
 
-/** @throws FileExists, KeyTooLong */
+/** In a directory with set-gid all belongs to its group, and directories hand that on, as on ext4 (inode_init_owner of the kernel). */
+function inherited<Made extends NewFile & { readonly kind: FileKind }>(
+  context: NamespaceContext,
+  directory: FileDirectory,
+  made: Made,
+): Made {
+  const { mode, gid } = posixOf(directory.record, context.files)
+  if ((mode & SET_GROUP_ID) === 0) return made
+  return { ...made, gid, mode: made.kind === 'directory' ? made.mode | SET_GROUP_ID : made.mode }
+}
+
+/** @throws FileExists */
 async function checkFree(step: Step, directory: FileDirectory, name: ByteString): Promise<void> {
-  checkKeyLength(step.context, directory, name)
   const sought = { parent: directory.inode, name, nowMs: step.nowMs }
   if (await resolveName(step.tx, sought)) throw nameExists(name)
 }
@@ -58,10 +73,9 @@ export async function makeDirectory(
   checkNewName(name)
   if (parent === MOUNT_ROOT) return makeBucket(context, name, made)
   const ids = await leaseInodes(context, 2 + IDS_FOR_CHANGE)
-  return context.store.transact(async (tx) => {
+  return transactVisible(context, async (tx) => {
     const { step, directory } = await beginInDirectory(context, tx, { parent, ids })
     await checkFree(step, directory, name)
-    checkKeyLength(context, directory, `${name}/`)
     await changeDirectory(step, directory, made.owner)
     const place = await directoryPlace(step, directory, name)
     const inode: DirectoryInode = {
@@ -69,7 +83,10 @@ export async function makeDirectory(
       parent,
       name: `${name}/`,
       createdMs: step.nowMs,
-      posix: newPosixPart('directory', { ...made, time: timeOfMs(step.nowMs) }),
+      posix: newPosixPart('directory', {
+        ...inherited(context, directory, { ...made, kind: 'directory' }),
+        time: timeOfMs(step.nowMs),
+      }),
     }
     step.tx.put(inodeKey(place.parent), encodeInode(inode))
     touchDirectory(step, place.parent)

@@ -33,11 +33,12 @@ export async function nodesOf(
   const directories = known.filter(({ inode }) => inode.kind === 'directory')
   const times = new Map<InodeId, FileTime>()
   if (directories.length > 0) {
-    const ranges = directories.map(({ id }) => prefixRange(directoryTimesPrefix(id)))
-    const rows = await view.scanMany(ranges, TIME_ROWS_MAX)
-    rows.forEach((found, index) => {
-      const { id } = must(directories[index], 'directory')
-      for (const row of found) times.set(id, latest(times.get(id), readTime(new RecordReader(row.value))))
+    const { nodes } = context
+    const rows = await view.getMany(directories.flatMap(({ id }) => nodes.map((node) => directoryTimeKey(id, node))))
+    rows.forEach((row, index) => {
+      if (!row) return
+      const { id } = must(directories[Math.floor(index / nodes.length)], 'directory')
+      times.set(id, latest(times.get(id), readTime(new RecordReader(row))))
     })
   }
   return known.map((one) => {
@@ -65,7 +66,7 @@ export function plainNode(context: NamespaceContext, { id, inode }: KnownInode):
     uid,
     gid,
     size,
-    links,
+    links: kind === 'directory' ? 1 : links,
     device,
     accessed,
     modified,

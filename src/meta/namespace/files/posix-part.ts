@@ -7,7 +7,8 @@
  * time          integer seconds (2s, of negative ones -2s - 1); integer nanoseconds
  *
  * `links` counts the entries that refer to the inode, in D and in V: 0 is an unlinked file that is kept because it is open
- * (table O). A directory has 2, whatever it holds. Of an inode without this part it is 1.
+ * (table O). Of a directory it is 1, as of one on btrfs: not counted. (2 would say that there is no directory in it, and programs
+ * believe that.) Of an inode without this part it is 1.
  */
 import { assert, must } from '../../../common/assert.ts'
 import type { RecordReader, RecordWriter } from '../codec.ts'
@@ -133,7 +134,7 @@ export function newPosixPart(
     mode: mode & MODE_BITS,
     uid,
     gid,
-    links: kind === 'directory' ? 2 : 1,
+    links: 1,
     device: made.device ?? 0,
     attributesBytes: 0,
     holeBytes: 0,

@@ -24,6 +24,7 @@ import { deleteInode, linksOf } from './links.ts'
 import { isDirectoryError, noSuchName, notDirectoryError, notEmptyError } from './names.ts'
 import { MOUNT_ROOT } from './types.ts'
 import { IDS_FOR_CHANGE, changeDirectory, coverWithMarker, ended } from './write-object.ts'
+import { readVisible, transactVisible } from './visible.ts'
 
 const EXPIRY_STEPS_MAX = 4096
 
@@ -36,7 +37,7 @@ export async function removeFile(
 ): Promise<Commit<{ readonly inode: InodeId; readonly gone: boolean }>> {
   if (parent === MOUNT_ROOT) throw isDirectoryError(name)
   const ids = await leaseInodes(context, 1 + IDS_FOR_CHANGE)
-  return context.store.transact(async (tx) => {
+  return transactVisible(context, async (tx) => {
     const { step, directory } = await beginInDirectory(context, tx, { parent, ids })
     const found = await mustResolve(tx, { parent, name, nowMs: step.nowMs })
     if (found.kind === 'directory') throw isDirectoryError(name)
@@ -91,7 +92,7 @@ async function expireAll(context: NamespaceContext): Promise<boolean> {
 
 async function removeEmpty(context: NamespaceContext, parent: InodeId, name: ByteString): Promise<Commit<void>> {
   const ids = await leaseInodes(context, 1 + IDS_FOR_CHANGE)
-  return context.store.transact(async (tx) => {
+  return transactVisible(context, async (tx) => {
     const { step, directory } = await beginInDirectory(context, tx, { parent, ids })
     const found = await mustResolve(tx, { parent, name, nowMs: step.nowMs })
     if (found.kind !== 'directory') throw notDirectoryError(name)
@@ -150,7 +151,7 @@ async function removeBucket(context: NamespaceContext, name: ByteString): Promis
 
 /** Nobody has it open on this node any more. Nothing happens while it has a name. */
 export function dropFile(context: NamespaceContext, id: InodeId): Promise<Commit<void>> {
-  return context.store.transact(async (tx) => {
+  return transactVisible(context, async (tx) => {
     const [row, own] = await tx.getMany([inodeKey(id), orphanKey(id, context.node)])
     if (!row || !own) return
     tx.delete(orphanKey(id, context.node))
@@ -162,7 +163,7 @@ export function dropFile(context: NamespaceContext, id: InodeId): Promise<Commit
 
 export function orphanedFiles(context: NamespaceContext, limit: number): Promise<readonly InodeId[]> {
   const end = prefixEnd(ORPHANS)
-  return context.store.read(async (view) => {
+  return readVisible(context, async (view) => {
     const rows = await view.scan({ start: ORPHANS as ByteString, end }, limit)
     return [...new Set(rows.map((row) => integerAt(row.key, ORPHANS.length)))]
   })

@@ -18,7 +18,6 @@ import { currentEntry, keepsVersions, type Place } from '../tree.ts'
 import { discardCurrent, makeWay, newestInV } from '../versions.ts'
 import {
   beginInDirectory,
-  checkKeyLength,
   mustResolve,
   openDirectory,
   placeIn,
@@ -32,6 +31,7 @@ import { checkNewName, isDirectoryError, nameExists, notDirectoryError, notEmpty
 import { discardEmptyDirectory, isUnlinked } from './remove.ts'
 import { MOUNT_ROOT, type FileName } from './types.ts'
 import { IDS_FOR_CHANGE, changeDirectory, coverWithMarker, ended } from './write-object.ts'
+import { transactVisible } from './visible.ts'
 
 export interface FileRenameOptions {
   readonly mode: 'replace' | 'no-replace' | 'exchange'
@@ -63,7 +63,7 @@ export async function renameFile(
   checkNewName(to.name)
   if (from.parent === MOUNT_ROOT || to.parent === MOUNT_ROOT) throw crossBucket()
   const ids = await leaseInodes(context, 2 + 2 * IDS_FOR_CHANGE)
-  return context.store.transact(async (tx) => {
+  return transactVisible(context, async (tx) => {
     const { step, directory: source } = await beginInDirectory(context, tx, { parent: from.parent, ids })
     const target = from.parent === to.parent ? source : await openDirectory(tx, to.parent)
     if (source.bucket !== target.bucket) throw crossBucket()
@@ -108,7 +108,6 @@ async function replace(
   if (moved.kind === 'directory') {
     if (existing?.kind === 'object') throw notDirectoryError(to.name)
     const name = `${to.name}/`
-    checkKeyLength(step.context, target, name)
     await changeBoth(step, source, target)
     if (existing) await discardReplaced(step, target, existing)
     step.tx.delete(entryKey(source.inode, moved.name))
@@ -117,7 +116,6 @@ async function replace(
   }
   if (existing?.kind === 'directory') throw isDirectoryError(to.name)
   const name = existing?.name ?? to.name
-  checkKeyLength(step.context, target, name)
   await changeBoth(step, source, target)
   await moveObject(step, { from: placeIn(source, moved.name), to: placeIn(target, name), entry: moved.entry })
   if (!existing) return NOTHING_REPLACED
@@ -212,7 +210,6 @@ async function checkExchange(
   to: End<FoundName> & { readonly name: string },
 ): Promise<void> {
   const name = moved.found.kind === 'directory' ? `${to.name}/` : to.name
-  checkKeyLength(step.context, to.directory, name)
   if (moved.found.kind === to.found.kind) return
   if (await step.tx.get(entryKey(to.directory.inode, name))) throw nameExists(to.name)
 }

@@ -13,19 +13,20 @@ type Listener = (changes: readonly FileChange[]) => void
 
 /** Costs nothing while nobody listens. */
 export function onFileChanges(events: Partial<CommitEvents>, listener: Listener): () => void {
-  const end = events.onCommit?.((keys) => {
-    const changes = changesOf(keys)
+  const end = events.onCommit?.((keys, rewrittenKeys) => {
+    const changes = changesOf(keys, rewrittenKeys)
     if (changes.length > 0) listener(changes)
   })
   return end ?? (() => {})
 }
 
-function changesOf(keys: readonly ByteString[]): FileChange[] {
+function changesOf(keys: readonly ByteString[], rewrittenKeys: ReadonlySet<ByteString>): FileChange[] {
   const changes: FileChange[] = []
   for (const key of keys) {
     switch (key.slice(0, PREFIX_BYTES)) {
       case ENTRIES:
-        addEntry(key, changes)
+        // The name leads to the same inode as before.
+        if (!rewrittenKeys.has(key)) addEntry(key, changes)
         break
       case INODES:
       case FILE_ATTRIBUTES:

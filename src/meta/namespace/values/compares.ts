@@ -3,11 +3,11 @@
  * done because of them (C1).
  *
  * A value that does not lie inline is bytes that metadata cannot see. Such a compare is decided by what the caller has
- * found out about that inode and that operand before, since what an inode holds never changes; else it is undecided. One compare that
+ * found out about that content and that operand before, since contents never change; else it is undecided. One compare that
  * fails decides for all, so bytes are asked for only when everything else holds.
  */
 import { unreachable } from '../../../common/assert.ts'
-import type { ByteString, InodeId, Revision } from '../../../common/ids.ts'
+import type { ByteString, ContentId, Revision } from '../../../common/ids.ts'
 import type { ObjectVersion } from '../../../common/model.ts'
 import type { Step } from '../context.ts'
 import type { ObjectEntry } from '../records-objects.ts'
@@ -28,7 +28,7 @@ export type ValueCompare =
 
 /** What the caller found when it compared a body with an operand. */
 export interface KnownBody {
-  readonly inode: InodeId
+  readonly content: ContentId
   readonly operand: Uint8Array
   readonly equal: boolean
 }
@@ -93,6 +93,7 @@ async function equalsValue(
   if (current?.size !== operand.length) return false
   const version = await versionOf(step, key, current)
   if (version.body.kind === 'inline') return Buffer.compare(version.body.bytes, operand) === 0
-  const found = known.find((body) => body.inode === current.inode && Buffer.compare(body.operand, operand) === 0)
+  const { content } = version.body
+  const found = known.find((body) => body.content === content && Buffer.compare(body.operand, operand) === 0)
   return found?.equal ?? version
 }

@@ -53,6 +53,11 @@ export interface Writer {
   readonly ack: AckLevel
 }
 
+/** Whether its key may be a new one. */
+export function makes(operation: ValueOperation): boolean {
+  return operation.op === 'put' || operation.op === 'increment'
+}
+
 /** Whether it may write, and so takes inode ids. */
 export function writes(operation: ValueOperation): boolean {
   return operation.op !== 'get' && operation.op !== 'exists'

@@ -25,7 +25,7 @@ export function presence(
   leading: boolean,
 ): Promise<{ present: readonly boolean[]; revision: Revision }> {
   return context.store.read(async (view) => {
-    const keysBytes = keys.map((key) => validateKey(key, context.limits.keyBytesMax))
+    const keysBytes = keys.map((key) => validateKey(key, context.limits))
     const bucket = await readBucket(view, bucketName)
     const directories = new DirectoryPaths(view, bucket.root)
     const nowMs = context.clock.nowMs()

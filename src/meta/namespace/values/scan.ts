@@ -11,7 +11,7 @@ import type { BucketRecord, ListedObject, ObjectVersion } from '../../../common/
 import type { ReadView } from '../../ports.ts'
 import { readBucket, type NamespaceContext } from '../context.ts'
 import { inodeKey, prefixEnd } from '../keys.ts'
-import { PAGE_ITEMS_MAX, baseDirectory } from '../listing.ts'
+import { PAGE_ITEMS_MAX, PAGE_KEY_BYTES_MAX, baseDirectory } from '../listing.ts'
 import { listedObject, objectVersion } from '../object-version.ts'
 import { decodeInode, type ObjectEntry } from '../records-objects.ts'
 import { ObjectWalk } from '../walk.ts'
@@ -59,7 +59,7 @@ interface Item {
 
 export function scan(context: NamespaceContext, request: ScanRequest): Promise<ScanPage> {
   assert(request.limit >= 1, 'a page has room for a key')
-  const span = keySpan(request, context.limits.keyBytesMax)
+  const span = keySpan(request)
   return context.store.read(async (view) => {
     const bucket = await readBucket(view, request.bucket)
     const page = new PageKeys(request)
@@ -74,15 +74,12 @@ export function scan(context: NamespaceContext, request: ScanRequest): Promise<S
 }
 
 /** Undefined when no key can lie in it. */
-function keySpan(request: ScanRequest, keyBytesMax: number): KeySpan | undefined {
-  // No key is longer than the limit, so what is longer sorts as its first bytes do.
-  const bytes = (text: string): string => utf8Bytes(text).slice(0, keyBytesMax + 1)
+function keySpan(request: ScanRequest): KeySpan | undefined {
   const prefix = utf8Bytes(request.prefix)
-  if (prefix.length > keyBytesMax) return undefined
-  const after = request.after === undefined ? undefined : bytes(request.after)
-  let from = greater(prefix, bytes(request.start))
+  const after = request.after === undefined ? undefined : utf8Bytes(request.after)
+  let from = greater(prefix, utf8Bytes(request.start))
   let below: string | undefined = prefix === '' ? undefined : prefixEnd(prefix)
-  if (request.end !== '') below = lesser(below, bytes(request.end))
+  if (request.end !== '') below = lesser(below, utf8Bytes(request.end))
   if (after !== undefined && request.reverse) below = lesser(below, after)
   if (after !== undefined && !request.reverse) from = greater(from, `${after}\0`)
   return below !== undefined && from >= below ? undefined : { prefix, from, below }
@@ -122,6 +119,7 @@ class PageKeys {
   /** Undefined when values are not asked for. */
   readonly #valueBytesMax: number | undefined
   #valueBytes = 0
+  #keyBytes = 0
   #more = false
 
   constructor(request: ScanRequest) {
@@ -142,6 +140,7 @@ class PageKeys {
       return false
     }
     this.items.push(item)
+    this.#keyBytes += item.key.length
     if (this.carriesValue(item.entry)) this.#valueBytes += item.entry.size
     return true
   }
@@ -151,7 +150,7 @@ class PageKeys {
   }
 
   #hasRoom(entry: ObjectEntry): boolean {
-    if (this.items.length >= this.limit) return false
+    if (this.items.length >= this.limit || this.#keyBytes >= PAGE_KEY_BYTES_MAX) return false
     if (this.#valueBytes === 0 || !this.carriesValue(entry)) return true
     return this.#valueBytes + entry.size <= PAGE_VALUE_BYTES_MAX
   }

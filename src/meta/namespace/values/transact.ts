@@ -4,11 +4,12 @@
  */
 import { TidegateError } from '../../../common/errors.ts'
 import type { ByteString, InodeId } from '../../../common/ids.ts'
+import type { Limits } from '../../../common/limits.ts'
 import { beginStep, endStep, leaseInodes, type Commit, type NamespaceContext } from '../context.ts'
-import { validateKey } from '../names.ts'
+import { validateKey, validateNewKey } from '../names.ts'
 import { inodesForKey } from '../publish.ts'
 import { evaluate, type KnownBody, type ValueCompare, type Verdict } from './compares.ts'
-import { operate, writes, type ValueOperation, type ValueOutcome, type Writer } from './operations.ts'
+import { makes, operate, writes, type ValueOperation, type ValueOutcome, type Writer } from './operations.ts'
 
 /** What one lease may hold (id-sequence.ts). So many directories are far more rows than stores commit at once. */
 const INODES_MAX = 16_384
@@ -40,10 +41,10 @@ export async function transactValues(
   context: NamespaceContext,
   request: TransactRequest,
 ): Promise<Commit<TransactResult>> {
-  const { keyBytesMax } = context.limits
-  const compares = request.compares.map((compare) => ({ compare, keyBytes: validateKey(compare.key, keyBytesMax) }))
-  const whenHeld = prepare(request.then, keyBytesMax)
-  const otherwise = prepare(request.else, keyBytesMax)
+  const { limits } = context
+  const compares = request.compares.map((compare) => ({ compare, keyBytes: validateKey(compare.key, limits) }))
+  const whenHeld = prepare(request.then, limits)
+  const otherwise = prepare(request.else, limits)
   const ids = await leaseFor(context, [whenHeld, otherwise])
   const writer: Writer = { owner: request.owner, ack: request.ack }
   return context.store.transact(async (tx): Promise<TransactResult> => {
@@ -58,10 +59,10 @@ export async function transactValues(
 }
 
 /** Checks the keys of a branch. No version may be replaced by one of the same revision, so no key is written twice. */
-function prepare(branch: readonly ValueOperation[], keyBytesMax: number): PreparedOperation[] {
+function prepare(branch: readonly ValueOperation[], limits: Limits): PreparedOperation[] {
   const written = new Set<ByteString>()
   return branch.map((operation) => {
-    const keyBytes = validateKey(operation.key, keyBytesMax)
+    const keyBytes = (makes(operation) ? validateNewKey : validateKey)(operation.key, limits)
     if (writes(operation)) {
       if (written.has(keyBytes)) throw writtenTwice(operation.key)
       written.add(keyBytes)

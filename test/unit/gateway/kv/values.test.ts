@@ -109,7 +109,7 @@ describe('keys', () => {
     ['/b/%', '400 InvalidArgument'],
     ['/b/%C3', '400 InvalidArgument'],
     ['/b/', '400 InvalidKey'],
-    [`/b/${'a'.repeat(1025)}`, '400 KeyTooLong'],
+    [`/b/${'a'.repeat(8 * 1024 + 1)}`, '400 KeyTooLong'],
     ['/../v1/b/a', '404 NoSuchBucket'],
   ])('%s is refused', async (path, expected) => expect(await outcome(ask(`GET ${path}`))).toBe(expected))
 

@@ -3,6 +3,7 @@ import type { Clock } from '../../../../src/common/clock.ts'
 import type { ByteString, InodeId } from '../../../../src/common/ids.ts'
 import { DEFAULT_LIMITS, type Limits } from '../../../../src/common/limits.ts'
 import { Acknowledgement } from '../../../../src/store/acknowledgement.ts'
+import type { Memory, Persisting } from '../../../../src/store/byte-ports.ts'
 import { StoreFiles } from '../../../../src/store/files/files.ts'
 import type { FileFailure } from '../../../../src/store/files/file-parts.ts'
 import { checkFileLimits, type FileLimits } from '../../../../src/store/files/limits.ts'
@@ -77,16 +78,26 @@ export interface Fixture {
   publishedContent(inode: InodeId): Promise<Buffer>
 }
 
-export function createFixture(fileLimits: FileLimits = SMALL_LIMITS, blockBytes = 1024): Fixture {
+/** What a test says of where bytes are. */
+export type Whereabouts = Pick<Persisting, 'isLocal'> & Pick<Memory, 'residentBytes'>
+const NOT_PERSISTED: Whereabouts = { isLocal: () => true, residentBytes: () => 0 }
+
+export function createFixture(
+  fileLimits: FileLimits = SMALL_LIMITS,
+  blockBytes = 1024,
+  whereabouts: Whereabouts = NOT_PERSISTED,
+): Fixture {
   const limits: Limits = { ...DEFAULT_LIMITS, blockBytes, sharedBodyBytesMax: 32 * KIB, inlineBytesMax: 256 }
   const clock = new StillClock()
   const metadata = new FakeMetadataFiles()
   const journal = new FakeJournal()
   const slab = new FakeSlab(journal, blockBytes)
-  const { memory } = slab
+  const memory = { ...slab.memory, residentBytes: whereabouts.residentBytes }
   const failures: FileFailure[] = []
   const persisted: string[] = []
   const persisting = {
+    isLocal: whereabouts.isLocal,
+    acceptNow: () => fixture.full === undefined,
     accept: () => (fixture.full ? Promise.reject(fixture.full) : Promise.resolve()),
     persisted: (segment: string) => {
       persisted.push(segment)
@@ -102,7 +113,9 @@ export function createFixture(fileLimits: FileLimits = SMALL_LIMITS, blockBytes 
     persisting,
     acknowledgement: new Acknowledgement({ journal, persisting, contents }),
     readers,
-    space: { space: () => Promise.resolve({ totalBytes: 1 << 30, freeBytes: 1 << 29, files: 7 }) },
+    space: {
+      space: () => Promise.resolve({ totalBytes: 1 << 30, freeBytes: 1 << 29, availableBytes: 1 << 28, files: 7 }),
+    },
     limits,
     fileLimits,
     clock,
@@ -124,7 +137,13 @@ export function createFixture(fileLimits: FileLimits = SMALL_LIMITS, blockBytes 
       return (await files.makeFile(1, name as ByteString, made)).inode
     },
     open: async (inode) => (await files.open(inode, { write: true, truncate: false })).handle,
-    contentOf: async (handle, offset = 0, length = 2 ** 40) => slab.collect(await files.read(handle, offset, length)),
+    contentOf: async (handle, offset = 0, length = 2 ** 40) => {
+      const now = files.readNow(handle, offset, length)
+      const atOnce = now && slab.collect(now)
+      const content = slab.collect(await files.read(handle, offset, length))
+      if (atOnce && !atOnce.equals(content)) throw new Error('what is read at once is not what is read')
+      return content
+    },
     publishedContent: async (inode) => {
       const { size } = await metadata.fileNode(inode)
       const { inline, extents } = await metadata.fileExtents(inode, 0, size)

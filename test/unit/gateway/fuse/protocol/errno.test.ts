@@ -22,6 +22,7 @@ it.each([
   ['CrossBucket', 'EXDEV'],
   ['BucketNotEmpty', 'ENOTEMPTY'],
   ['KeyTooLong', 'ENAMETOOLONG'],
+  ['InvalidKey', 'EILSEQ'],
   ['DataLost', 'EIO'],
   ['NotADirectory', 'ENOTDIR'],
   ['IsADirectory', 'EISDIR'],

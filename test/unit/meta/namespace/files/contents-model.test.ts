@@ -4,7 +4,7 @@
  */
 import { expect, test } from 'vitest'
 import type { ContentId, InodeId } from '../../../../../src/common/ids.ts'
-import type { Extent } from '../../../../../src/common/model.ts'
+import type { Extent, StoredRun } from '../../../../../src/common/model.ts'
 import type { MemoryStoreOptions } from '../../../../../src/meta/memory/memory-store.ts'
 import type { FileEdit } from '../../../../../src/meta/namespace/files/contents-publish.ts'
 import { checkNamespace } from '../../../../model/check-namespace.ts'
@@ -16,6 +16,13 @@ const ROUNDS = Number(process.env['TIDEGATE_MODEL_ROUNDS'] ?? 400)
 const HOLE = -1
 const INLINE = -2
 const NAMES = ['a', 'b', 'c', 'dir/d']
+
+/** Bytes that compaction has written anew -> where they lay first. */
+const origins = new Map<number, number>()
+
+function originOf(segmentOffset: number): number {
+  return origins.get(segmentOffset) ?? segmentOffset
+}
 
 interface ModelFile {
   readonly inode: InodeId
@@ -142,6 +149,77 @@ class Run {
     this.files.set(key, { inode: value.target.inode, bytes: [...file.bytes], etag: value.target.etag })
   }
 
+  /** By reference; often in one file. */
+  async clone(): Promise<void> {
+    const [from, source] = this.pick() ?? []
+    const [to, target] = this.random.chance(0.3) ? [from, source] : (this.pick() ?? [])
+    if (to === undefined || !source || !target) return
+    const [at, offset] = [this.random.below(source.bytes.length + 5), this.random.below(this.sizeMax)]
+    const wanted = 1 + this.random.below(this.sizeMax)
+    const cloning = this.made.namespace.files.cloneRange({
+      source: { inode: source.inode, offset: at },
+      target: { inode: target.inode, offset },
+      length: wanted,
+      modified: { seconds: 8, nanoseconds: 2 },
+      ack: 'journal',
+    })
+    if (source === target && Math.abs(at - offset) < wanted) {
+      return await expect(cloning).rejects.toMatchObject({ code: 'InvalidArgument' })
+    }
+    const { value } = await cloning
+    if (!value) {
+      expect([...source.bytes, ...target.bytes]).toContain(INLINE)
+      return
+    }
+    expect(value.length).toBeLessThanOrEqual(Math.max(0, Math.min(wanted, source.bytes.length - at)))
+    expect(value.length > 0).toBe(at < source.bytes.length)
+    const taken = source.bytes.slice(at, at + value.length)
+    if (value.length === 0) return
+    expect(taken).not.toContain(INLINE)
+    while (target.bytes.length < offset) target.bytes.push(HOLE)
+    target.bytes.splice(offset, taken.length, ...taken)
+    expect(value.node).toMatchObject({ size: target.bytes.length, modified: { seconds: 8, nanoseconds: 2 } })
+    const { etag } = await this.made.namespace.lookup('box', to)
+    expect(this.etags.has(etag)).toBe(false)
+    this.etags.add(etag)
+  }
+
+  /** C30: some of a pass, perhaps of a file that is written in the middle of it. */
+  async compact(): Promise<void> {
+    const [key, file] = this.pick() ?? []
+    if (key === undefined || !file) return
+    const { planCompaction, compactFile, settleCompaction } = this.made.namespace.files
+    const before = await this.made.namespace.lookup('box', key)
+    const node = await this.made.namespace.files.fileNode(file.inode)
+    let rows: ContentId | undefined
+    for (let at = 0, left = this.random.below(30); left > 0; left--) {
+      const plan = await planCompaction(file.inode, at, 10 + this.random.below(400))
+      if (!plan) {
+        await settleCompaction(file.inode, rows)
+        break
+      }
+      at = plan.to
+      rows = plan.rows
+      if (plan.what === 'nothing') continue
+      const run = plan.what === 'rewrite' ? await this.rewritten(plan.pieces) : undefined
+      if (this.random.chance(0.1)) return await this.write()
+      await compactFile({ inode: file.inode, pieces: plan.pieces, run, ack: plan.ack })
+    }
+    const { body: _, ...after } = await this.made.namespace.lookup('box', key)
+    expect(before).toMatchObject(after)
+    const { storedBytes: __, ...nodeAfter } = await this.made.namespace.files.fileNode(file.inode)
+    expect(node).toMatchObject(nodeAfter)
+  }
+
+  async rewritten(pieces: readonly { segmentOffset: number; length: number }[]): Promise<StoredRun> {
+    const run = await this.made.run(pieces.reduce((sum, { length }) => sum + length, 0))
+    let at = run.segmentOffset
+    for (const { segmentOffset, length } of pieces) {
+      for (let i = 0; i < length; i++) origins.set(at++, originOf(segmentOffset + i))
+    }
+    return run
+  }
+
   async openReader(): Promise<void> {
     const [key, file] = this.pick() ?? []
     if (key === undefined || !file) return
@@ -205,7 +283,7 @@ function expectBytes(
     expect(offset).toBeGreaterThanOrEqual(end)
     end = offset + length
     expect(end).toBeLessThanOrEqual(to)
-    for (let i = 0; i < length; i++) found[offset - span.from + i] = segmentOffset + i
+    for (let i = 0; i < length; i++) found[offset - span.from + i] = originOf(segmentOffset + i)
   }
   const differs = found.findIndex((byte, at) => byte !== bytes[span.from + at])
   if (differs >= 0) {
@@ -227,11 +305,14 @@ test.each(CASES)(
     const made = await fixture(options)
     await made.bucket('box')
     const run = new Run(random, made, sizeMax)
+    origins.clear()
     const operations: readonly [number, () => Promise<void>][] = [
       [0.07, () => run.put()],
-      [0.5, () => run.write()],
+      [0.34, () => run.write()],
       [0.03, () => run.writeInline()],
       [0.06, () => run.copy()],
+      [0.1, () => run.clone()],
+      [0.06, () => run.compact()],
       [0.08, () => run.openReader()],
       [0.14, () => run.read()],
       [0.1, () => run.reclaim()],

@@ -1,6 +1,7 @@
 /* oxlint-disable unicorn/no-thenable -- a branch of a transaction is called `then`; it is a list, so nothing awaits it */
 import { hash } from 'node:crypto'
 import { afterEach, describe, expect, test } from 'vitest'
+import type { ObjectVersion } from '../../../../../src/common/model.ts'
 import type { ValueCompare } from '../../../../../src/meta/namespace/values/compares.ts'
 import type { PutOperation, ValueOperation } from '../../../../../src/meta/namespace/values/operations.ts'
 import type { TransactRequest, TransactResult } from '../../../../../src/meta/namespace/values/transact.ts'
@@ -26,6 +27,11 @@ async function begun(making: Promise<Fixture>, versioning?: 'enabled' | 'suspend
 
 function bytesOf(text: string): Uint8Array {
   return new TextEncoder().encode(text)
+}
+
+function contentOf({ body }: ObjectVersion): number {
+  if (body.kind !== 'content') throw new Error('a body of its own')
+  return body.content
 }
 
 function put(key: string, text: string, more: Partial<PutOperation> = {}): PutOperation {
@@ -190,16 +196,24 @@ describe('compares', () => {
     expect(await held(made, ...compares, failed)).toBe(false)
     for (const equal of [true, false]) {
       const known = [
-        { inode: large.inode, operand: bytesOf('other'), equal: !equal },
-        { inode: large.inode, operand: bytesOf('world'), equal },
+        { content: contentOf(large), operand: bytesOf('other'), equal: !equal },
+        { content: contentOf(large), operand: bytesOf('world'), equal },
       ]
       const decided = await transact(made, { compares, known, then: [put('t', '1')], else: [put('e', '1')] })
       expect(decided).toMatchObject({ kind: 'done', succeeded: equal })
     }
     // What is known of one version says nothing of the next.
-    const known = [{ inode: large.inode, operand: bytesOf('world'), equal: true }]
-    await made.put('box', 'large', { run: await made.run(5) })
+    const known = [{ content: contentOf(large), operand: bytesOf('world'), equal: true }]
+    const next = await made.put('box', 'large', { run: await made.run(5) })
     expect(await transact(made, { compares, known })).toMatchObject({ kind: 'undecided', compare: 1 })
+    // Nor does it of what the mount has written into the same inode since.
+    known.push({ content: contentOf(next), operand: bytesOf('world'), equal: true })
+    expect(await transact(made, { compares, known })).toMatchObject({ kind: 'done', succeeded: true })
+    const edits = [{ offset: 0, length: 5, run: await made.run(5) }]
+    const { inode } = next
+    const written = { inode, edits, inline: undefined, size: 5, modified: undefined, ack: 'journal' } as const
+    await made.namespace.files.publishFile(written)
+    expect(await transact(made, { compares, known })).toMatchObject({ kind: 'undecided', version: { inode } })
   })
 
   test('an expired key is absent to compares and operations', async () => {

@@ -1,0 +1,143 @@
+/**
+ * Runs fsx, the file system exerciser, in a mount of its own:
+ *
+ *     npm run fsx -- --program FILE [--operations N] [--seeds A,B,...] [--parallel K] [--no-mmap]
+ *
+ * FILE is an fsx binary (xfstests' `ltp/fsx` or another of its family; it is not part of this repository). Every seed is a run
+ * of N operations on a file of its own, K of them at a time; every other one does without mmap (`-R -W`), with `--no-mmap` all
+ * of them. fsx compares each read, and the size after each operation, with what it remembers. What a failed run leaves (its
+ * operations, what the file should be and what it is, the gateway's log) is kept in a directory that is printed. Exits 1 if
+ * a run failed, 2 on bad usage.
+ */
+import { execFile } from 'node:child_process'
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { shell, startMounted, type MountedGateway } from '../../support/mounted-gateway.ts'
+import { summaryLine } from '../../support/run-command.ts'
+
+const BUCKET = 'fsx'
+/** A run that makes fewer is taken to hang. */
+const OPERATIONS_PER_SECOND_MIN = 20
+const START_MS_MAX = 120_000
+
+interface Options {
+  readonly program: string
+  readonly operations: number
+  readonly runs: readonly Run[]
+  readonly parallel: number
+}
+
+interface Run {
+  readonly seed: number
+  readonly mmap: boolean
+}
+
+function readOptions(): Options {
+  const { values } = parseArgs({
+    options: {
+      program: { type: 'string' },
+      operations: { type: 'string', default: '100000' },
+      seeds: { type: 'string', default: '1,2,3,4' },
+      parallel: { type: 'string', default: '2' },
+      'no-mmap': { type: 'boolean', default: false },
+    },
+  })
+  if (values.program === undefined || !existsSync(values.program)) throw new Error('--program FILE (an fsx) is needed')
+  const seeds = values.seeds.split(',').map((seed) => wholeNumber('--seeds', seed))
+  return {
+    program: resolve(values.program),
+    operations: wholeNumber('--operations', values.operations),
+    runs: seeds.map((seed, index) => ({ seed, mmap: !values['no-mmap'] && index % 2 === 0 })),
+    parallel: wholeNumber('--parallel', values.parallel),
+  }
+}
+
+function wholeNumber(name: string, text: string): number {
+  const number = Number(text)
+  // Seed 0 would be the time, and so could not be repeated.
+  if (!Number.isSafeInteger(number) || number < 1) throw new Error(`${name}: ${text} is no number from 1 on`)
+  return number
+}
+
+/** True when fsx found nothing wrong. Only child processes touch the mount. */
+async function runSeed(
+  options: Options,
+  { seed, mmap }: Run,
+  place: { mounted: MountedGateway; logs: string },
+): Promise<boolean> {
+  const { operations, program } = options
+  const logs = join(place.logs, `seed-${seed}${mmap ? '' : '-no-mmap'}`)
+  mkdirSync(logs)
+  const file = join(place.mounted.mountPoint, BUCKET, `seed-${seed}${mmap ? '' : '-no-mmap'}`)
+  const flags = ['-q', '-N', String(operations), '-S', String(seed), '-P', logs, ...(mmap ? [] : ['-R', '-W'])]
+  const startedMs = Date.now()
+  const { code, output } = await runFsx(program, [...flags, file], {
+    timeoutMs: START_MS_MAX + (operations / OPERATIONS_PER_SECOND_MIN) * 1000,
+  })
+  const passed = code === 0
+  const seconds = Math.max(1, Math.round((Date.now() - startedMs) / 1000))
+  const how = `seed ${seed} ${mmap ? 'with mmap' : 'without mmap'}`
+  print(`${passed ? 'passed' : `FAILED (${code})`}: ${how}, ${operations} operations in ${seconds} s`)
+  if (passed) return true
+  writeFileSync(join(logs, 'output'), output)
+  await shell(`cp ${JSON.stringify(file)} ${JSON.stringify(join(logs, 'file'))}`)
+  print(output.split('\n').slice(0, 5).join('\n'))
+  return false
+}
+
+function runFsx(
+  program: string,
+  args: readonly string[],
+  { timeoutMs }: { timeoutMs: number },
+): Promise<{ code: number | string; output: string }> {
+  return new Promise((done) => {
+    const limits = { timeout: timeoutMs, killSignal: 'SIGKILL' as const, maxBuffer: 256 * 1024 * 1024 }
+    execFile(program, args, limits, (error, stdout, stderr) => {
+      done({ code: error === null ? 0 : (error.code ?? error.signal ?? 'unknown'), output: stdout + stderr })
+    })
+  })
+}
+
+async function runAll(options: Options, logs: string): Promise<{ passed: number; failed: number; skipped: number }> {
+  const mounted = await startMounted()
+  const counts = { passed: 0, failed: 0, skipped: 0 }
+  try {
+    const made = await mounted.shell(`mkdir ${BUCKET}`)
+    if (made.code !== 0) throw new Error(`no bucket could be made: ${made.stderr}`)
+    const waiting = options.runs.values()
+    const worker = async (): Promise<void> => {
+      for (const run of waiting) counts[(await runSeed(options, run, { mounted, logs })) ? 'passed' : 'failed']++
+    }
+    await Promise.all(Array.from({ length: options.parallel }, worker))
+    if (mounted.gateway.child.exitCode !== null) throw new Error('the gateway ended')
+    if (counts.failed > 0) copyFileSync(join(dirname(mounted.mountPoint), 'log'), join(logs, 'gateway-log'))
+  } finally {
+    await mounted.stop()
+  }
+  return counts
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`)
+}
+
+async function main(): Promise<number> {
+  const logs = mkdtempSync(join(tmpdir(), 'tidegate-fsx-'))
+  let keepsLogs = false
+  try {
+    const counts = await runAll(readOptions(), logs)
+    keepsLogs = counts.failed > 0
+    if (keepsLogs) print(`kept: ${logs}`)
+    print(summaryLine(counts))
+    return keepsLogs ? 1 : 0
+  } catch (error) {
+    process.stderr.write(`fsx: ${(error as Error).message}\n`)
+    return 2
+  } finally {
+    if (!keepsLogs) rmSync(logs, { recursive: true, force: true })
+  }
+}
+
+process.exitCode = await main()
