@@ -399,16 +399,9 @@ export class FakeMetadataFiles implements FilesMetadata {
   }
 
   bucket(name: string): Promise<BucketRecord> {
-    return Promise.resolve({
-      name,
-      id: 1,
-      root: 1,
-      owner: 'root',
-      createdMs: 0,
-      region: 'us-east-1',
-      versioning: 'off',
-      ack: this.ack,
-    })
+    if (name !== 'b') return Promise.reject(new TidegateError('NoSuchBucket', name))
+    const fixed = { id: 1, root: 1, owner: 'root', createdMs: 0, region: 'us-east-1', versioning: 'off' } as const
+    return Promise.resolve({ name, ...fixed, ack: this.ack })
   }
 
   async cloneRange(...[request]: Parameters<MetadataFiles['cloneRange']>): ReturnType<MetadataFiles['cloneRange']> {
@@ -416,16 +409,14 @@ export class FakeMetadataFiles implements FilesMetadata {
     const [source, target] = [this.#get(request.source.inode), this.#get(request.target.inode)]
     const [from, to] = [request.source.offset, request.target.offset]
     const length = Math.max(0, Math.min(request.length, source.node.size - from))
-    if (length === 0) return this.#commit({ node: target.node, length, segments: [] })
-    if (source.inline || target.inline?.length) return this.#commit(undefined)
+    if (length > 0 && (source.inline || target.inline?.length)) return this.#commit(undefined)
     const cloned = source.extents.flatMap((extent) => trimmed(extent, from, from + length))
-    const kept = spliced(target.extents, { offset: to, length, run: undefined })
     target.inline = undefined
-    target.extents = [...kept, ...cloned.map((extent) => ({ ...extent, offset: extent.offset + to - from }))]
+    const moved = cloned.map((extent) => ({ ...extent, offset: extent.offset + to - from }))
+    target.extents = [...spliced(target.extents, { offset: to, length, run: undefined }), ...moved]
     target.extents.sort((a, b) => a.offset - b.offset)
     const size = Math.max(target.node.size, to + length)
-    const storedBytes = target.extents.reduce((sum, extent) => sum + extent.length, 0)
-    target.node = { ...target.node, size, storedBytes, modified: request.modified, changed: request.modified }
+    target.node = { ...target.node, size, modified: request.modified, changed: request.modified }
     const segments = [...new Set(cloned.map(({ segment }) => segment))]
     return this.#commit({ node: target.node, length, segments }, { kind: 'node', inode: request.target.inode })
   }
@@ -433,8 +424,7 @@ export class FakeMetadataFiles implements FilesMetadata {
   async seekFile(inode: InodeId, offset: number, what: 'data' | 'hole'): Promise<number | undefined> {
     await this.hook('seekFile')
     const { node, inline, extents } = this.#get(inode)
-    if (offset >= node.size) return undefined
-    if (inline) return what === 'data' ? offset : node.size
+    if (offset >= node.size || inline) return offset >= node.size ? undefined : what === 'data' ? offset : node.size
     let at = offset
     for (const extent of extents) {
       const end = extent.offset + extent.length

@@ -46,6 +46,9 @@ export interface AppendedBody {
 export class Journal {
   readonly #options: JournalOptions
   #current: SharedSegment | undefined
+  #openedMs = 0
+  /** The one after it, made ahead of time; undefined if that failed. */
+  #next: Promise<SharedSegment | undefined> | undefined
   /** Shared segments whose memory and page checksums are still needed here: the open one, those being sealed, broken ones. */
   readonly #unsealed = new Map<SegmentId, SharedSegment>()
   /** Bodies appended and neither published nor given up, by segment; sealed segments may have some for a moment. */
@@ -77,7 +80,10 @@ export class Journal {
     const segment = await this.#open()
     const run = await segment.append(request)
     this.#pending.set(run.segment, (this.#pending.get(run.segment) ?? 0) + 1)
-    if (segment.bytes >= this.#options.limits.segmentBytesMax) this.#rotate()
+    const { segmentBytesMax } = this.#options.limits
+    if (segment.bytes >= segmentBytesMax) this.#rotate()
+    // Making a segment takes two syncs, for which appends need not wait if it is begun early enough.
+    else if (segment.bytes >= segmentBytesMax / 2) this.#next ??= this.#make().catch(() => undefined)
     let pending = true
     return {
       run,
@@ -94,12 +100,35 @@ export class Journal {
   async #open(): Promise<SharedSegment> {
     if (this.#current?.failed || this.#current?.sealing) this.#rotate()
     if (this.#current) return this.#current
+    const next = this.#next
+    this.#next = undefined
+    this.#current = (await next) ?? (await this.#make())
+    this.#openedMs = this.#options.clock.nowMs()
+    return this.#current
+  }
+
+  async #make(): Promise<SharedSegment> {
     const { clock, sharedDevice, fillRandom, memory, limits, slabView } = this.#options
     const id = newSegmentId(clock.nowMs(), fillRandom)
     await this.#create(id)
-    this.#current = new SharedSegment({ device: sharedDevice, memory, limits, slabView }, id, clock.nowMs())
-    this.#unsealed.set(id, this.#current)
-    return this.#current
+    const segment = new SharedSegment({ device: sharedDevice, memory, limits, slabView }, id)
+    this.#unsealed.set(id, segment)
+    return segment
+  }
+
+  /** What was made ahead and is not needed. */
+  async #unmakeNext(): Promise<void> {
+    const segment = await this.#next
+    this.#next = undefined
+    if (!segment) return
+    const { index, sharedDevice, files } = this.#options
+    this.#unsealed.delete(segment.segment)
+    await sharedDevice.submit([{ kind: 'close', segment: segment.segment }])
+    // In this order: a file without a record is an orphan, a record without a file would be a loss.
+    await (
+      await index.segmentRemoved(segment.segment)
+    ).durable
+    await files.remove(segment.segment)
   }
 
   /**
@@ -151,8 +180,8 @@ export class Journal {
 
   /** Seals what has been open longer than `segmentAgeMsMax`; called on a timer. */
   sealAged(): void {
-    const age = this.#options.clock.nowMs() - (this.#current?.openedMs ?? Infinity)
-    if (age >= this.#options.limits.segmentAgeMsMax && this.#current && this.#current.bytes > 0) {
+    const ageMs = this.#options.clock.nowMs() - this.#openedMs
+    if (ageMs >= this.#options.limits.segmentAgeMsMax && this.#current && this.#current.bytes > 0) {
       this.#appending = this.#appending.then(() => this.#rotate())
     }
   }
@@ -264,6 +293,7 @@ export class Journal {
   /** Seals the open segment and waits for all that is under way. */
   async drain(): Promise<void> {
     await this.#appending
+    await this.#unmakeNext()
     this.#rotate()
     while (this.#sealing.size > 0) await Promise.all(this.#sealing)
   }

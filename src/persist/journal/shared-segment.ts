@@ -35,7 +35,6 @@ export interface SharedSegmentParts {
 
 export class SharedSegment {
   readonly segment: SegmentId
-  readonly openedMs: number
   #tail = 0
   #durableTail = 0
   #failure: DeviceResult['error']
@@ -48,10 +47,9 @@ export class SharedSegment {
   #writing: Promise<unknown> = Promise.resolve()
   #settledBlocks = 0
 
-  constructor(parts: SharedSegmentParts, segment: SegmentId, openedMs: number) {
+  constructor(parts: SharedSegmentParts, segment: SegmentId) {
     this.#parts = parts
     this.segment = segment
-    this.openedMs = openedMs
   }
 
   get bytes(): number {

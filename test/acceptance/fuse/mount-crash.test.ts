@@ -11,7 +11,7 @@ it.skipIf(unmetNeeds() !== undefined)(
   { timeout: 120_000 },
   async () => {
     const { synced, begun } = await runCrashRounds({ seed: SEED, rounds: 3 })
-    expect(synced).toBeGreaterThan(20)
-    expect(begun).toBeGreaterThan(synced)
+    expect(synced).toBeGreaterThan(10)
+    expect(begun).toBeGreaterThanOrEqual(synced)
   },
 )

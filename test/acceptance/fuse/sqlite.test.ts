@@ -12,7 +12,7 @@ import { startMounted, type MountedGateway } from '../../support/mounted-gateway
 import { isLong } from './long.ts'
 
 const SEED = testSeed()
-const ROUNDS = isLong ? 20 : 3
+const ROUNDS = isLong ? 20 : 2
 const COMMITS_BEFORE_MS_MAX = 20_000
 const LOAD_MS_MAX = 1500
 const ENDED_MS_MAX = 10_000

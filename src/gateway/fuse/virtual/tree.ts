@@ -83,21 +83,15 @@ export class VirtualTree {
     return inode === FLAT_VIEWS ? VIRTUAL_ROOT : FLAT_VIEWS
   }
 
-  /** For cursors: of the root of the mount with the virtual directory, of virtual directories, and of any other. */
+  /**
+   * For cursors: of virtual directories and of any other. The root of the mount does not list the virtual one, which is found all the
+   * same: so whoever walks the mount (find, du, rsync) meets each object once.
+   */
   entries(directory: InodeId, after: ByteString | undefined, limit: number): Promise<Page> {
-    if (directory === ROOT) return this.#rootEntries(after, limit)
     if (directory < VIRTUAL_ROOT) return this.#files.entries(directory, after, limit)
     if (directory === VIRTUAL_ROOT) return Promise.resolve(this.#fixedEntries(after))
     if (directory === FLAT_VIEWS) return this.#flatViews(after, limit)
     return this.#keys(directory, after, limit)
-  }
-
-  /** Its name sorts before those of all buckets. */
-  async #rootEntries(after: ByteString | undefined, limit: number): Promise<Page> {
-    if (after !== undefined) return await this.#files.entries(ROOT, after, limit)
-    const { entries, more } = await this.#files.entries(ROOT, undefined, limit)
-    const all = [{ name: VIRTUAL_ROOT_NAME, node: this.#fixed.root }, ...entries]
-    return { entries: all.slice(0, limit), more: more || all.length > limit }
   }
 
   #fixedEntries(after: ByteString | undefined): Page {

@@ -1,12 +1,15 @@
 /** The process that does the system calls (executor.py), and the deadline of each. */
 import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { Operation, Outcome } from './operations.ts'
 
 const PROGRAM = fileURLToPath(new URL('executor.py', import.meta.url))
 /** A request that the gateway does not answer within a minute fails; this is later, so that the errno is seen. */
 const ANSWER_MS_MAX = 90_000
+const END_MS_MAX = 10_000
 
 export class Executor {
   readonly #child: ChildProcess
@@ -36,13 +39,13 @@ export class Executor {
     }
   }
 
-  /** Closes what it has open, by ending it. */
+  /** Closes what it has open, by ending it. Not even SIGKILL ends who waits for a gateway that hangs: then it goes with the mount. */
   async end(): Promise<void> {
-    const ended = new Promise((resolve) => this.#child.once('exit', resolve))
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
+    const ended = once(this.#child, 'exit').then(() => true)
     this.#child.stdin?.end()
-    const overdue = setTimeout(() => this.#child.kill('SIGKILL'), 10_000)
-    await ended
-    clearTimeout(overdue)
+    if (await Promise.race([ended, sleep(END_MS_MAX)])) return
+    this.#child.kill('SIGKILL')
+    await Promise.race([ended, sleep(END_MS_MAX)])
   }
 }

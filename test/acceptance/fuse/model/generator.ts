@@ -1,5 +1,5 @@
 /** Random operations that fit what the model holds: most succeed, some must be refused. */
-import { Random } from '../../../model/random.ts'
+import type { Random } from '../../../model/random.ts'
 import type { MountModel } from './model.ts'
 import type { OpenFlag, Operation } from './operations.ts'
 

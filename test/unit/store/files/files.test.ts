@@ -292,6 +292,19 @@ test('an unlinked file is there until its last release; after a crash it is drop
   expect((await files.find(1, name('b'))).inode).toBe(target)
 })
 
+test('a file that was unlinked before its first publish is published and synced as often as it takes (C27)', async () => {
+  const { files } = fixture
+  const handle = await fixture.open(await fixture.make('a'))
+  await files.remove(1, name('a'))
+  for (const byte of [1, 2, 3]) {
+    await files.write(handle, 0, filled(16_000, byte), false)
+    await files.sync(handle)
+  }
+  expect(await fixture.contentOf(handle)).toEqual(filled(16_000, 3))
+  await files.release(handle)
+  expect(files.activity).toEqual({ files: 0, handles: 0, dirtyBytes: 0 })
+})
+
 test('O_TRUNC, holes and allocation', async () => {
   const { files } = fixture
   const inode = await fixture.make('a')
