@@ -1,11 +1,11 @@
 /**
  * Runs fsx, the file system exerciser, in a mount of its own:
  *
- *     npm run fsx -- --program FILE [--operations N] [--seeds A,B,...] [--parallel K] [--no-mmap]
+ *     npm run fsx -- --program FILE [--operations N] [--seeds A,B,...] [--parallel K] [--no-mmap] [--ack LEVEL]
  *
  * FILE is an fsx binary (xfstests' `ltp/fsx` or another of its family; it is not part of this repository). Every seed is a run
  * of N operations on a file of its own, K of them at a time; every other one does without mmap (`-R -W`), with `--no-mmap` all
- * of them. fsx compares each read, and the size after each operation, with what it remembers. What a failed run leaves (its
+ * of them. Each msync of a run with mmap waits for the disk as the level says (`--ack memory` does not). fsx compares each read, and the size after each operation, with what it remembers. What a failed run leaves (its
  * operations, what the file should be and what it is, the gateway's log) is kept in a directory that is printed. Exits 1 if
  * a run failed, 2 on bad usage.
  */
@@ -27,6 +27,7 @@ interface Options {
   readonly operations: number
   readonly runs: readonly Run[]
   readonly parallel: number
+  readonly ack: string
 }
 
 interface Run {
@@ -42,6 +43,7 @@ function readOptions(): Options {
       seeds: { type: 'string', default: '1,2,3,4' },
       parallel: { type: 'string', default: '2' },
       'no-mmap': { type: 'boolean', default: false },
+      ack: { type: 'string', default: 'journal' },
     },
   })
   if (values.program === undefined || !existsSync(values.program)) throw new Error('--program FILE (an fsx) is needed')
@@ -51,6 +53,7 @@ function readOptions(): Options {
     operations: wholeNumber('--operations', values.operations),
     runs: seeds.map((seed, index) => ({ seed, mmap: !values['no-mmap'] && index % 2 === 0 })),
     parallel: wholeNumber('--parallel', values.parallel),
+    ack: values.ack,
   }
 }
 
@@ -101,7 +104,7 @@ function runFsx(
 }
 
 async function runAll(options: Options, logs: string): Promise<{ passed: number; failed: number; skipped: number }> {
-  const mounted = await startMounted()
+  const mounted = await startMounted(['--ack', options.ack])
   const counts = { passed: 0, failed: 0, skipped: 0 }
   try {
     const made = await mounted.shell(`mkdir ${BUCKET}`)
