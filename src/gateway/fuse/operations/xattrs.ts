@@ -1,8 +1,8 @@
 /** Extended attributes: those of users. The other name spaces mean something to the kernel that is not kept here. */
 import type { ByteString } from '../../../common/ids.ts'
 import { inodeOf } from '../nodes.ts'
-import { FuseError } from '../protocol/errno.ts'
-import type { RequestHeader } from '../protocol/requests.ts'
+import { ERRNO, FuseError } from '../protocol/errno.ts'
+import type { GetxattrRequest, RequestHeader } from '../protocol/requests.ts'
 import { computedAttribute, isComputed } from './computed-xattrs.ts'
 import type { MountState, Operations } from './operation.ts'
 
@@ -11,13 +11,10 @@ type XattrOperation = 'GETXATTR' | 'SETXATTR' | 'LISTXATTR' | 'REMOVEXATTR'
 const USER_PREFIX = 'user.'
 
 export const XATTR_OPERATIONS: Operations<XattrOperation> = {
-  async GETXATTR({ header, name, sizeBytes }, mount) {
-    checkName(name)
-    const inode = inodeOf(header.nodeId)
-    const value = isComputed(name)
-      ? await computedAttribute(mount.files, inode, name)
-      : await mount.files.attribute(inode, name)
-    answerBytes(mount, header, { bytes: value, sizeBytes })
+  /** Linux asks for security.capability before it writes to a file for the first time: that costs no more than the answer. */
+  GETXATTR(request, mount) {
+    if (!request.name.startsWith(USER_PREFIX)) return void mount.answers.error(request.header, ERRNO.EOPNOTSUPP)
+    return answerAttribute(request, mount)
   },
 
   async SETXATTR({ header, name, value, create, replace }, mount) {
@@ -44,6 +41,14 @@ export const XATTR_OPERATIONS: Operations<XattrOperation> = {
     await mount.coherence.during({ nodes: [inode] }, () => mount.files.removeAttribute(inode, name))
     mount.answers.done(header)
   },
+}
+
+async function answerAttribute({ header, name, sizeBytes }: GetxattrRequest, mount: MountState): Promise<void> {
+  const inode = inodeOf(header.nodeId)
+  const value = isComputed(name)
+    ? await computedAttribute(mount.files, inode, name)
+    : await mount.files.attribute(inode, name)
+  answerBytes(mount, header, { bytes: value, sizeBytes })
 }
 
 /** @throws FuseError EOPNOTSUPP, and not ENOSYS, after which the kernel would not ask for any attribute again */

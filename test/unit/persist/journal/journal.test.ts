@@ -180,6 +180,51 @@ test('a segment whose record could not be made durable is not begun, and leaves 
   await (await append(Buffer.alloc(10))).sync()
 })
 
+/** Appends until more than half of the first segment is used, when the next one is made. */
+async function fillHalf(): Promise<AppendedBody> {
+  const first = await append(Buffer.alloc(10))
+  while ((journal.unsealed(first.run.segment)?.bytes ?? 0) < TINY_LIMITS.segmentBytesMax / 2) {
+    await append(Buffer.alloc(500))
+  }
+  await turns()
+  return first
+}
+
+test('the next segment is made before it is needed, so that no append waits for its making', async () => {
+  const first = await fillHalf()
+  expect(index.rows.size).toBe(2)
+  const [next] = [...index.rows.keys()].filter((segment) => segment !== first.run.segment) as [SegmentId]
+  expect(journal.isUnsealed(next)).toBe(true)
+  index.durable = () => new Promise(() => undefined)
+  journal.sealSoon(first.run.segment)
+  expect((await append(Buffer.alloc(10))).run.segment).toBe(next)
+  index.durable = () => Promise.resolve()
+  await journal.drain()
+})
+
+test('a next segment that is not needed leaves nothing behind', async () => {
+  const first = await fillHalf()
+  await journal.drain()
+  expect([...index.rows.keys()]).toEqual([first.run.segment])
+  expect(fileSystem.paths()).toEqual([files.journalPath(first.run.segment)])
+  expect(sealed).toEqual([first.run.segment])
+})
+
+test('when the next segment cannot be made ahead, it is made when it is needed', async () => {
+  const first = await append(Buffer.alloc(10))
+  index.durable = () => Promise.reject(Object.assign(new Error('undone'), { code: 'Unavailable' }))
+  while ((journal.unsealed(first.run.segment)?.bytes ?? 0) < TINY_LIMITS.segmentBytesMax / 2) {
+    await append(Buffer.alloc(500))
+  }
+  await turns()
+  index.durable = () => Promise.resolve()
+  journal.sealSoon(first.run.segment)
+  const later = await append(Buffer.alloc(10))
+  expect(later.run.segment).not.toBe(first.run.segment)
+  await later.sync()
+  expect(broken).toEqual([])
+})
+
 test('a streamed body has a segment of its own, sealed and recorded before it may be published', async () => {
   const body = Buffer.from(Array.from({ length: 256 * 3 + 70 }, (_, at) => at % 251))
   const stream = journal.stream({ content: 5, label: 'big' })
