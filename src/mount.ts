@@ -31,6 +31,8 @@ export interface MountParts {
   readonly ownPaths: readonly string[]
   /** How long whoever still uses the mount may go on after it was told to end. */
   readonly drainTimeoutMs: number
+  /** Whether this is the only mount, so that nobody else's kernel writes files. */
+  readonly isAlone: () => boolean
   readonly onBug: (error: unknown) => void
   readonly twin?: ChannelTwin
 }
@@ -60,7 +62,7 @@ export async function mountNamespace(parts: MountParts): Promise<Mounted> {
     spinUsMax: SPIN_US_MAX,
     ...(parts.twin === undefined ? {} : { twin: parts.twin }),
   })
-  const { store, clock, metrics, statistics, onBug } = parts
+  const { store, clock, metrics, statistics, isAlone, onBug } = parts
   const session = new FuseSession({
     channel,
     files: store.files,
@@ -68,6 +70,7 @@ export async function mountNamespace(parts: MountParts): Promise<Mounted> {
     objects: store.objects,
     metrics,
     statistics,
+    isAlone,
     clock,
     log: logger,
     onBug,
@@ -113,10 +116,11 @@ async function readyMountPoint({ directory, ownPaths, logger }: MountParts): Pro
     throw new TidegateError('InvalidArgument', `mount point ${directory}: there is a mount already`)
   }
   for (const path of ownPaths) {
-    if (isWithin(await realpath(path), mountPoint)) {
+    const used = await realpath(path)
+    if (isWithin(used, mountPoint) || isWithin(mountPoint, used)) {
       throw new TidegateError(
         'InvalidArgument',
-        `mount point ${directory}: ${path}, which the gateway uses, lies in it`,
+        `mount point ${directory}: it and ${path}, which the gateway uses, may not lie in each other`,
       )
     }
   }

@@ -13,13 +13,15 @@ import { mountNamespace, type Mounted, type MountParts } from './mount.ts'
 const MOUNTS_MAX = 16
 
 export class GatewayMounts implements Mounts {
-  readonly #parts: Omit<MountParts, 'directory'>
+  readonly #parts: Omit<MountParts, 'directory' | 'isAlone'>
   readonly #mounted = new Map<string, Mounted>()
   /** Making and taking away, one after the other. */
   #line: Promise<unknown> = Promise.resolve()
   #serves = false
+  /** Those that are being made count. */
+  #sessions = 0
 
-  constructor(parts: Omit<MountParts, 'directory'>) {
+  constructor(parts: Omit<MountParts, 'directory' | 'isAlone'>) {
     this.#parts = parts
   }
 
@@ -37,14 +39,24 @@ export class GatewayMounts implements Mounts {
     return this.#next(async () => {
       if (this.#mounted.size >= MOUNTS_MAX) throw new TidegateError('InvalidRequest', `there are ${MOUNTS_MAX} mounts`)
       await this.#refuseNested(directory)
-      const mounted = await mountNamespace({ ...this.#parts, directory })
-      const { mountPoint } = mounted
-      this.#mounted.set(mountPoint, mounted)
-      void mounted.ended.then(() => {
-        if (this.#mounted.get(mountPoint) === mounted) this.#mounted.delete(mountPoint)
-      })
-      return { mountPoint }
+      const isAlone = (): boolean => this.#sessions === 1
+      this.#sessions++
+      try {
+        const mounted = await mountNamespace({ ...this.#parts, directory, isAlone })
+        const { mountPoint } = mounted
+        this.#mounted.set(mountPoint, mounted)
+        void mounted.ended.finally(() => this.#ended(mounted))
+        return { mountPoint }
+      } catch (error) {
+        this.#sessions--
+        throw error
+      }
     })
+  }
+
+  #ended(mounted: Mounted): void {
+    this.#sessions--
+    if (this.#mounted.get(mounted.mountPoint) === mounted) this.#mounted.delete(mounted.mountPoint)
   }
 
   unmount(directory: string, options: { readonly lazy: boolean }): Promise<void> {

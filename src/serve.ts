@@ -32,6 +32,9 @@ import { nodeFileSystem } from './persist/node-file-system.ts'
 import type { AccessControl, UserDirectory } from './store/access.ts'
 import { createUserDirectory, userPrincipal, type UserConfig } from './store/users.ts'
 
+/** Short for people and for S3 clients' eyes, long for `tar x`: what the mount did and nobody waits for is synced so much later. */
+const UNWANTED_GROUP_MS_MAX = 10
+
 /** Resolves when the gateway was stopped by a signal. Rejects when it could not start, or had to end. */
 export async function serve(config: Config): Promise<void> {
   const logger = createLogger({ level: config.logLevel, pretty: process.stderr.isTTY })
@@ -171,6 +174,7 @@ class Gateway {
         createLmdbStore({
           directory: join(dataPath, 'meta'),
           beforeCommit,
+          unwantedGroupMsMax: UNWANTED_GROUP_MS_MAX,
           ...WATCHED_ROWS,
           changeLogRevisionsMax: config.changeLogRevisions,
           admissionWaitMsMax: limits.admissionWaitMsMax,

@@ -121,3 +121,5 @@ export interface FileResidency {
 export type FileChange =
   | { readonly kind: 'entry'; readonly parent: InodeId; readonly name: ByteString }
   | { readonly kind: 'node'; readonly inode: InodeId }
+  /** Bytes that were written are gone, and older ones show instead: also to who wrote them. */
+  | { readonly kind: 'content'; readonly inode: InodeId }

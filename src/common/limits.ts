@@ -34,6 +34,8 @@ export interface Limits {
   readonly keyBytesMax: number
   /** What the mount makes may lie deeper than that; a key of up to this many bytes can be named in a request all the same. */
   readonly addressedKeyBytesMax: number
+  /** The deepest that the mount makes or moves something. What lies below a directory that is moved may come to lie deeper. */
+  readonly fileKeyBytesMax: number
   readonly userMetadataBytesMax: number
   readonly tagsMax: number
 }
@@ -58,6 +60,7 @@ export const DEFAULT_LIMITS: Limits = checkLimits({
   partBytesMin: 5 * MIB,
   keyBytesMax: 1024,
   addressedKeyBytesMax: 8 * KIB,
+  fileKeyBytesMax: 32 * KIB,
   userMetadataBytesMax: 2 * KIB,
   tagsMax: 10,
 })

@@ -11,8 +11,8 @@
  *   hold everybody up: it is failed with an assertion.
  * - **Visible**: its writes are laid over the committed rows, it has the next revision, and `transact` settles. It belongs
  *   to the open group.
- * - **Durable**: when no transaction waits to run and no other group is on its way, the open group is closed:
- *   `beforeCommit` makes the bytes durable that it names (C15), the backend writes all of it in one batch with one sync,
+ * - **Durable**: when no transaction waits to run and no other group is on its way, the open group is closed (a little later if
+ *   nobody waits for it, so that it gathers more): `beforeCommit` makes the bytes durable that it names (C15), the backend writes all of it in one batch with one sync,
  *   and every `durable` promise of the group settles. Meanwhile the next group gathers.
  * - **Undone**: when a group cannot be made durable, everything visible that is not durable goes with it, the open group
  *   too, because it may have read what is gone. Revisions handed out to undone commits are not used again; `revision()`
@@ -85,6 +85,7 @@ export class SerialStage implements EmbeddedStore {
   #idleWaiters: (() => void)[] = []
   #watchdogArmed = false
   #admissionTimerArmed = false
+  #groupTimerArmed = false
 
   constructor(backend: Backend, options: StageOptions = {}) {
     this.#backend = backend
@@ -147,7 +148,7 @@ export class SerialStage implements EmbeddedStore {
   }
 
   async flush(): Promise<void> {
-    const durable = this.#pendingDurable()
+    const durable = this.#wantDurable()
     this.#commitOpenGroup()
     await durable
   }
@@ -199,7 +200,9 @@ export class SerialStage implements EmbeddedStore {
     const read = this.#reads.shift()
     if (read !== undefined) return this.#run(read)
     if (this.#transactions.length > 0 && !this.#backlogFull()) return this.#run(this.#transactions.shift()!)
-    this.#commitOpenGroup()
+    if (this.#open.wanted || this.#transactions.length > 0 || this.#settings.unwantedGroupMsMax === 0)
+      this.#commitOpenGroup()
+    else this.#armGroupTimer()
     if (this.#transactions.length > 0) this.#armAdmissionTimer()
     else for (const resolve of this.#idleWaiters.splice(0)) resolve()
   }
@@ -246,6 +249,7 @@ export class SerialStage implements EmbeddedStore {
     if (written.size > 0) {
       if (this.#revisionHandedOut >= this.#log.reservedThrough) return job.reject(outOfRevisions())
       this.#makeVisible(view)
+      if (!job.early) this.#open.wanted = true
     }
     // One that wrote nothing rests on what it read alone.
     const durable = written.size > 0 || view.provisional ? this.#pendingDurable() : ALREADY_DURABLE
@@ -255,7 +259,7 @@ export class SerialStage implements EmbeddedStore {
   /** Tells the outcome of a job that wrote nothing, once what it rests on is durable; a commit has `durable` for that. */
   #tell(job: Job, view: StageView, outcome: () => void): void {
     if (!view.provisional || job.early) return outcome()
-    this.#pendingDurable().then(outcome, () => this.#runAgain(job))
+    this.#wantDurable().then(outcome, () => this.#runAgain(job))
   }
 
   /** What it read has been undone. */
@@ -287,6 +291,25 @@ export class SerialStage implements EmbeddedStore {
   #pendingDurable(): Promise<void> {
     if (this.#open.transactions > 0) return this.#open.durable
     return this.#committing?.durable ?? ALREADY_DURABLE
+  }
+
+  #wantDurable(): Promise<void> {
+    this.#open.wanted = true
+    return this.#pendingDurable()
+  }
+
+  /** One timer, for the open group that nobody waits for. */
+  #armGroupTimer(): void {
+    const group = this.#open
+    if (group.transactions === 0 || this.#groupTimerArmed) return
+    this.#groupTimerArmed = true
+    const { clock, unwantedGroupMsMax } = this.#settings
+    const rung = (): void => {
+      this.#groupTimerArmed = false
+      group.wanted = true
+      this.#pump()
+    }
+    clock.sleep(unwantedGroupMsMax, this.#stopping.signal).then(rung, () => {})
   }
 
   #commitOpenGroup(): void {

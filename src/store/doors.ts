@@ -240,6 +240,8 @@ export interface Files {
   writeNow(handle: HandleId, offset: number, bytes: Uint8Array, append: boolean): boolean
   /** Copies the bytes before it resolves. With `append` the offset is the end of the file. @throws StorageFull, SlowDown */
   write(handle: HandleId, offset: number, bytes: Uint8Array, append: boolean): Promise<void>
+  /** Whether something was written, by any handle, that is not published yet. */
+  isUnpublished(handle: HandleId): boolean
   /** Resolves when what was written is published and as durable as the bucket's level says (C20). */
   sync(handle: HandleId): Promise<void>
   /** A descriptor was closed: what was written is published, without waiting for a sync. */

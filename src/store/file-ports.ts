@@ -126,7 +126,7 @@ export interface MetadataFiles {
       /** S3 owner of what the mount makes. */
       readonly owner: string
       /**
-       * Told which inode it will be, in which bucket, in the transaction (so perhaps more than once, of the same one): before anybody
+       * Told which inode it will be, in which bucket, in the transaction (so perhaps more than once; the last one counts): before anybody
        * can find it, and so take it away.
        */
       readonly willBe?: ((inode: InodeId, bucket: string) => void) | undefined

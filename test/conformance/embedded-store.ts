@@ -440,6 +440,39 @@ function testWaiting(setUp: (options?: StageOptions) => Promise<Setup>): void {
     expect(await store.read((view) => view.scan(ALL, 100))).toHaveLength(11)
   })
 
+  test('a group that nobody waits for gathers more, until somebody does or its time is up', async () => {
+    const clock = new HandClock()
+    const { store } = await setUp({ clock, unwantedGroupMsMax: 10, stallMsMax: 1e6 })
+    const putVisible = (name: string): Promise<unknown> =>
+      store.transact(async (tx) => tx.put(key(name), bytes('1')), { tell: 'visible' })
+    const isDurable = async (withinMs = 5000): Promise<boolean> => {
+      const endMs = Date.now() + withinMs
+      while (store.durableRevision() < store.revision() && Date.now() < endMs) await turn()
+      return store.durableRevision() === store.revision()
+    }
+    await putVisible('a')
+    await clock.advance(9)
+    await putVisible('b')
+    expect(await isDurable(50)).toBe(false)
+    await clock.advance(1)
+    expect(await isDurable()).toBe(true)
+    // A commit that is waited for takes the others along.
+    await putVisible('c')
+    await (
+      await store.transact(async (tx) => tx.put(key('d'), bytes('1')))
+    ).durable
+    expect(await isDurable()).toBe(true)
+    // So do a flush, and a reader who is told only what is durable.
+    await putVisible('e')
+    await store.flush()
+    expect(await isDurable()).toBe(true)
+    await putVisible('f')
+    expect(text(await store.read((view) => view.get(key('f'))))).toBe('1')
+    expect(await isDurable()).toBe(true)
+    await putVisible('g')
+    await store.stop()
+  })
+
   test('more than the queue holds is refused', async () => {
     const { store, backend } = await setUp({ backlogRowsMax: 1, groupRowsMax: 1, queueLengthMax: 3 })
     backend.hold()

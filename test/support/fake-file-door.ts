@@ -151,6 +151,10 @@ export class FakeFileDoor implements Files {
     return await this.open(inode, { write, truncate: false })
   }
 
+  isUnpublished(): boolean {
+    return true
+  }
+
   readNow(): undefined {
     return undefined
   }

@@ -167,6 +167,7 @@ export class FakeMetadataFiles implements FilesMetadata {
   ack: AckLevel = 'journal'
   nowMs = 1_000
   flushes = 0
+  #pending: Promise<void> = Promise.resolve()
   hook: Hook = () => undefined
   /** Settles `durable` of the next commits. */
   durable: () => Promise<void> = () => Promise.resolve()
@@ -205,7 +206,11 @@ export class FakeMetadataFiles implements FilesMetadata {
   #commit<T>(value: T, ...changes: FileChange[]): Commit<T> {
     for (const listener of this.listeners) listener(changes)
     const durable = this.durable()
-    durable.catch(() => undefined)
+    const isOver = (): void => {
+      if (this.#pending === durable) this.#pending = Promise.resolve()
+    }
+    this.#pending = durable
+    durable.then(isOver, isOver)
     return { value, revision: ++this.#revision, durable }
   }
 
@@ -454,7 +459,7 @@ export class FakeMetadataFiles implements FilesMetadata {
 
   flush(): Promise<void> {
     this.flushes++
-    return Promise.resolve()
+    return this.#pending
   }
 }
 

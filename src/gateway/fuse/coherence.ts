@@ -57,8 +57,10 @@ const NEVER: Changed = { last: 0, before: 0 }
 export interface CoherenceOptions {
   readonly channel: Pick<FuseChannel, 'notify'>
   readonly log: Logger
-  /** Whether the mount has the file open for writing: its pages are then the newest there are. */
+  /** Whether the mount has the file open for writing: if no other mount does, its pages are then the newest there are. */
   readonly isWritten: (inode: InodeId) => boolean
+  /** Whether there is no other mount. */
+  readonly isAlone: () => boolean
 }
 
 export class Coherence {
@@ -125,6 +127,10 @@ export class Coherence {
   changed(changes: readonly FileChange[]): void {
     const keysSeen = new Set<string>()
     for (const change of changes) {
+      if (change.kind === 'content') {
+        this.#contentChanged(change.inode)
+        continue
+      }
       const isEntry = change.kind === 'entry'
       // S3 has names that the mount does not show, and the kernel never asked about with success.
       if (isEntry && (change.name === '' || change.name.length > NAME_BYTES_MAX)) continue
@@ -140,9 +146,16 @@ export class Coherence {
     }
   }
 
+  /** No operation's own doing, whoever has the file open. */
+  #contentChanged(inode: InodeId): void {
+    this.#remember(inode)
+    if (this.#lookups.has(inode)) this.#notify(this.#encoder.dataChanged(nodeIdOf(inode), 0, 0))
+  }
+
   #nodeChanged(inode: InodeId): void {
     const nodeId = nodeIdOf(inode)
-    const isOurs = this.#options.isWritten(inode)
+    const { isAlone, isWritten } = this.#options
+    const isOurs = isAlone() && isWritten(inode)
     this.#notify(isOurs ? this.#encoder.attributesChanged(nodeId) : this.#encoder.dataChanged(nodeId, 0, 0))
   }
 

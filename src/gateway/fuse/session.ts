@@ -44,6 +44,8 @@ export interface SessionOptions {
   readonly metrics?: MountMetrics
   /** What `.tidegate/stats` shows beside the metrics. */
   readonly statistics?: MountStatistics
+  /** Whether no other mount shows the same files; so unless it says otherwise. */
+  readonly isAlone?: () => boolean
   readonly clock: Clock
   readonly log: Logger
   /** A broken invariant: nothing that follows can be trusted. */
@@ -82,7 +84,13 @@ export class FuseSession {
         deadlineMs: options.answerMsMax ?? ANSWER_MS_MAX,
         onError: (errno) => metrics.failed(errno),
       }),
-      coherence: new Coherence({ channel: { notify }, log, isWritten: (inode) => openFiles.isWritten(inode) }),
+      coherence: new Coherence({
+        channel: { notify },
+        log,
+        isWritten: (inode) => openFiles.isWritten(inode),
+        isAlone: () => this.#isAlone(),
+      }),
+      isAlone: () => this.#isAlone(),
       locks: new LockTable(),
       openFiles,
       cursors: new DirectoryCursors(virtual),
@@ -93,6 +101,10 @@ export class FuseSession {
       statistics: options.statistics ?? { figures: () => [] },
       log,
     }
+  }
+
+  #isAlone(): boolean {
+    return this.#options.isAlone?.() ?? true
   }
 
   start(): void {

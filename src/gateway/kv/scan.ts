@@ -1,4 +1,5 @@
 /** `GET /kv/v1/{bucket}`: keys in order, streamed as NDJSON a page at a time, each read at one revision (C31). */
+import { setImmediate as immediately } from 'node:timers/promises'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { TidegateError } from '../../common/errors.ts'
 import { problemDocument, problemOf } from '../http/problem.ts'
@@ -74,6 +75,8 @@ async function* linesOf(door: KvDoor, scan: Scan, mayRead: (key: string) => bool
   let keysLeft = keysMax
   let after = resumed
   do {
+    // Pages of embedded metadata come without waiting for anything: a long scan must not keep everybody else from having a turn.
+    if (after !== resumed) await immediately()
     const limit = Math.min(keysLeft, PAGE_KEYS_MAX)
     const page = await keyValues.scan({ ...range, after, limit, values, valueBytesMax: VALUE_BYTES_MAX })
     keysLeft -= page.keys.length

@@ -6,6 +6,8 @@ export class CommitGroup {
   readonly logged: LoggedCommit[] = []
   transactions = 0
   lastRevision: Revision = 0
+  /** Somebody waits until it is durable. */
+  wanted = false
   /** Shared by every commit of the group. */
   readonly durable: Promise<void>
   readonly resolve: () => void

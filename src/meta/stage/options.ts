@@ -26,6 +26,11 @@ export interface StageOptions {
   readonly backlogBytesMax?: number
   /** A group is committed when no transaction waits to run, or when it holds this many rows. */
   readonly groupRowsMax?: number
+  /**
+   * How long a group of commits that nobody waits for (`tell: 'visible'`, and no `flush`) gathers more of its kind before it is
+   * committed, so that thousands of small steps of a file system share a sync. 0: not at all.
+   */
+  readonly unwantedGroupMsMax?: number
   /** How long a transaction may wait for the backlog to shrink before it is refused with `SlowDown`. */
   readonly admissionWaitMsMax?: number
   /** Transactions and reads that may wait; more are refused with `SlowDown`. */
@@ -50,6 +55,7 @@ const DEFAULT_STAGE_SETTINGS: StageSettings = {
   backlogRowsMax: 32_768,
   backlogBytesMax: 64 * MIB,
   groupRowsMax: 8192,
+  unwantedGroupMsMax: 0,
   admissionWaitMsMax: 30_000,
   queueLengthMax: 65_536,
   changeLogRevisionsMax: 100_000,

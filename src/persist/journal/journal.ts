@@ -118,8 +118,9 @@ export class Journal {
 
   /** What was made ahead and is not needed. */
   async #unmakeNext(): Promise<void> {
-    const segment = await this.#next
+    const next = this.#next
     this.#next = undefined
+    const segment = await next
     if (!segment) return
     const { index, sharedDevice, files } = this.#options
     this.#unsealed.delete(segment.segment)
@@ -293,8 +294,9 @@ export class Journal {
   /** Seals the open segment and waits for all that is under way. */
   async drain(): Promise<void> {
     await this.#appending
-    await this.#unmakeNext()
     this.#rotate()
     while (this.#sealing.size > 0) await Promise.all(this.#sealing)
+    // If it fails, the next start forgets the segment.
+    await this.#unmakeNext().catch(() => undefined)
   }
 }

@@ -20,7 +20,7 @@ const CLONED_BYTES_MIN = 64 * 1024
 const COPIED_BYTES_MAX = 1024 * 1024
 
 export interface CopyParts {
-  readonly parts: Pick<FilesParts, 'metadata' | 'memory' | 'persisting' | 'clock' | 'onFailure' | 'fileLimits'>
+  readonly parts: Pick<FilesParts, 'metadata' | 'memory' | 'persisting' | 'clock' | 'fileLimits'>
   readonly publisher: FilePublisher
   readonly writer: FileWriter
   readonly door: Pick<Files, 'read' | 'write' | 'allocate'>
@@ -58,7 +58,7 @@ async function clone(
   to: CopyEnd,
   length: number,
 ): Promise<number | undefined> {
-  const { metadata, persisting, clock, onFailure } = parts
+  const { metadata, persisting, clock } = parts
   // Stores no byte, and yet is a write: refused when the disk is full (C19).
   await persisting.accept(0)
   await publisher.publish(from.file, 'visible')
@@ -75,13 +75,13 @@ async function clone(
     })
     const cloned = commit.value
     if (!cloned || cloned.length === 0) return cloned?.length
-    commit.durable.catch((cause: unknown) => {
-      onFailure({ inode: target.inode, doing: 'durable', cause })
-      target.lose(cause)
-    })
     if (level === 'persisted') for (const segment of cloned.segments) target.unpersisted.add(segment)
     to.handle.wrote = true
-    target.cloned(commit, to.offset + cloned.length)
+    const settled = publisher.settler(target)
+    target.cloned(to.offset + cloned.length, commit.durable, (undone) => {
+      if (undone !== undefined) target.lose(undone)
+      settled(undone)
+    })
     return cloned.length
   })
 }

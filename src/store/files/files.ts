@@ -46,6 +46,7 @@ const EDITS_EXCESS_MAX = 4
 export class StoreFiles extends FileNames implements Files {
   readonly #parts: FilesParts
   readonly #reader: ReaderParts
+  readonly #listeners = new Set<(changes: readonly FileChange[]) => void>()
   readonly #dirtyMemory: DirtyMemory
   readonly #files: OpenFiles
   readonly #writer: FileWriter
@@ -75,6 +76,10 @@ export class StoreFiles extends FileNames implements Files {
       dirtyJournal,
       onPutBack: () => {
         if (dirtyMemory.waiting > 0) this.#writer.relieve()
+      },
+      onSure: (file) => files.forgetIfIdle(file),
+      onReverted: ({ inode }) => {
+        for (const listener of this.#listeners) listener([{ kind: 'content', inode }])
       },
     })
     this.compactor = new FileCompactor(parts)
@@ -146,7 +151,9 @@ export class StoreFiles extends FileNames implements Files {
     const request = { ...made, kind: 'file' as const, owner: this.owner }
     let file: OpenFile | undefined
     const willBe = (inode: InodeId, bucket: string): void => {
-      file ??= this.#files.expect(inode)
+      // A run that is run again may come to another one.
+      if (file && file.inode !== inode) this.#files.leave(file)
+      if (file?.inode !== inode) file = this.#files.expect(inode)
       file.bucket = bucket
     }
     try {
@@ -202,6 +209,11 @@ export class StoreFiles extends FileNames implements Files {
     } catch (error) {
       if (file.overlay.count >= EDITS_EXCESS_MAX * this.#parts.fileLimits.editsMax) throw error
     }
+  }
+
+  isUnpublished(handle: HandleId): boolean {
+    const { file } = this.#files.handle(handle)
+    return file !== undefined && (file.dirty || file.publishing !== undefined)
   }
 
   async sync(handle: HandleId): Promise<void> {
@@ -315,7 +327,12 @@ export class StoreFiles extends FileNames implements Files {
   }
 
   onChanges(listener: (changes: readonly FileChange[]) => void): () => void {
-    return this.#parts.metadata.onFileChanges(listener)
+    this.#listeners.add(listener)
+    const end = this.#parts.metadata.onFileChanges(listener)
+    return () => {
+      this.#listeners.delete(listener)
+      end()
+    }
   }
 
   /** Drops what was unlinked and open when the process ended. Before the doors open. */

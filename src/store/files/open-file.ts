@@ -5,13 +5,15 @@
  *   publishing   the generation that is being published; nothing changes in it. Put back under the overlay when that fails
  *   published    what metadata has (published-extents.ts)
  *
+ * What was published by a commit that is not durable yet is kept aside (`#unsure`): when the commit is undone, it is put back under what
+ * was written since, as if it had never been published.
+ *
  * `size` is that of the file as its writers see it. Every method here is synchronous: what awaits is in write-file.ts, publish-file.ts and
  * read-file.ts.
  */
 import { assert } from '../../common/assert.ts'
 import type { InodeId, SegmentId } from '../../common/ids.ts'
 import type { FileNode, FileTime, HandleId } from '../../common/file-model.ts'
-import type { Commit } from '../ports.ts'
 import { BUFFER_BYTES_MAX, type DirtyMemory, type MemoryAccount } from './dirty-memory.ts'
 import { DirtySource } from './dirty-bytes.ts'
 import { Overlay, type OverlayEntry } from './overlay.ts'
@@ -41,6 +43,12 @@ export interface Generation {
   readonly sinceMs: number
 }
 
+/** A generation whose commit is visible and not durable yet, and the size of what was published before it. */
+interface Unsure {
+  readonly generation: Generation
+  readonly publishedSize: number
+}
+
 /** Where a file's bytes go: what the journal writes beside them. */
 export interface FilePlace {
   readonly bucket: string
@@ -67,9 +75,10 @@ export class OpenFile {
   sinceMs: number | undefined
   /** After a publish failed: not tried again by age before. */
   retryMs = 0
-  lastCommit: Commit<unknown> | undefined
   /** Named by commits, and nobody has waited yet until they are in the remote store. */
   readonly unpersisted = new Set<SegmentId>()
+  /** All else that it has is known to be in the remote store. */
+  isPersistenceKnown = false
   /** It never leaves its bucket (C26). Undefined until somebody asked. */
   bucket: string | undefined
   /** Where it was found last; outlives its names. */
@@ -77,6 +86,9 @@ export class OpenFile {
   /** It may have lost its last name: to be looked at when nobody has it open. */
   maybeUnlinked = false
   readonly #memory: DirtyMemory
+  /** Oldest first. */
+  #unsure: Unsure[] = []
+  #undone = false
   #line: Promise<unknown> = Promise.resolve()
   #journaling: Promise<unknown> = Promise.resolve()
 
@@ -88,6 +100,11 @@ export class OpenFile {
 
   get dirty(): boolean {
     return this.sinceMs !== undefined
+  }
+
+  /** Whether a commit of its content may still be undone. */
+  get unsure(): boolean {
+    return this.#unsure.length > 0
   }
 
   get used(): boolean {
@@ -193,20 +210,59 @@ export class OpenFile {
     return this.publishing
   }
 
-  publishDone(generation: Generation): void {
+  /** It is visible. `settled` is called when its commit is durable, or undone (with the reason). */
+  publishDone(generation: Generation, durable: Promise<void>, settled: (undone?: unknown) => void): void {
     assert(this.publishing === generation, 'the generation that was begun')
     this.publishing = undefined
+    this.#awaitDurable({ generation, publishedSize: this.publishedSize }, durable, settled)
     this.publishedSize = generation.size
     this.published.invalidate()
-    generation.overlay.clear()
+  }
+
+  #awaitDurable(unsure: Unsure, durable: Promise<void>, settled: (undone?: unknown) => void): void {
+    this.#unsure.push(unsure)
+    durable.then(
+      () => {
+        const at = this.#unsure.indexOf(unsure)
+        // Put back meanwhile, after an older one was undone.
+        if (at < 0) return
+        this.#unsure.splice(at, 1)
+        unsure.generation.overlay.clear()
+        settled()
+      },
+      (reason: unknown) => {
+        this.#undone = true
+        settled(reason)
+      },
+    )
+  }
+
+  /** Puts back what was undone, and all that was published since. To be called when no publish is under way. */
+  restoreUndone(nowMs: number): void {
+    if (!this.#undone) return
+    assert(!this.publishing, 'no publish is under way')
+    this.#undone = false
+    const restored = this.#unsure
+    this.#unsure = []
+    for (const { generation } of restored.toReversed()) {
+      for (const entry of generation.overlay.entries) this.overlay.putUnder(entry)
+      generation.overlay.clear()
+      this.modified ??= generation.modified
+    }
+    this.publishedSize = restored[0]?.publishedSize ?? this.publishedSize
+    this.lies = undefined
+    this.sinceMs ??= nowMs
+    this.published.invalidate()
   }
 
   /** A range of another file has been published in this one, up to `end`. */
-  cloned(commit: Commit<{ readonly node: FileNode } | undefined>, end: number): void {
+  cloned(end: number, durable: Promise<void>, settled: (undone?: unknown) => void): void {
+    // By reference: if it is undone, there is nothing to put back.
+    const generation = { overlay: new Overlay(), size: end, modified: undefined, sinceMs: 0 }
+    this.#awaitDurable({ generation, publishedSize: this.publishedSize }, durable, settled)
     this.publishedSize = Math.max(this.publishedSize, end)
     this.size = Math.max(this.size, end)
     this.lies = 'extents'
-    this.lastCommit = commit
     this.published.invalidate()
   }
 
@@ -243,14 +299,17 @@ export class OpenFile {
   discard(): void {
     assert(!this.publishing, 'no publish is under way')
     this.overlay.clear()
+    for (const { generation } of this.#unsure.splice(0)) generation.overlay.clear()
     this.sinceMs = undefined
     this.modified = undefined
     this.published.invalidate()
   }
 
   /** What lies in bodies that are lost is given up: there the file reads as it was published. Its other bytes can be published then. */
-  giveUpLost(reason: unknown): void {
-    if (this.overlay.remove(({ source }) => source?.place?.body.journaled.isLost() === true)) this.lose(reason)
+  giveUpLost(reason: unknown): boolean {
+    const isAny = this.overlay.remove(({ source }) => source?.place?.body.journaled.isLost() === true)
+    if (isAny) this.lose(reason)
+    return isAny
   }
 
   /** Something written is lost for good: each handle that wrote is told once. */

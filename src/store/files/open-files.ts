@@ -78,6 +78,7 @@ export class OpenFiles {
   expect(inode: InodeId): OpenFile {
     const file = new OpenFile(inode, this.#dirtyMemory, new PublishedExtents(this.#published, inode))
     file.lies = 'inline'
+    file.isPersistenceKnown = true
     file.guests++
     this.#files.set(inode, file)
     return file
@@ -105,7 +106,7 @@ export class OpenFiles {
   }
 
   forgetIfIdle(file: OpenFile): void {
-    if (file.used || file.dirty || file.publishing) return
+    if (file.used || file.dirty || file.publishing || file.unsure) return
     file.published.invalidate()
     if (this.#files.get(file.inode) === file) this.#files.delete(file.inode)
   }

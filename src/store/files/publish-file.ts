@@ -12,12 +12,13 @@
  * Small files lie whole in the inode: then no byte goes to the journal at all. A file that outgrows that, or whose bucket wants
  * its bytes in the remote store (`persisted`), takes what lay inline along as one more edit.
  */
-import { isTidegateError } from '../../common/errors.ts'
+import { TidegateError, isTidegateError } from '../../common/errors.ts'
 import type { SegmentId } from '../../common/ids.ts'
 import type { AckLevel } from '../../common/model.ts'
 import { DirtySource, type UnpublishedBody } from './dirty-bytes.ts'
 import type { DirtyMemory } from './dirty-memory.ts'
 import type { FileEdit } from '../file-ports.ts'
+import type { Commit } from '../ports.ts'
 import type { FilesParts } from './file-parts.ts'
 import type { DirtyJournal } from './journal-dirty.ts'
 import type { Generation, OpenFile } from './open-file.ts'
@@ -33,6 +34,10 @@ export interface PublisherParts extends Pick<
   readonly dirtyJournal: DirtyJournal
   /** The memory of a publish that failed can be journaled now. */
   readonly onPutBack: () => void
+  /** A commit of the file can no longer be undone; perhaps nobody needs the file any more. */
+  readonly onSure: (file: OpenFile) => void
+  /** Older bytes show instead of what was written. */
+  readonly onReverted: (file: OpenFile) => void
 }
 
 export class FilePublisher {
@@ -49,11 +54,13 @@ export class FilePublisher {
   }
 
   async #publishNow(file: OpenFile, goal: PublishGoal): Promise<AckLevel> {
-    const { acknowledgement } = this.#parts
+    const { metadata, clock } = this.#parts
+    file.restoreUndone(clock.monotonicMs())
     if (!file.dirty && goal === 'visible') return 'memory'
     const level = await this.level(file)
     if (file.dirty) await this.#publishGeneration(file, goal, level)
-    else if (goal === 'synced' && file.lastCommit) await acknowledgement.durable(level, file.lastCommit)
+    // Whatever was done to the file before, its name and its mode among it, by whichever handle.
+    else if (level !== 'memory') await metadata.flush()
     return level
   }
 
@@ -70,7 +77,7 @@ export class FilePublisher {
   }
 
   async #publishGeneration(file: OpenFile, goal: PublishGoal, level: AckLevel): Promise<void> {
-    const { metadata, acknowledgement, clock, fileLimits, onFailure, onPutBack } = this.#parts
+    const { metadata, clock, fileLimits, onPutBack, onReverted } = this.#parts
     const generation = file.beginPublish()
     try {
       const inline = await this.#inlineContent(file, generation, level)
@@ -78,22 +85,26 @@ export class FilePublisher {
       const edits = inline ? [] : await this.#journaledEdits(file, generation, safeAs)
       const { size, modified } = generation
       const commit = await metadata.publishFile({ inode: file.inode, edits, inline, size, modified, ack: level })
-      commit.durable.catch((cause: unknown) => {
-        onFailure({ inode: file.inode, doing: 'durable', cause })
-        // A sync that waits for it puts its generation back and tells.
-        if (goal === 'visible') file.lose(cause)
-      })
-      if (goal === 'synced') await acknowledgement.durable(level, commit)
+      if (goal === 'synced') await this.#durable(level, commit)
       if (level === 'persisted') for (const { run } of edits) if (run) file.unpersisted.add(run.segment)
-      file.lastCommit = commit
       file.lies = inline ? 'inline' : 'extents'
-      file.publishDone(generation)
+      file.publishDone(generation, commit.durable, this.settler(file))
     } catch (error) {
       file.publishFailed(generation)
-      file.giveUpLost(error)
+      if (file.giveUpLost(error)) onReverted(file)
       file.retryMs = clock.monotonicMs() + fileLimits.publishAgeMsMax
       onPutBack()
       throw error
+    }
+  }
+
+  /** What is called when a commit of the file is durable, or undone: then it is put back as soon as no publish is under way. */
+  settler(file: OpenFile): (undone?: unknown) => void {
+    const { clock, onFailure, onSure } = this.#parts
+    return (undone) => {
+      if (undone === undefined) return onSure(file)
+      onFailure({ inode: file.inode, doing: 'durable', cause: undone })
+      void file.exclusive(() => Promise.resolve(file.restoreUndone(clock.monotonicMs())))
     }
   }
 
@@ -148,14 +159,40 @@ export class FilePublisher {
       if (joined) edits[edits.length - 1] = joined
       else edits.push(edit)
     }
+    for (const { journaled } of bodies) {
+      // Named in a commit, they would take all down that is committed with it.
+      if (journaled.isLost()) throw new TidegateError('Unavailable', `the journal lost bytes of inode ${file.inode}`)
+    }
     await Promise.all([...bodies].map((body) => acknowledgement.beforeCommit(safeAs, body.journaled)))
     return edits
   }
 
+  /** Commits of files gather company before they are synced, unless somebody asks. */
+  async #durable(level: AckLevel, commit: Commit<unknown>): Promise<void> {
+    const { metadata, acknowledgement } = this.#parts
+    if (level !== 'memory') metadata.flush().catch(() => undefined)
+    await acknowledgement.durable(level, commit)
+  }
+
   async #persisted(file: OpenFile, level: AckLevel): Promise<void> {
-    const segments: SegmentId[] = [...file.unpersisted]
+    if (level !== 'persisted') return
+    // What was published before it was opened now: nobody may have waited for that.
+    const earlier = file.isPersistenceKnown ? [] : await this.#segmentsOf(file)
+    const segments = [...new Set([...file.unpersisted, ...earlier])]
     await this.#parts.acknowledgement.persisted(level, segments)
     for (const segment of segments) file.unpersisted.delete(segment)
+    file.isPersistenceKnown = true
+  }
+
+  async #segmentsOf(file: OpenFile): Promise<SegmentId[]> {
+    const segments = new Set<SegmentId>()
+    for (let offset = 0; offset < file.publishedSize;) {
+      const window = await file.published.acquire(offset)
+      for (const { segment } of window.extents.extents) segments.add(segment)
+      offset = window.to
+      file.published.letGo(window)
+    }
+    return [...segments]
   }
 }
 

@@ -1,7 +1,7 @@
 /** Open files and their content. */
 import { isTidegateError } from '../../../common/errors.ts'
 import type { InodeId } from '../../../common/ids.ts'
-import type { FilePiece, OpenedFile } from '../../../common/file-model.ts'
+import type { FilePiece, HandleId, OpenedFile } from '../../../common/file-model.ts'
 import { REPLY_PIECES_MAX } from '../channel/ports.ts'
 import { inodeOf } from '../nodes.ts'
 import { FuseError } from '../protocol/errno.ts'
@@ -41,9 +41,11 @@ export const DATA_OPERATIONS: Operations<DataOperation> = {
     checkName(name)
     const parent = inodeOf(header.nodeId)
     const point = mount.coherence.point()
-    const opened = await created(request, mount)
+    const { opened, isMade } = await created(request, mount)
     const { node } = opened
-    const cacheTimes = mount.coherence.timesOfMade(point, { parent, made: node.inode })
+    const cacheTimes = isMade
+      ? mount.coherence.timesOfMade(point, { parent, made: node.inode })
+      : mount.coherence.timesSince(point, parent, node.inode)
     const reply = { handle: opened.handle, flags: REPLY_FLAGS }
     const sent = mount.answers.send(header, (encoder, unique) =>
       encoder.created(unique, entryOf(node, cacheTimes), reply),
@@ -73,18 +75,18 @@ export const DATA_OPERATIONS: Operations<DataOperation> = {
 
   async FLUSH({ header, handle, lockOwner }, mount) {
     mount.locks.releaseOwner({ nodeId: header.nodeId, sort: 'posix', owner: lockOwner })
-    await published(mount, header, () => mount.files.flush(handle))
+    await published(mount, { header, handle }, () => mount.files.flush(handle))
     mount.answers.done(header)
   },
 
   async RELEASE({ header, handle, lockOwner, flockUnlock }, mount) {
     if (flockUnlock) mount.locks.releaseOwner({ nodeId: header.nodeId, sort: 'flock', owner: lockOwner })
-    await published(mount, header, () => close(mount, handle))
+    await published(mount, { header, handle }, () => close(mount, handle))
     mount.answers.done(header)
   },
 
   async FSYNC({ header, handle }, mount) {
-    await published(mount, header, () => mount.files.sync(handle))
+    await published(mount, { header, handle }, () => mount.files.sync(handle))
     mount.answers.done(header)
   },
 
@@ -103,9 +105,15 @@ export const DATA_OPERATIONS: Operations<DataOperation> = {
 }
 
 /** What this mount wrote, and now publishes, is nothing new to the kernel. */
-function published(mount: MountState, header: RequestHeader, publish: () => Promise<void>): Promise<void> {
+function published(
+  mount: MountState,
+  { header, handle }: { readonly header: RequestHeader; readonly handle: HandleId },
+  publish: () => Promise<void>,
+): Promise<void> {
   const inode = inodeOf(header.nodeId)
-  return mount.openFiles.isWritten(inode) ? mount.coherence.during({ nodes: [inode] }, publish) : publish()
+  // Where there is another mount, its users may have written what is published now.
+  const isOwn = mount.isAlone() && mount.openFiles.isWritten(inode) && mount.files.isUnpublished(handle)
+  return isOwn ? mount.coherence.during({ nodes: [inode] }, publish) : publish()
 }
 
 function answerPieces(mount: MountState, header: RequestHeader, pieces: readonly FilePiece[]): void {
@@ -163,7 +171,10 @@ export async function close(mount: MountState, handle: number): Promise<void> {
 }
 
 /** The kernel asks for CREATE when it knows of no such name; by now there may be one, which is opened unless O_EXCL forbids it. */
-async function created({ header, name, mode, flags }: CreateRequest, mount: MountState): Promise<OpenedFile> {
+async function created(
+  { header, name, mode, flags }: CreateRequest,
+  mount: MountState,
+): Promise<{ readonly opened: OpenedFile; readonly isMade: boolean }> {
   const parent = inodeOf(header.nodeId)
   const write = accessModeOf(flags) !== 'read'
   try {
@@ -171,10 +182,10 @@ async function created({ header, name, mode, flags }: CreateRequest, mount: Moun
       mount.files.create(parent, name, newFile(header, mode), { write }),
     )
     mount.openFiles.opened(opened.handle, opened.node.inode, write)
-    return opened
+    return { opened, isMade: true }
   } catch (error) {
     if (!isTidegateError(error, 'FileExists') || (flags & OPEN_FLAGS.EXCLUSIVE) !== 0) throw error
-    return await open(mount, (await mount.files.find(parent, name)).inode, flags)
+    return { opened: await open(mount, (await mount.files.find(parent, name)).inode, flags), isMade: false }
   }
 }
 

@@ -23,6 +23,8 @@ export interface MountState {
   readonly coherence: Coherence
   readonly locks: LockTable
   readonly openFiles: OpenFiles
+  /** Whether no other mount shows the same files. */
+  readonly isAlone: () => boolean
   readonly cursors: DirectoryCursors
   /** Built and sent in one turn, so one serves all. */
   readonly listing: DirectoryReply

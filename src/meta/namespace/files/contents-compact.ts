@@ -133,7 +133,9 @@ export function planCompaction(
     const isEnd = endOf(found) === end
     const { what, pieces } = nextStretch(found, { isEnd, runBytesMax })
     const to = endOf(pieces)
-    return to === undefined ? undefined : { what, pieces, ack: file.ack, to, rows: file.record.rows }
+    // What others have as well may have been acknowledged to them as persisted (C16).
+    const ack = file.record.references > 1 ? 'persisted' : file.ack
+    return to === undefined ? undefined : { what, pieces, ack, to, rows: file.record.rows }
   })
 }
 

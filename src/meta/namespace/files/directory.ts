@@ -11,6 +11,7 @@ import { beginStep, type NamespaceContext, type Step } from '../context.ts'
 import { entryKey, inodeKey } from '../keys.ts'
 import { decodeEntry, decodeInode, type DirectoryInode, type Inode, type ObjectEntry } from '../records-objects.ts'
 import { directoryInode, isExpired, type Directory, type Place } from '../tree.ts'
+import { keyTooLong } from '../names.ts'
 import { OBJECT_SUFFIX, checkNameLength, isShownName, noSuchName, notDirectoryError } from './names.ts'
 
 export interface FileDirectory {
@@ -102,6 +103,15 @@ async function bothNamed(
   const entry = object && decodeEntry(object)
   const live = entry?.kind === 'object' && !isExpired(entry, nowMs) ? entry : undefined
   return { directory: directory && directoryInode(directory), object: live }
+}
+
+/**
+ * Linux bounds paths and not depth. Here a key is one string to the other doors: one without bound would make listings that nobody can
+ * go on with. @throws KeyTooLong
+ */
+export function checkDepth({ limits }: NamespaceContext, directory: FileDirectory, name: string): void {
+  const bytes = directory.key.length + name.length + 1
+  if (bytes > limits.fileKeyBytesMax) throw keyTooLong(bytes, limits.fileKeyBytesMax)
 }
 
 /** @throws NoSuchKey */

@@ -7,7 +7,7 @@ import { encodeEntry, encodeInode, type ObjectInode } from '../records-objects.t
 import { currentEntry, keepsVersions, pathOf } from '../tree.ts'
 import { makeWay, versionsInV } from '../versions.ts'
 import { must } from '../../../common/assert.ts'
-import { beginInDirectory, placeIn, readInode, resolveName } from './directory.ts'
+import { beginInDirectory, checkDepth, placeIn, readInode, resolveName } from './directory.ts'
 import { entriesOf, rewriteEntries } from './entries-of.ts'
 import { LINKS_MAX, addLinkRow, linksOf } from './links.ts'
 import { checkNewName, isDirectoryError, nameExists, noSuchName } from './names.ts'
@@ -30,6 +30,7 @@ export async function linkFile(
   return transactVisible(context, async (tx) => {
     const { step, directory } = await beginInDirectory(context, tx, { parent, ids })
     const inode = await linkable(step, id)
+    checkDepth(context, directory, name)
     if (await resolveName(tx, { parent, name, nowMs: step.nowMs })) throw nameExists(name)
     await changeDirectory(step, directory)
     const place = placeIn(directory, name)

@@ -6,7 +6,7 @@ import { leaseInodes, type Commit, type NamespaceContext, type Step } from '../c
 import { inodeKey } from '../keys.ts'
 import { encodeInode, type DirectoryInode } from '../records-objects.ts'
 import { findDirectory, makeChild, revive, type Place } from '../tree.ts'
-import { beginInDirectory, placeIn, resolveName, type FileDirectory } from './directory.ts'
+import { beginInDirectory, checkDepth, placeIn, resolveName, type FileDirectory } from './directory.ts'
 import { checkNewName, nameExists } from './names.ts'
 import { plainNode, touchDirectory } from './nodes.ts'
 import { newPosixPart, posixOf, timeOfMs } from './posix-part.ts'
@@ -27,7 +27,7 @@ export async function makeFile(
     readonly kind: Exclude<FileKind, 'directory'>
     readonly target?: ByteString | undefined
     readonly device?: number | undefined
-    /** Told which inode it will be, in the transaction (so perhaps more than once, of the same one), before anybody can find it. */
+    /** Told which inode it will be, in the transaction (so perhaps more than once; the last one counts), before anybody can find it. */
     readonly willBe?: ((inode: InodeId, bucket: string) => void) | undefined
   },
 ): Promise<Commit<FileNode>> {
@@ -58,8 +58,9 @@ function inherited<Made extends NewFile & { readonly kind: FileKind }>(
   return { ...made, gid, mode: made.kind === 'directory' ? made.mode | SET_GROUP_ID : made.mode }
 }
 
-/** @throws FileExists */
+/** @throws FileExists, KeyTooLong */
 async function checkFree(step: Step, directory: FileDirectory, name: ByteString): Promise<void> {
+  checkDepth(step.context, directory, name)
   const sought = { parent: directory.inode, name, nowMs: step.nowMs }
   if (await resolveName(step.tx, sought)) throw nameExists(name)
 }

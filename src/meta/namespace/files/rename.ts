@@ -18,6 +18,7 @@ import { currentEntry, keepsVersions, type Place } from '../tree.ts'
 import { discardCurrent, makeWay, newestInV } from '../versions.ts'
 import {
   beginInDirectory,
+  checkDepth,
   mustResolve,
   openDirectory,
   placeIn,
@@ -67,6 +68,7 @@ export async function renameFile(
     const { step, directory: source } = await beginInDirectory(context, tx, { parent: from.parent, ids })
     const target = from.parent === to.parent ? source : await openDirectory(tx, to.parent)
     if (source.bucket !== target.bucket) throw crossBucket()
+    checkDepth(context, target, to.name)
     step.keepInode = (inode) => options.keep(inode) || context.keepInode(inode)
     const { nowMs } = step
     const moved = { directory: source, found: await mustResolve(tx, { ...from, nowMs }) }

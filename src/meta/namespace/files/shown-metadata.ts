@@ -5,11 +5,15 @@
  *   file-owner, file-group   numbers
  *   file-permissions         st_mode of stat(2) in octal, after a zero: 0100644 is a file of rw-r--r--, 0120777 a symlink
  *   file-mtime               nanoseconds since 1970, and "ns"
- *   file-target              of a symlink, its target (C28); not one of theirs: there it is the body, as it is here too
+ *   file-target              of a symlink, its target (C28), up to 1,024 bytes of UTF-8; not one of theirs: there it is the body, as it is here too
  */
+import { isUtf8 } from 'node:buffer'
 import type { FileKind } from '../../../common/file-model.ts'
 import type { ObjectBody } from '../../../common/model.ts'
 import type { PosixPart } from './posix-part.ts'
+
+/** Longer ones are the body only: written for a header they may take four times as much, and clients bound those. */
+const TARGET_BYTES_MAX = 1024
 
 /** S_IFMT of inode(7). */
 const TYPE_BITS = {
@@ -32,5 +36,6 @@ export function shownMetadata(part: PosixPart, body: ObjectBody): Readonly<Recor
     'file-mtime': `${nanoseconds}ns`,
   }
   if (kind !== 'symlink' || body.kind !== 'inline') return shown
+  if (body.bytes.length > TARGET_BYTES_MAX || !isUtf8(body.bytes)) return shown
   return { ...shown, 'file-target': Buffer.from(body.bytes).toString('utf8') }
 }

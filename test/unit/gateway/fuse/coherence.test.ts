@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest'
+import { beforeEach, expect, it } from 'vitest'
 import type { ByteString, InodeId } from '../../../../src/common/ids.ts'
 import { silentLogger } from '../../../../src/common/logging.ts'
 import { Coherence } from '../../../../src/gateway/fuse/coherence.ts'
@@ -9,12 +9,19 @@ const NOT_CACHED = { entryMs: 0, attributesMs: 0 }
 /** More changes than are remembered. */
 const MANY = 5000
 
+const WRITTEN: InodeId = 50
+let alone = true
+beforeEach(() => {
+  alone = true
+})
+
 function setUp(): { coherence: Coherence; notifications: Uint8Array[] } {
   const notifications: Uint8Array[] = []
   const coherence = new Coherence({
     channel: { notify: (message) => Promise.resolve(void notifications.push(message)) },
     log: silentLogger,
-    isWritten: () => false,
+    isWritten: (inode) => inode === WRITTEN,
+    isAlone: () => alone,
   })
   return { coherence, notifications }
 }
@@ -76,4 +83,23 @@ it('tells the kernel of what others change, if it knows it, and never of its own
   coherence.forget(7, 1)
   coherence.changed([node(7)])
   expect(notifications).toHaveLength(2)
+})
+
+it('keeps the pages of what this mount alone writes, and drops them when somebody else may have written or bytes are lost', async () => {
+  const { coherence, notifications } = setUp()
+  coherence.known(WRITTEN)
+  const code = (message: Uint8Array | undefined): number => Buffer.from(message ?? []).readInt32LE(4)
+  // Offset of fuse_notify_inval_inode_out: negative is "attributes only".
+  const offset = (message: Uint8Array | undefined): bigint => Buffer.from(message ?? []).readBigInt64LE(24)
+  coherence.changed([node(WRITTEN)])
+  expect(code(notifications[0])).toBe(2)
+  expect(offset(notifications[0])).toBeLessThan(0n)
+  alone = false
+  coherence.changed([node(WRITTEN)])
+  expect(offset(notifications[1])).toBe(0n)
+  alone = true
+  await coherence.during({ nodes: [WRITTEN] }, () =>
+    Promise.resolve(coherence.changed([{ kind: 'content', inode: WRITTEN }])),
+  )
+  expect(offset(notifications[2])).toBe(0n)
 })

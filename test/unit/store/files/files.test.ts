@@ -160,22 +160,50 @@ test('a close that could not publish leaves the file to be tried again, and who 
   expect(files.activity).toEqual({ files: 0, handles: 0, dirtyBytes: 0 })
 })
 
-test('C20: a commit that is undone after a close is told once to each handle that wrote', async () => {
+test('C20: what a close published and was undone is put back under what was written since, and published again', async () => {
   const { files, metadata } = fixture
   const inode = await fixture.make('a')
-  const [one, two, idle] = [await fixture.open(inode), await fixture.open(inode), await fixture.open(inode)]
-  await files.write(one, 0, filled(500, 1), false)
-  await files.write(two, 500, filled(500, 2), false)
+  const [one, two] = [await fixture.open(inode), await fixture.open(inode)]
+  await files.write(one, 0, filled(900, 1), false)
+  await files.sync(one)
   metadata.durable = () => Promise.reject(new TidegateError('StorageFull', 'undone'))
+  await files.write(one, 0, filled(500, 2), false)
   await files.flush(one)
+  await files.write(two, 400, filled(500, 3), false)
+  await files.flush(two)
   metadata.durable = () => Promise.resolve()
   await turns()
+  expect(files.isUnpublished(one)).toBe(true)
   await files.write(one, 0, text('x'), false)
-  await expect(files.sync(one)).rejects.toMatchObject({ code: 'StorageFull' })
-  await expect(files.sync(two)).rejects.toMatchObject({ code: 'StorageFull' })
-  await files.sync(idle)
-  await files.sync(one)
+  const expected = Buffer.concat([text('x'), filled(399, 2), filled(500, 3)])
+  expect(await fixture.contentOf(one)).toEqual(expected)
+  const { length } = metadata.publishes
   await files.sync(two)
+  expect(metadata.publishes).toHaveLength(length + 1)
+  expect(await fixture.publishedContent(inode)).toEqual(expected)
+  await files.sync(one)
+  for (const handle of [one, two]) await files.release(handle)
+  expect(files.activity).toEqual({ files: 0, handles: 0, dirtyBytes: 0 })
+})
+
+test('C20: what was undone after the last close is published again by age', async () => {
+  const { files, metadata } = fixture
+  const inode = await fixture.make('a')
+  const handle = await fixture.open(inode)
+  let undo = (): void => undefined
+  metadata.durable = () => new Promise((_, reject) => (undo = () => reject(new TidegateError('Unavailable', 'undone'))))
+  await files.write(handle, 0, text('kept'), false)
+  await files.release(handle)
+  expect(files.activity).toMatchObject({ files: 1, handles: 0 })
+  metadata.durable = () => Promise.resolve()
+  undo()
+  await turns()
+  const { length } = metadata.publishes
+  await files.publishAged()
+  expect(metadata.publishes).toHaveLength(length + 1)
+  expect((await fixture.publishedContent(inode)).toString()).toBe('kept')
+  await turns()
+  expect(files.activity).toEqual({ files: 0, handles: 0, dirtyBytes: 0 })
 })
 
 test('a sync whose commit is undone puts the data back', async () => {
