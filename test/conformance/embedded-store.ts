@@ -1,7 +1,6 @@
 /** What the stage of the embedded engines promises beyond the port: durability in groups, undoing, waiting, hooks. */
 import { afterEach, describe, expect, test } from 'vitest'
 import { AssertionFailed } from '../../src/common/assert.ts'
-import type { Clock } from '../../src/common/clock.ts'
 import { TidegateError } from '../../src/common/errors.ts'
 import type { ByteString } from '../../src/common/ids.ts'
 import { SerialStage } from '../../src/meta/serial-stage.ts'
@@ -9,6 +8,7 @@ import type { KeyRange, Row } from '../../src/meta/ports.ts'
 import type { StageOptions } from '../../src/meta/stage/options.ts'
 import type { Backend, EmbeddedStore, RowChanges } from '../../src/meta/stage/ports.ts'
 import { ALL, bytes, codeOf, key, put, rowTexts, text } from './ordered-store-rows.ts'
+import { HandClock, turn } from './hand-clock.ts'
 
 /** Passes everything on, holds commits back while closed, and fails them on demand. */
 class GatedBackend implements Backend {
@@ -47,32 +47,6 @@ class GatedBackend implements Backend {
     for (const resolve of held) resolve()
   }
 }
-
-/** A clock that stands still until it is moved. */
-class HandClock implements Clock {
-  #nowMs = 0
-  #sleepers: { atMs: number; wake: () => void }[] = []
-
-  nowMs = (): number => this.#nowMs
-  monotonicMs = (): number => this.#nowMs
-
-  sleep(ms: number, signal?: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#sleepers.push({ atMs: this.#nowMs + ms, wake: resolve })
-      signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
-    })
-  }
-
-  async advance(ms: number): Promise<void> {
-    this.#nowMs += ms
-    const due = this.#sleepers.filter((sleeper) => sleeper.atMs <= this.#nowMs)
-    this.#sleepers = this.#sleepers.filter((sleeper) => sleeper.atMs > this.#nowMs)
-    for (const sleeper of due) sleeper.wake()
-    await turn()
-  }
-}
-
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 export interface BackendHarness {
   create(): Promise<Backend>

@@ -47,7 +47,15 @@ export async function startMounted(
   if (uid !== undefined) for (const directory of [home, mountPoint]) await chown(directory, uid, uid)
   const logFile = join(home, 'log')
   const options = { data, flags: ['--mount', mountPoint, ...flags], logFile, ...more }
-  let gateway = await startGateway(options)
+  const clean = async (): Promise<void> => {
+    await shell(`umount -l ${JSON.stringify(mountPoint)}`)
+    await rm(home, { recursive: true, force: true })
+  }
+  let gateway = await startGateway(options).catch(async (error: unknown) => {
+    // It may have mounted before it failed.
+    await clean()
+    throw error
+  })
   const { root } = gateway
   return {
     get gateway() {
@@ -63,8 +71,7 @@ export async function startMounted(
     },
     stop: async () => {
       await gateway.stop()
-      await shell(`umount -l ${JSON.stringify(mountPoint)}`)
-      await rm(home, { recursive: true, force: true })
+      await clean()
     },
   }
 }

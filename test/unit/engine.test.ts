@@ -3,6 +3,7 @@ import { createHash, randomBytes, randomFillSync } from 'node:crypto'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { systemClock } from '../../src/common/clock.ts'
 import { NO_CONDITIONS } from '../../src/common/conditions.ts'
@@ -121,12 +122,16 @@ test('a drain that finds a body being published leaves it its bytes', async () =
   for (const size of [700, 5000]) {
     let syncing: (() => void) | undefined
     let slow = false
-    const engine = await start(new MemoryDisk(), () =>
-      slow ? new Promise((resolve) => (syncing = resolve)) : Promise.resolve(),
-    )
+    let commits = 0
+    const engine = await start(new MemoryDisk(), () => {
+      commits++
+      return slow ? new Promise((resolve) => (syncing = resolve)) : Promise.resolve()
+    })
     await engine.store.buckets.create({ name: 'b-1', owner: 'root', region: 'r' })
     const bytes = randomBytes(size)
     await put(engine, 'first', bytes)
+    // The journal may be making its next segment: the commit that is held up shall be that of the put.
+    for (let seen = -1; seen !== commits; await sleep(50)) seen = commits
     slow = true
     const putting = put(engine, 'k', bytes)
     await vi.waitFor(() => expect(syncing).toBeDefined())

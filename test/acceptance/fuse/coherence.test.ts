@@ -6,6 +6,7 @@ import { sendSigned } from '../../support/signed-calls.ts'
 
 /** The kernel is told from another thread, after the other door has answered. */
 const TOLD_MS = 300
+const OPENED_MS_MAX = 10_000
 
 describe.skipIf(unmetNeeds() !== undefined)('a change by S3', () => {
   let mounted: MountedGateway
@@ -52,8 +53,9 @@ describe.skipIf(unmetNeeds() !== undefined)('a change by S3', () => {
 
   it('leaves an open file as it was (C27)', async () => {
     await s3('PUT', 'held', 'old')
-    const reading = mounted.shell('exec 3< held; sleep 1.5; cat <&3; cat held', 'first')
-    await new Promise((resolve) => setTimeout(resolve, 500))
+    const untilNew = 'for n in $(seq 200); do [ "$(cat held)" = new ] && break; sleep 0.05; done'
+    const reading = mounted.shell(`exec 3< held; touch opened; ${untilNew}; cat <&3; cat held`, 'first')
+    await expect.poll(() => see('ls opened'), { timeout: OPENED_MS_MAX }).toBe('opened')
     await s3('PUT', 'held', 'new')
     expect((await reading).stdout).toBe('oldnew')
   })

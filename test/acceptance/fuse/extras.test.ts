@@ -1,7 +1,9 @@
 /** What a mount has beside the files: `.tidegate`, computed attributes, metrics, and mounting while the gateway runs. */
-import { mkdtemp, mkdir, rm } from 'node:fs/promises'
+// needs: getfattr python3 setfattr
+import { mkdtemp, mkdir, rm, rmdir, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { unmetNeeds } from '../../conformance/fuse-needs.ts'
 import { runTidegate } from '../../support/command-line.ts'
@@ -9,6 +11,9 @@ import { shell, startMounted, type MountedGateway } from '../../support/mounted-
 import { sendSigned } from '../../support/signed-calls.ts'
 
 const KV = '.tidegate/kv/first'
+const TWO_MOUNTS = fileURLToPath(new URL('./coherence/two-mounts.py', import.meta.url))
+/** The kernel is told from another thread, after what is told has been answered. */
+const TOLD_MS_MAX = 10_000
 const isRoot = process.geteuid?.() === 0
 
 let mounted: MountedGateway
@@ -25,9 +30,17 @@ async function see(script: string): Promise<string> {
   return (stdout + stderr).trim()
 }
 
-/** Writes to a file and keeps it open for a while, without a close in between, which would publish it. */
-function holding(path: string, bytes: number): string {
-  return `(head -c ${bytes} /dev/zero; sleep 1) | dd of=${path} bs=${bytes} iflag=fullblock status=none & sleep 0.5;`
+/** Runs a script while a file that was written is kept open, without a close in between, which would publish it. */
+function holding(path: string, bytes: number, script: string): string {
+  const holder = [
+    'import os, sys',
+    `held = os.open("${path}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)`,
+    `os.write(held, bytes(${bytes}))`,
+    'print(flush=True)',
+    'sys.stdin.read()',
+  ]
+  return `coproc python3 -c '${holder.join('\n')}'
+    read -u "\${COPROC[0]}"; ${script}; exec {COPROC[1]}>&-; wait`
 }
 
 describe.skipIf(unmetNeeds() !== undefined)('.tidegate', () => {
@@ -82,7 +95,7 @@ describe.skipIf(unmetNeeds() !== undefined)('.tidegate', () => {
     expect(grown('mount_requests_write')).toBe(1)
     for (const name of ['mount_handles', 'mount_dirty_bytes', 'cache_hits', 'journal_syncs', 'mount_notifications'])
       expect(after.get(name)).toBeGreaterThanOrEqual(0)
-    const held = await see(`${holding('first/held', 10)} cat .tidegate/stats`)
+    const held = await see(holding('first/held', 10, 'cat .tidegate/stats'))
     expect(held).toMatch(/^mount_handles [1-9]/m)
     expect(held).toMatch(/^mount_dirty_bytes [1-9]/m)
     expect(await see('cp .tidegate/stats /dev/stdout | head -c 5; grep -c cache .tidegate/stats')).toMatch(/^mount\d+$/)
@@ -198,8 +211,10 @@ describe.skipIf(unmetNeeds() !== undefined)('computed attributes', () => {
 
   it('say where the bytes of a file are, through its whole life', async () => {
     const where = (path: string): Promise<string> => attribute('cached', path)
-    const script = `${holding('first/big', 100_000)} getfattr --only-values -n user.tidegate.cached first/big`
-    expect(await see(script)).toBe('memory=100000 dirty=100000 journal=0 remote=0 metadata=0')
+    const script = 'getfattr --only-values -n user.tidegate.cached first/big'
+    expect(await see(holding('first/big', 100_000, script))).toBe(
+      'memory=100000 dirty=100000 journal=0 remote=0 metadata=0',
+    )
     await see('truncate -s 10M first/big; head -c 3000000 /dev/urandom >> first/big')
     expect(await where('first/big')).toBe('memory=3100000 dirty=0 journal=3100000 remote=0 metadata=0')
     await mounted.gateway.stop()
@@ -254,25 +269,42 @@ describe.skipIf(unmetNeeds() !== undefined)('a mount made while the gateway runs
     expect(stdout).toBe('shared\nfirst\n')
     expect(await see('cat first/file')).toBe('shared')
     // What the kernel keeps for one mount, it is told to forget when another publishes.
-    await shell(`echo changed > ${two}/first/file; sleep 0.3`)
-    expect(await see('cat first/file')).toBe('changed')
+    await shell(`echo changed > ${two}/first/file`)
+    await expect.poll(() => see('cat first/file'), { timeout: TOLD_MS_MAX }).toBe('changed')
     expect((await s3('GET', 'file')).body).toBe('changed\n')
   })
 
+  it('shows to who holds a file open what another mount has written, once it is closed or the holder calls fsync', async () => {
+    const one = join(places, 'one')
+    expect((await shell(`mkdir ${one}/first/held`)).code).toBe(0)
+    const { stdout, stderr } = await shell(`python3 ${TWO_MOUNTS} ${mounted.mountPoint}/first/held ${one}/first/held`)
+    expect(stderr).toBe('')
+    const expectations = ['before', 'by the descriptor', 'by a new open']
+    const lines = ['closed', 'synced'].flatMap((name) => expectations.map((what) => `${name}, ${what}: as expected`))
+    expect(stdout.trimEnd().split('\n')).toEqual(lines)
+    await see('rm -r first/held')
+  })
+
   it('is refused in words where it cannot be', async () => {
+    const [inside, linked] = [join(mounted.data, 'inside'), join(places, 'linked')]
+    await mkdir(inside)
+    await symlink(inside, linked)
     const refusals = [
       [places, 'not an empty directory'],
       [join(places, 'full'), 'not an empty directory'],
       [join(places, 'one'), 'there is a mount already'],
       [join(places, 'nothing'), 'ENOENT'],
       [join(mounted.mountPoint, 'first'), 'it lies in the mount'],
-      [join(mounted.data, '..'), 'lies in it'],
+      [join(mounted.data, '..'), 'may not lie in each other'],
+      [inside, 'may not lie in each other'],
+      [linked, 'may not lie in each other'],
     ] as const
     for (const [place, reason] of refusals) expect(await refusal(place)).toContain(reason)
     expect(await tidegate('mount', places)).toContain('not an empty directory')
     expect(await tidegate('mount')).toContain('DIR is missing')
     const wrong = { TIDEGATE_ROOT_PASSWORD: 'wrong', TIDEGATE_GATEWAY: mounted.gateway.http }
     expect((await runTidegate(['mount', join(places, 'full')], wrong)).output).toContain('Unauthenticated')
+    await rmdir(inside)
   })
 
   it('counts into the metrics of the gateway', async () => {

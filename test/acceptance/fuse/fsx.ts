@@ -114,7 +114,8 @@ async function runAll(options: Options, logs: string): Promise<{ passed: number;
       for (const run of waiting) counts[(await runSeed(options, run, { mounted, logs })) ? 'passed' : 'failed']++
     }
     await Promise.all(Array.from({ length: options.parallel }, worker))
-    if (mounted.gateway.child.exitCode !== null) throw new Error('the gateway ended')
+    const { exitCode, signalCode } = mounted.gateway.child
+    if (exitCode !== null || signalCode !== null) throw new Error(`the gateway ended by ${exitCode ?? signalCode}`)
     if (counts.failed > 0) copyFileSync(join(dirname(mounted.mountPoint), 'log'), join(logs, 'gateway-log'))
   } finally {
     await mounted.stop()

@@ -82,7 +82,8 @@ async function runAll(options: Options, suite: Suite): Promise<Outcome[]> {
       for (const file of waiting) outcomes.push(await runScript(mounted, suite, file))
     }
     await Promise.all(Array.from({ length: options.jobs }, worker))
-    if (mounted.gateway.child.exitCode !== null) throw new Error('the gateway ended')
+    const { exitCode, signalCode } = mounted.gateway.child
+    if (exitCode !== null || signalCode !== null) throw new Error(`the gateway ended by ${exitCode ?? signalCode}`)
   } finally {
     await mounted.stop()
   }

@@ -116,12 +116,21 @@ class Round {
     })
     const ends = Promise.all(children.map((child) => once(child, 'exit') as Promise<[number | null]>))
     const ready = Promise.all(children.map((child) => once(child.stdout, 'data')))
-    await Promise.race([ready, ends, sleep(READY_MS_MAX)])
-    await Promise.race([sleep(loadMs), ends])
+    const early = Promise.race(children.map((child) => once(child, 'exit')))
+    await Promise.race([ready, early, sleep(READY_MS_MAX)])
+    await Promise.race([early, sleep(loadMs)])
+    const { exitCode, signalCode } = gateway.child
+    const endedEarly = children.filter((child) => child.exitCode !== null || child.signalCode !== null).length
     await gateway.kill()
     const killedMs = Date.now()
     const codes = await Promise.race([ends, sleep(ENDED_MS_MAX)])
     for (const child of children) child.kill('SIGKILL')
+    // The writers take an error for the end of the gateway: before that it is an error of the gateway's.
+    if (exitCode !== null || signalCode !== null) {
+      throw new Error(`the gateway ended by ${exitCode ?? signalCode} before it was killed (seed ${this.#seed})`)
+    }
+    if (endedEarly > 0)
+      throw new Error(`${endedEarly} writers ended before the gateway was killed (seed ${this.#seed})`)
     if (!codes) throw new Error(`a writer has not ended ${ENDED_MS_MAX} ms after the gateway`)
     const wrong = codes.find(([code]) => code !== 0)
     if (wrong) throw new Error(`a writer has failed with ${wrong[0]} (seed ${this.#seed})`)

@@ -60,7 +60,7 @@ export function fixture(options: MemoryStoreOptions = {}, more: MoreOptions = {}
   return fixtureOn(createMemoryStore(options), more)
 }
 
-type MoreOptions = Partial<Pick<NamespaceOptions, 'files'>>
+type MoreOptions = Partial<Pick<NamespaceOptions, 'files' | 'limits'>>
 
 /** Over a store that was not started yet. */
 export async function fixtureOn(store: EmbeddedStore, more: MoreOptions = {}): Promise<Fixture> {

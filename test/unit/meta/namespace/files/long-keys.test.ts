@@ -199,6 +199,43 @@ describe.each([undefined, 'enabled', 'suspended'] as const)('a key of 8 KiB, ver
   })
 })
 
+it('the mount makes and moves nothing deeper than a limit, to the byte', async () => {
+  await made.stop()
+  made = await fixture({}, { limits: { ...DEFAULT_LIMITS, fileKeyBytesMax: 100 } })
+  await made.bucket('box')
+  const { files } = made.namespace
+  const root = (await files.findFile(0, 'box' as ByteString)).inode
+  const { path, inode: parent } = await descend('box', ['d'.repeat(40), 'ü'.repeat(20)])
+  expect(Buffer.byteLength(path)).toBe(82)
+  // A name, and the slash that would follow if it were a directory's.
+  const [fits, tooLong] = [utf8Bytes(`${'ü'.repeat(8)}f`), utf8Bytes('ü'.repeat(9))]
+  const { inode } = (await files.makeFile(root, 'file' as ByteString, { ...MADE, kind: 'file' })).value
+  const [file, directory] = [
+    { parent: root, name: 'file' as ByteString },
+    { parent: root, name: 'directory' as ByteString },
+  ]
+  await files.makeDirectory(root, directory.name, MADE)
+  const moving = { mode: 'replace', keep: () => false } as const
+  const attempts = {
+    makeFile: (name: ByteString) => files.makeFile(parent, name, { ...MADE, kind: 'file' }),
+    makeDirectory: (name: ByteString) => files.makeDirectory(parent, name, MADE),
+    linkFile: (name: ByteString) => files.linkFile(inode, parent, name),
+    renameFile: (name: ByteString) => files.renameFile(file, { parent, name }, moving),
+    'renameFile of a directory': (name: ByteString) => files.renameFile(directory, { parent, name }, moving),
+  }
+  for (const [what, attempt] of Object.entries(attempts)) {
+    await expect(attempt(tooLong), what).rejects.toMatchObject({ code: 'KeyTooLong' })
+  }
+  expect((await listAll({ prefix: path })).keys).toEqual([path])
+  for (const [what, attempt] of Object.entries(attempts)) {
+    await attempt(fits)
+    const found = await files.findFile(parent, fits)
+    expect(found.kind, what).toBe(what.includes('irectory') ? 'directory' : 'file')
+    if (found.kind === 'directory') await files.removeDirectory(parent, fits)
+    else await files.removeFile(parent, fits, { owner: OWNER, keep: false })
+  }
+})
+
 it('no component is longer than a row allows, whatever the key', async () => {
   await made.bucket('box')
   const long = `a/${'b'.repeat(keyBytesMax)}/c`
