@@ -19,6 +19,7 @@ const INSTALL_TIMEOUT_MS = 300_000
 const PROGRAMS: Readonly<Record<string, { readonly probe: readonly [string, ...string[]]; readonly debian: string }>> =
   {
     aws: { probe: ['aws', '--version'], debian: 'awscli' },
+    getfattr: { probe: ['getfattr', '--version'], debian: 'attr' },
     strace: { probe: ['strace', '-V'], debian: 'strace' },
     curl: { probe: ['curl', '--version'], debian: 'curl' },
     cc: { probe: ['cc', '--version'], debian: 'build-essential' },

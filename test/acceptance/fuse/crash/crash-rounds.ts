@@ -130,7 +130,7 @@ class Round {
       throw new Error(`the gateway ended by ${exitCode ?? signalCode} before it was killed (seed ${this.#seed})`)
     }
     if (endedEarly > 0)
-      throw new Error(`${endedEarly} writers ended before the gateway was killed (seed ${this.#seed})`)
+      throw new Error(`writers that ended before the gateway was killed: ${endedEarly} (seed ${this.#seed})`)
     if (!codes) throw new Error(`a writer has not ended ${ENDED_MS_MAX} ms after the gateway`)
     const wrong = codes.find(([code]) => code !== 0)
     if (wrong) throw new Error(`a writer has failed with ${wrong[0]} (seed ${this.#seed})`)
