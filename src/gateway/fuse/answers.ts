@@ -42,8 +42,9 @@ export class Answers {
     return this.#waiting.size
   }
 
-  expect(header: RequestHeader, operation: string): void {
-    this.#waiting.set(header.unique, { operation, sinceMs: this.#options.clock.monotonicMs(), hasDeadline: true })
+  /** @param sinceMs of the monotonic clock: now */
+  expect(header: RequestHeader, operation: string, sinceMs: number): void {
+    this.#waiting.set(header.unique, { operation, sinceMs, hasDeadline: true })
   }
 
   isWaiting(header: RequestHeader): boolean {

@@ -138,17 +138,17 @@ export class FuseSession {
     const request: DecodedRequest = decoder.decode(0, slot.length)
     if (request.operation === 'MALFORMED') return this.#refuse(request.header, request.reason)
     const { header } = request
-    if (expectsReply(header.opcode)) this.#mount.answers.expect(header, request.operation)
+    const sinceMs = this.#options.clock.monotonicMs()
+    if (expectsReply(header.opcode)) this.#mount.answers.expect(header, request.operation, sinceMs)
     if (request.operation === 'UNKNOWN') return void this.#mount.answers.error(header, ERRNO.ENOSYS)
-    const running = this.#run(request)
+    const running = this.#run(request, sinceMs)
     if (running === undefined || request.operation !== 'WRITE') return
     this.#options.channel.keep(slot)
     void running.finally(() => this.#options.channel.release(slot))
   }
 
   /** Undefined: it is done. Never rejects. */
-  #run(request: FuseRequest): Promise<void> | undefined {
-    const sinceMs = this.#options.clock.monotonicMs()
+  #run(request: FuseRequest, sinceMs: number): Promise<void> | undefined {
     try {
       const running = runOperation(request, this.#mount)
       if (running !== undefined) return this.#runOn(request, running, sinceMs)
@@ -189,7 +189,7 @@ export class FuseSession {
   #refuse(header: RequestHeader | undefined, reason: string): void {
     this.#options.log.error({ opcode: header?.opcode, reason }, 'a malformed request came from the kernel')
     if (header === undefined || !expectsReply(header.opcode)) return
-    this.#mount.answers.expect(header, 'MALFORMED')
+    this.#mount.answers.expect(header, 'MALFORMED', this.#options.clock.monotonicMs())
     this.#mount.answers.error(header, ERRNO.EINVAL)
   }
 }

@@ -9,7 +9,7 @@ import { crc32 } from 'node:zlib'
 import type { BackgroundJob } from '../../common/background.ts'
 import type { ContentId, InodeId } from '../../common/ids.ts'
 import { encodeLabel } from '../bodies.ts'
-import type { CompactionPiece, CompactionPlan } from '../file-ports.ts'
+import type { CompactionPiece, CompactionPlan } from '../../common/file-contents.ts'
 import type { FilesParts } from './file-parts.ts'
 import { readStored } from './read-file.ts'
 

@@ -406,11 +406,12 @@ export class StoreFiles extends FileNames implements Files {
         const outcomes = await Promise.all(some.map((file) => this.#publishQuietly(file, 'synced')))
         failure = outcomes.find((outcome) => outcome !== undefined && !isFinal(outcome)) ?? failure
       }
-      if (failure === undefined) break
+      // What this undoes is put back, and so is dirty at the next attempt.
+      failure ??= await metadata.flush().catch((error: unknown) => error)
+      if (failure === undefined) return
       if (clock.monotonicMs() >= deadlineMs) throw failure as Error
       await clock.sleep(BACKGROUND_PAUSE_MS)
     }
-    await metadata.flush()
   }
 
   /** What the mount left open; after `drain`. */

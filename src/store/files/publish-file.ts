@@ -7,7 +7,7 @@
  *
  * `visible` (close, age, pressure) promises what a write with ack `memory` does: the journal is told that the commit will name
  * unsynced bytes, so that it never becomes durable before them (C15). `synced` (fsync) promises the bucket's level (C20). A sync
- * that finds nothing to publish waits for the commit of the last publish, which by C15 vouches for its bytes too.
+ * that finds nothing to publish waits until all that is visible is durable: by C15 that vouches for the bytes of every publish before it.
  *
  * Small files lie whole in the inode: then no byte goes to the journal at all. A file that outgrows that, or whose bucket wants
  * its bytes in the remote store (`persisted`), takes what lay inline along as one more edit.
@@ -17,7 +17,7 @@ import type { SegmentId } from '../../common/ids.ts'
 import type { AckLevel } from '../../common/model.ts'
 import { DirtySource, type UnpublishedBody } from './dirty-bytes.ts'
 import type { DirtyMemory } from './dirty-memory.ts'
-import type { FileEdit } from '../file-ports.ts'
+import type { FileEdit } from '../../common/file-contents.ts'
 import type { Commit } from '../ports.ts'
 import type { FilesParts } from './file-parts.ts'
 import type { DirtyJournal } from './journal-dirty.ts'
@@ -28,7 +28,7 @@ export type PublishGoal = 'visible' | 'synced'
 
 export interface PublisherParts extends Pick<
   FilesParts,
-  'metadata' | 'journal' | 'acknowledgement' | 'limits' | 'fileLimits' | 'clock' | 'onFailure'
+  'metadata' | 'acknowledgement' | 'limits' | 'fileLimits' | 'clock' | 'onFailure'
 > {
   readonly dirtyMemory: DirtyMemory
   readonly dirtyJournal: DirtyJournal

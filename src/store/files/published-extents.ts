@@ -5,7 +5,8 @@
  */
 import type { Clock } from '../../common/clock.ts'
 import type { InodeId, Revision } from '../../common/ids.ts'
-import type { FileExtents, MetadataFiles } from '../file-ports.ts'
+import type { FileExtents } from '../../common/file-contents.ts'
+import type { MetadataFiles } from '../file-ports.ts'
 import type { MetadataService } from '../ports.ts'
 import type { ReaderId } from '../types.ts'
 

@@ -5,7 +5,7 @@
  * a stretch of them becomes one run. What lies alone between holes or long extents stays as it is, holes are not filled, and a file of
  * few extents is left alone, else a log that grows by a line would be written again and again.
  */
-import type { ContentId, SegmentId } from '../../../common/ids.ts'
+import type { CompactionPiece } from '../../../common/file-contents.ts'
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -18,18 +18,6 @@ const MEAN_BYTES_MIN = 64 * KIB
 const WORTH_BYTES_MAX = MIB
 /** Of the extents that one publish by reference puts in place. */
 const REFERRED_MAX = 256
-
-export interface CompactionPiece {
-  /** Undefined: a hole. */
-  readonly content: ContentId | undefined
-  readonly contentOffset: number
-  readonly offset: number
-  readonly length: number
-  readonly segment: SegmentId | undefined
-  readonly segmentOffset: number
-  /** It lies in the content of another file that this one refers to as a whole. */
-  readonly isNested: boolean
-}
 
 /**
  * `rewrite`: the pieces' bytes are to become one run. `refer`: the file is to refer to the pieces themselves, no longer to the contents

@@ -7,8 +7,7 @@
  */
 import { TidegateError } from '../../../common/errors.ts'
 import type { ContentId, InodeId, SegmentId } from '../../../common/ids.ts'
-import type { AckLevel } from '../../../common/model.ts'
-import type { FileNode, FileTime } from '../../../common/file-model.ts'
+import type { CloneRangeRequest, ClonedRange } from '../../../common/file-contents.ts'
 import type { Transaction } from '../../ports.ts'
 import { bodyRanges, knownContent, type BodyRange } from '../contents.ts'
 import type { Commit, NamespaceContext } from '../context.ts'
@@ -18,22 +17,6 @@ import type { Change } from './contents-splice.ts'
 import { readInode } from './directory.ts'
 import { plainNode } from './nodes.ts'
 import { transactVisible } from './visible.ts'
-
-export interface CloneRangeRequest {
-  readonly source: { readonly inode: InodeId; readonly offset: number }
-  readonly target: { readonly inode: InodeId; readonly offset: number }
-  readonly length: number
-  readonly modified: FileTime
-  readonly ack: AckLevel
-}
-
-export interface ClonedRange {
-  readonly node: FileNode
-  /** Less than was asked for at the end of the source, and where more pieces lie than fit. */
-  readonly length: number
-  /** What the target refers to now. */
-  readonly segments: readonly SegmentId[]
-}
 
 /** Pieces that one call takes at most. */
 const PIECES_MAX = 512

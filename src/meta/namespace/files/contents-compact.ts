@@ -13,6 +13,7 @@
 import { must } from '../../../common/assert.ts'
 import type { ByteString, ContentId, InodeId } from '../../../common/ids.ts'
 import type { AckLevel, StoredRun } from '../../../common/model.ts'
+import type { CompactionPiece, CompactionPlan } from '../../../common/file-contents.ts'
 import type { ReadView, Transaction } from '../../ports.ts'
 import { bodyRanges, knownContent, type BodyRange } from '../contents.ts'
 import type { Commit, NamespaceContext } from '../context.ts'
@@ -20,7 +21,7 @@ import { FRAGMENTED, contentKey, fragmentedKey, inodeKey, integerAt, prefixEnd }
 import { pieceRanges, type ByteSpan } from '../piece-rows.ts'
 import { decodeContent, decodeInteger, encodeContent, encodeInteger, type FileContent } from '../records-contents.ts'
 import { decodeInode } from '../records-objects.ts'
-import { isFragmented, nextLookAt, nextStretch, type CompactionPiece } from './compaction-plan.ts'
+import { isFragmented, nextLookAt, nextStretch } from './compaction-plan.ts'
 import { Splice, type Change } from './contents-splice.ts'
 import { msOfTime } from './posix-part.ts'
 
@@ -39,18 +40,6 @@ export interface FragmentedFiles {
   readonly inodes: readonly InodeId[]
   /** To go on after; undefined at the end of the table. */
   readonly last: InodeId | undefined
-}
-
-/** What is to be done first at or after an offset. Undefined at the end. */
-export interface CompactionPlan {
-  readonly what: 'rewrite' | 'refer' | 'nothing'
-  readonly pieces: readonly CompactionPiece[]
-  /** Of the new run. */
-  readonly ack: AckLevel
-  /** Where the stretch ends. */
-  readonly to: number
-  /** Same for as long as the file is written in place. */
-  readonly rows: ContentId
 }
 
 export interface CompactFileRequest {

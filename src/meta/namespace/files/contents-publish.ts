@@ -22,7 +22,7 @@
 import { assert, must } from '../../../common/assert.ts'
 import { TidegateError } from '../../../common/errors.ts'
 import type { ContentId, InodeId } from '../../../common/ids.ts'
-import type { AckLevel, ObjectBody, StoredRun } from '../../../common/model.ts'
+import type { ObjectBody } from '../../../common/model.ts'
 import type { OrderedStoreLimits, Transaction } from '../../ports.ts'
 import { PIECES_PER_ROW } from '../composites.ts'
 import type { Commit, NamespaceContext } from '../context.ts'
@@ -38,31 +38,9 @@ import { fileEtag } from './etags.ts'
 import { LINKS_MAX, linksOf } from './links.ts'
 import { plainNode } from './nodes.ts'
 import { laterOf, msOfTime, posixOf, timeOfMs } from './posix-part.ts'
-import type { FileNode, FileTime } from '../../../common/file-model.ts'
+import type { FileNode } from '../../../common/file-model.ts'
+import type { PublishFileRequest } from '../../../common/file-contents.ts'
 import { transactVisible } from './visible.ts'
-
-/** `[offset, offset + length)` of a file becomes these bytes, or a hole. */
-export interface FileEdit {
-  readonly offset: number
-  readonly length: number
-  readonly run: StoredRun | undefined
-  /** Where in the run they begin; several edits may share a run. Default 0. */
-  readonly runOffset?: number | undefined
-}
-
-export interface PublishFileRequest {
-  readonly inode: InodeId
-  /**
-   * None overlaps another; what lies beyond `size` is ignored. If the file's content lies inline, they replace all of it that
-   * `size` leaves.
-   */
-  readonly edits: readonly FileEdit[]
-  /** The whole content, when it is small enough to lie in the inode. */
-  readonly inline: Uint8Array | undefined
-  readonly size: number
-  readonly modified: FileTime | undefined
-  readonly ack: AckLevel
-}
 
 /** Rows of a shared file whose pieces are taken over; one of more is referred to whole. */
 const TAKEN_ROWS_MAX = 32

@@ -1,7 +1,7 @@
 /** Where the bytes of a file lie, and where it has none. Of the content that is published. */
 import { TidegateError } from '../../../common/errors.ts'
 import type { InodeId } from '../../../common/ids.ts'
-import type { Extent } from '../../../common/model.ts'
+import type { FileExtents } from '../../../common/file-contents.ts'
 import type { ReadView } from '../../ports.ts'
 import { bodyRanges, extentsOf, knownContent } from '../contents.ts'
 import type { NamespaceContext } from '../context.ts'
@@ -9,13 +9,6 @@ import { inodeKey } from '../keys.ts'
 import type { Inode, ObjectInode } from '../records-objects.ts'
 import { readInode } from './directory.ts'
 import { readVisible } from './visible.ts'
-
-export interface FileExtents {
-  readonly inline: Uint8Array | undefined
-  /** In order; what lies between two of them, or between the last and the end, is a hole. */
-  readonly extents: readonly Extent[]
-  readonly size: number
-}
 
 const SOUGHT_RANGES = 1024
 

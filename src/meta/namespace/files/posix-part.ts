@@ -32,6 +32,7 @@ export interface PosixPart {
   readonly changed: FileTime
 }
 
+/** Of the record on disk: the order must not change. */
 const KINDS: readonly FileKind[] = [
   'file',
   'directory',

@@ -1,11 +1,6 @@
 import { beforeEach, expect, test } from 'vitest'
 import { TidegateError } from '../../../../src/common/errors.ts'
-import type { ByteString } from '../../../../src/common/ids.ts'
-import { createFixture, type Fixture } from './files-fixture.ts'
-
-const text = (value: string): Buffer => Buffer.from(value)
-const filled = (bytes: number, byte: number): Buffer => Buffer.alloc(bytes, byte)
-const name = (value: string): ByteString => value as ByteString
+import { createFixture, filled, name, text, type Fixture } from './files-fixture.ts'
 
 let fixture: Fixture
 beforeEach(() => {

@@ -82,6 +82,10 @@ export interface Fixture {
 export type Whereabouts = Pick<Persisting, 'isLocal'> & Pick<Memory, 'residentBytes'>
 const NOT_PERSISTED: Whereabouts = { isLocal: () => true, residentBytes: () => 0 }
 
+export const text = (value: string): Buffer => Buffer.from(value)
+export const filled = (bytes: number, byte: number): Buffer => Buffer.alloc(bytes, byte)
+export const name = (value: string): ByteString => value as ByteString
+
 export function createFixture(
   fileLimits: FileLimits = SMALL_LIMITS,
   blockBytes = 1024,

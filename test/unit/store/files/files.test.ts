@@ -1,11 +1,6 @@
 import { beforeEach, expect, test } from 'vitest'
 import { TidegateError } from '../../../../src/common/errors.ts'
-import type { ByteString } from '../../../../src/common/ids.ts'
-import { createFixture, turns, type Fixture } from './files-fixture.ts'
-
-const text = (value: string): Buffer => Buffer.from(value)
-const filled = (bytes: number, byte: number): Buffer => Buffer.alloc(bytes, byte)
-const name = (value: string): ByteString => value as ByteString
+import { createFixture, filled, name, text, turns, type Fixture } from './files-fixture.ts'
 
 let fixture: Fixture
 beforeEach(() => {
@@ -432,6 +427,24 @@ test('a directory is opened for its sync, and for nothing else', async () => {
   await expect(files.open(1, { write: true, truncate: false })).rejects.toMatchObject({ code: 'IsADirectory' })
   await files.release(handle)
   await expect(files.sync(handle)).rejects.toMatchObject({ code: 'InvalidRequest' })
+})
+
+test('what is undone by the last flush of a drain is put back and published by its next attempt', async () => {
+  const { files, metadata, clock } = fixture
+  metadata.ack = 'memory'
+  const inode = await fixture.make('a')
+  await files.write(await fixture.open(inode), 0, text('kept'), false)
+  let undo = (): void => undefined
+  metadata.durable = () => new Promise((_, reject) => (undo = () => reject(new TidegateError('Unavailable', 'undone'))))
+  const drained = files.drain()
+  await turns()
+  expect(metadata.publishes).toHaveLength(1)
+  metadata.durable = () => Promise.resolve()
+  undo()
+  await turns()
+  await clock.advance(500)
+  await drained
+  expect(metadata.publishes).toHaveLength(2)
 })
 
 test('drain publishes and syncs everything, also when the first attempt fails', async () => {

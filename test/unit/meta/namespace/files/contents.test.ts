@@ -2,11 +2,8 @@ import { afterEach, describe, expect, test } from 'vitest'
 import type { ByteString, ContentId, InodeId } from '../../../../../src/common/ids.ts'
 import type { StoredRun } from '../../../../../src/common/model.ts'
 import type { MemoryStoreOptions } from '../../../../../src/meta/memory/memory-store.ts'
-import {
-  fileEditsMax,
-  type FileEdit,
-  type PublishFileRequest,
-} from '../../../../../src/meta/namespace/files/contents-publish.ts'
+import { fileEditsMax } from '../../../../../src/meta/namespace/files/contents-publish.ts'
+import type { FileEdit, PublishFileRequest } from '../../../../../src/common/file-contents.ts'
 import { piecesPrefix, prefixRange, PIECES } from '../../../../../src/meta/namespace/keys.ts'
 import { decodePieceRow } from '../../../../../src/meta/namespace/records-contents.ts'
 import { readContent } from '../../../../../src/meta/namespace/references.ts'
