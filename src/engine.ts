@@ -15,12 +15,14 @@ import type { AckLevel } from './common/model.ts'
 import { createNamespace, type Namespace } from './meta/namespace/namespace.ts'
 import type { EmbeddedStore } from './meta/stage/ports.ts'
 import { BlockSource } from './persist/block-source.ts'
+import { AdoptingCarrier, type SegmentCarrier } from './persist/carrier.ts'
 import { DiskSpace } from './persist/disk-space.ts'
 import { Flusher } from './persist/flusher.ts'
 import type { Hashing } from './persist/hashing/ports.ts'
 import type { DeviceMemory, JournalDevice } from './persist/journal/device.ts'
 import { Journal, type AppendedBody } from './persist/journal/journal.ts'
 import { sealScanned } from './persist/journal/scan.ts'
+import { noNames } from './persist/names/ports.ts'
 import type { FileSystem, SegmentBody } from './persist/ports.ts'
 import { Reclaimer } from './persist/reclaimer.ts'
 import { recover, type RecoveryReport } from './persist/recovery.ts'
@@ -106,8 +108,8 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
   }
 }
 
-async function bringUp(parts: EngineParts, { engine, files, localDisk, runners }: BuiltEngine): Promise<void> {
-  await localDisk.start()
+async function bringUp(parts: EngineParts, { engine, files, carrier, runners }: BuiltEngine): Promise<void> {
+  await carrier.start()
   await engine.hashing.start()
   await engine.orderedStore.start()
   const recovered = await recover({
@@ -115,9 +117,11 @@ async function bringUp(parts: EngineParts, { engine, files, localDisk, runners }
     files,
     index: engine.namespace,
     pageBytes: parts.limits.pageBytes,
+    carries: carrier.kind,
   })
   parts.onEvent({ kind: 'recovered', report: recovered.report })
-  for (const segment of recovered.toAdopt) engine.flusher.add(segment, 'adopt')
+  for (const segment of recovered.uploaded) await carrier.persisted(segment)
+  for (const segment of recovered.toPersist) engine.flusher.add(segment, 'adopt')
   engine.reclaimer.emptied(recovered.empty)
   await engine.store.files.recover()
   await engine.disk.look()
@@ -127,7 +131,7 @@ async function bringUp(parts: EngineParts, { engine, files, localDisk, runners }
 interface BuiltEngine {
   readonly engine: Engine
   readonly files: SegmentFiles
-  readonly localDisk: LocalDiskStore
+  readonly carrier: SegmentCarrier
   readonly runners: readonly BackgroundRunner[]
 }
 
@@ -135,7 +139,7 @@ function buildEngine(parts: EngineParts): BuiltEngine {
   const { clock, limits, fileSystem } = parts
   const bytes = buildBytes(parts)
   const { memory, files, hashing } = bytes
-  const localDisk = new LocalDiskStore(fileSystem, files)
+  const carrier = new AdoptingCarrier(new LocalDiskStore(fileSystem, files), files)
   const disk = new DiskSpace({ fileSystem, path: parts.places.journal, clock, reserveBytes: parts.diskReserveBytes })
   const orderedStore = parts.createOrderedStore(() => journal.barrier())
   const namespace: Namespace = createNamespace({
@@ -145,7 +149,7 @@ function buildEngine(parts: EngineParts): BuiltEngine {
     fillRandom: parts.fillRandom,
     files: SHOWN_FILES,
   })
-  const { journal, flusher } = buildJournal(parts, bytes, { namespace, localDisk })
+  const { journal, flusher } = buildJournal(parts, bytes, { namespace, carrier })
   const fetch = buildFetch(parts, bytes, journal)
   const store: RunningStore = createStore({
     metadata: namespace,
@@ -169,7 +173,7 @@ function buildEngine(parts: EngineParts): BuiltEngine {
         parts.onEvent({ kind: 'job-failed', job: `${doing} file ${inode}`, cause }),
     },
   })
-  const reclaimer = buildReclaimer(parts, bytes, { namespace, journal, store, fetch })
+  const reclaimer = buildReclaimer(parts, bytes, { namespace, journal, store, fetch, carrier })
   const runners = [
     ...backgroundJobs({ namespace, journal, reclaimer }),
     store.files.job,
@@ -209,7 +213,7 @@ function buildEngine(parts: EngineParts): BuiltEngine {
       files.close()
     },
   }
-  return { engine, files, localDisk, runners }
+  return { engine, files, carrier, runners }
 }
 
 /** For statfs(2). */
@@ -258,7 +262,7 @@ function buildBytes(parts: EngineParts): Bytes {
 function buildJournal(
   parts: EngineParts,
   bytes: Bytes,
-  { namespace, localDisk }: { namespace: Namespace; localDisk: LocalDiskStore },
+  { namespace, carrier }: { namespace: Namespace; carrier: SegmentCarrier },
 ): { journal: Journal; flusher: Flusher } {
   const { clock, limits, fileSystem, fillRandom } = parts
   const { files, memory, sharedDevice, streamDevice, slabView } = bytes
@@ -279,7 +283,7 @@ function buildJournal(
     index: namespace,
     clock,
     random: parts.random,
-    adopt: (segment) => localDisk.adopt(segment),
+    adopt: (segment) => carrier.persist(segment, new AbortController().signal),
     mend,
     waitMsMax: limits.persistWaitMsMax,
     onFailure: (failure) => parts.onEvent({ kind: 'persist-failed', ...failure }),
@@ -340,9 +344,9 @@ function storeMemory({ memory, slab, slabView }: Bytes, fetch: Fetch): StoreMemo
 function buildReclaimer(
   parts: EngineParts,
   { files, memory, slabView }: Bytes,
-  engine: { namespace: Namespace; journal: Journal; store: RunningStore; fetch: Fetch },
+  engine: { namespace: Namespace; journal: Journal; store: RunningStore; fetch: Fetch; carrier: SegmentCarrier },
 ): Reclaimer {
-  const { namespace, journal, store, fetch } = engine
+  const { namespace, journal, store, fetch, carrier } = engine
   const { blockBytes } = parts.limits
   return new Reclaimer({
     index: namespace,
@@ -350,9 +354,10 @@ function buildReclaimer(
     hasPending: (segment) => journal.hasPending(segment),
     isUnsealed: (segment) => journal.isUnsealed(segment),
     compactBelow: COMPACT_BELOW_LIVE_SHARE,
-    remove: async (segment) => {
-      await files.remove(segment)
-      memory.forget(segment)
+    names: noNames,
+    remove: async (record) => {
+      await carrier.remove(record)
+      memory.forget(record.segment)
     },
     bodies: (segment) => files.use(segment, ({ footer }) => Promise.resolve(footer.bodies)),
     copyBody: (segment, body) => copyBody({ memory, journal, fetch, slabView, blockBytes }, segment, body),

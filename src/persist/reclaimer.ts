@@ -8,6 +8,7 @@ import type { SegmentId, Revision } from '../common/ids.ts'
 import type { StoredRun } from '../common/model.ts'
 import { framedBodyBytes } from './journal/format.ts'
 import type { AppendedBody } from './journal/journal.ts'
+import type { Names } from './names/ports.ts'
 import type { IndexedSegment, SegmentBody, SegmentIndex } from './ports.ts'
 
 export interface ReclaimerOptions {
@@ -17,8 +18,10 @@ export interface ReclaimerOptions {
   /** Bodies in it are neither published nor given up. */
   readonly hasPending: (segment: SegmentId) => boolean
   readonly isUnsealed: (segment: SegmentId) => boolean
-  /** Removes the segment's file and cached blocks. */
-  readonly remove: (segment: SegmentId) => Promise<void>
+  /** Removes the segment's bytes, wherever they lie. Rejects when they could not all be removed; then it is tried again. */
+  readonly remove: (record: IndexedSegment) => Promise<void>
+  /** Names that wait for it to arrive in the remote store, and when it may go from there (names/ports.ts). */
+  readonly names: Pick<Names, 'holds' | 'mayRemove'>
   readonly bodies: (segment: SegmentId) => Promise<readonly SegmentBody[]>
   /** Appends a copy of a body to the journal. @throws DataLost when its bytes fail their checksum */
   readonly copyBody: (segment: SegmentId, body: SegmentBody) => Promise<AppendedBody>
@@ -28,6 +31,7 @@ export interface ReclaimerOptions {
 
 /** Segments looked at in one call of `compactSome`. */
 const SWEEP_SEGMENTS_MAX = 256
+const REMOVED_AT_ONCE = 8
 
 export class Reclaimer {
   readonly #options: ReclaimerOptions
@@ -58,24 +62,42 @@ export class Reclaimer {
   }
 
   async #removeEmptied(): Promise<void> {
-    const { index, horizon, hasPending, isUnsealed, remove } = this.#options
+    const { index, horizon, hasPending, isUnsealed } = this.#options
+    const removable: IndexedSegment[] = []
     for (const [segment, revision] of this.#emptied) {
       if (revision > index.durableRevision() || revision > horizon()) continue
-      if (hasPending(segment) || isUnsealed(segment)) continue
+      if (hasPending(segment) || isUnsealed(segment) || this.#options.names.holds(segment)) continue
       const record = await index.segment(segment)
       // A body that was pending when its neighbours died has been published since: the segment lives on.
-      if (!record || record.liveBytes > 0 || hasPending(segment)) {
-        this.#emptied.delete(segment)
-        continue
-      }
-      // What was just read is visible; a commit that is undone must not cost the bytes it had dropped (C12).
-      await index.flush()
-      this.#emptied.delete(segment)
-      await remove(segment)
-      await index.segmentRemoved(segment)
-      this.#notWorthwhile.delete(segment)
-      this.removedSegments++
+      if (!record || record.liveBytes > 0 || hasPending(segment)) this.#emptied.delete(segment)
+      else if (this.#mayGo(record, revision)) removable.push(record)
     }
+    // What was just read is visible; a commit that is undone must not cost the bytes it had dropped (C12).
+    if (removable.length > 0) await index.flush()
+    await this.#removeAll(removable)
+  }
+
+  /** The remote store must hold no names of it first: what it holds is a state that somebody may restore. */
+  #mayGo({ segment, state }: IndexedSegment, emptiedAt: Revision): boolean {
+    return state !== 'persisted' || this.#options.names.mayRemove(segment, emptiedAt)
+  }
+
+  /** Local ones first, and no more than a few tries when the remote store does not answer. */
+  async #removeAll(records: readonly IndexedSegment[]): Promise<void> {
+    const ordered = [...records].sort((a, b) => Number(a.state === 'persisted') - Number(b.state === 'persisted'))
+    for (let at = 0; at < ordered.length; at += REMOVED_AT_ONCE) {
+      const outcomes = await Promise.allSettled(ordered.slice(at, at + REMOVED_AT_ONCE).map((one) => this.#remove(one)))
+      for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+    }
+  }
+
+  async #remove(record: IndexedSegment): Promise<void> {
+    const { segment } = record
+    await this.#options.remove(record)
+    await this.#options.index.segmentRemoved(segment)
+    this.#emptied.delete(segment)
+    this.#notWorthwhile.delete(segment)
+    this.removedSegments++
   }
 
   /** Looks at the next segments in turn and compacts the first that is mostly dead. Returns whether it did. */

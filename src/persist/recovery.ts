@@ -14,6 +14,11 @@
  * | unfinished copy (`.part`) | any             | removed; adoption copies again                                    |
  * | none                      | any, live > 0   | reported as lost (C18: `memory` objects in it are removed, counted) |
  * | none                      | any, live = 0   | forgotten                                                         |
+ *
+ * Where segments are uploaded and not adopted, these differ:
+ *
+ * | in the journal            | persisted       | the crash fell between the mark and what becomes of the file: that is done now |
+ * | none                      | persisted       | it lies in the remote store: nothing to do                        |
  */
 import type { SegmentId } from '../common/ids.ts'
 import { readFooter, type FoundSegment, type SegmentFiles } from './segment-files.ts'
@@ -37,12 +42,16 @@ export interface RecoveryOptions {
   readonly files: SegmentFiles
   readonly index: SegmentIndex
   readonly pageBytes: number
+  /** What "persisted" means: adopted by the local disk, or uploaded. */
+  readonly carries: 'adopting' | 'uploading'
 }
 
 export interface Recovered {
   readonly report: RecoveryReport
-  /** Sealed and not adopted yet. */
-  readonly toAdopt: readonly SegmentId[]
+  /** Sealed and not in the remote store yet. */
+  readonly toPersist: readonly SegmentId[]
+  /** Uploaded, and their files are still in the journal. */
+  readonly uploaded: readonly SegmentId[]
   /** No live bytes: to be reclaimed. */
   readonly empty: readonly SegmentId[]
 }
@@ -58,25 +67,28 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
     if (twin) files.set(found.segment, await keepOne(options, twin, found))
     else files.set(found.segment, found)
   }
-  const toAdopt: SegmentId[] = []
+  const toPersist: SegmentId[] = []
+  const uploaded: SegmentId[] = []
   const empty: SegmentId[] = []
   for await (const record of allSegments(options.index)) {
     report.segments++
     const found = files.get(record.segment)
     files.delete(record.segment)
     if (record.liveBytes === 0) empty.push(record.segment)
-    else if (!found) await reportLost(options, report, record, 0)
+    else if (options.carries === 'uploading' && record.state === 'persisted') {
+      if (found) uploaded.push(record.segment)
+    } else if (!found) await reportLost(options, report, record, 0)
     else if (found.place === 'adopted') await markAdopted(options, record)
     else {
       await sealJournaled(options, report, { record, path: found.path })
-      toAdopt.push(record.segment)
+      toPersist.push(record.segment)
     }
   }
   for (const orphan of files.values()) {
     await options.fileSystem.remove(orphan.path)
     report.orphansRemoved++
   }
-  return { report, toAdopt, empty }
+  return { report, toPersist, uploaded, empty }
 }
 
 /** The adopted file was whole before it had its name; still, the other one goes only when this one is valid. */

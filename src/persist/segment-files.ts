@@ -165,6 +165,11 @@ export class SegmentFiles {
     this.#retire(segment)
   }
 
+  /** Its file lies elsewhere now: readers that have it open go on, the next one looks again. */
+  moved(segment: SegmentId): void {
+    this.#retire(segment)
+  }
+
   close(): void {
     for (const segment of this.#opened.keys()) this.#retire(segment)
   }

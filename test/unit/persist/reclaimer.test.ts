@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { TidegateError } from '../../../src/common/errors.ts'
 import type { SegmentId } from '../../../src/common/ids.ts'
+import { noNames } from '../../../src/persist/names/ports.ts'
 import { Reclaimer, type ReclaimerOptions } from '../../../src/persist/reclaimer.ts'
 import type { SegmentBody } from '../../../src/persist/ports.ts'
 import { FakeIndex, segmentNumber } from './fixtures.ts'
@@ -22,7 +23,8 @@ function newReclaimer(options: Partial<ReclaimerOptions> = {}): {
     hasPending: () => false,
     isUnsealed: () => false,
     compactBelow: 0.5,
-    remove: (segment) => {
+    names: noNames,
+    remove: ({ segment }) => {
       removed.push(segment)
       return Promise.resolve()
     },

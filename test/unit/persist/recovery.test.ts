@@ -17,8 +17,8 @@ beforeEach(() => {
   index = new FakeIndex()
 })
 
-function run(): Promise<Recovered> {
-  return recover({ fileSystem, files, index, pageBytes: 64 })
+function run(carries: 'adopting' | 'uploading' = 'adopting'): Promise<Recovered> {
+  return recover({ fileSystem, files, index, pageBytes: 64, carries })
 }
 
 function inJournal(bytes: Uint8Array): Promise<void> {
@@ -32,8 +32,8 @@ function adopted(bytes: Uint8Array): Promise<void> {
 test('in the journal, sealed; metadata says open: marked sealed, queued for adoption', async () => {
   await inJournal(IMAGE.sealed)
   index.set(SEGMENT, { liveBytes: 3 })
-  const { report, toAdopt } = await run()
-  expect(toAdopt).toEqual([SEGMENT])
+  const { report, toPersist } = await run()
+  expect(toPersist).toEqual([SEGMENT])
   expect(index.rows.get(SEGMENT)).toMatchObject({ state: 'sealed', bytes: IMAGE.data.length })
   expect(report).toMatchObject({ segments: 1, resealed: 0, lost: [] })
 })
@@ -42,10 +42,10 @@ test('in the journal, unsealed; open: cut at the first torn frame, sealed, queue
   const torn = IMAGE.data.subarray(0, IMAGE.data.length - 1)
   await inJournal(torn)
   index.set(SEGMENT, { liveBytes: 3 })
-  const { report, toAdopt } = await run()
+  const { report, toPersist } = await run()
   const first = IMAGE.bodies[0]
   const end = (first?.offset ?? 0) + 3
-  expect(toAdopt).toEqual([SEGMENT])
+  expect(toPersist).toEqual([SEGMENT])
   expect(report.resealed).toBe(1)
   expect(index.rows.get(SEGMENT)).toMatchObject({ state: 'sealed', bytes: end })
   expect(index.lost).toEqual([{ segment: SEGMENT, from: end, to: Number.MAX_SAFE_INTEGER }])
@@ -80,8 +80,8 @@ test('in the journal, unsealed; sealed: the disk broke its promise, which is rep
 test.each(['open', 'sealed', 'persisted'] as const)('adopted; %s: marked persisted', async (state) => {
   await adopted(IMAGE.sealed)
   index.set(SEGMENT, { state, bytes: state === 'open' ? 0 : IMAGE.data.length, liveBytes: 3 })
-  const { toAdopt } = await run()
-  expect(toAdopt).toEqual([])
+  const { toPersist } = await run()
+  expect(toPersist).toEqual([])
   expect(index.rows.get(SEGMENT)).toMatchObject({ state: 'persisted', bytes: IMAGE.data.length })
 })
 
@@ -130,4 +130,23 @@ test('recovery that is cut short by another crash comes to the same end', async 
   const { report } = await run()
   expect(report.lost).toEqual([])
   expect(await files.use(SEGMENT, ({ footer }) => Promise.resolve(footer.bodies))).toEqual(IMAGE.bodies.slice(0, 1))
+})
+
+test('where segments are uploaded: persisted and on no disk, it lies in the remote store', async () => {
+  index.set(SEGMENT, { state: 'persisted', bytes: IMAGE.data.length, liveBytes: 3 })
+  const { report, toPersist, uploaded } = await run('uploading')
+  expect({ toPersist, uploaded, lost: index.lost }).toEqual({ toPersist: [], uploaded: [], lost: [] })
+  expect(report).toMatchObject({ segments: 1, orphansRemoved: 0 })
+})
+
+test('where segments are uploaded: persisted and still in the journal, its file is handed on', async () => {
+  await inJournal(IMAGE.sealed)
+  index.set(SEGMENT, { state: 'persisted', bytes: IMAGE.data.length, liveBytes: 3 })
+  expect(await run('uploading')).toMatchObject({ toPersist: [], uploaded: [SEGMENT], report: { orphansRemoved: 0 } })
+})
+
+test('where segments are uploaded: sealed and on no disk is a loss there too', async () => {
+  index.set(SEGMENT, { state: 'sealed', bytes: IMAGE.data.length, liveBytes: 3 })
+  await run('uploading')
+  expect(index.lost).toEqual([{ segment: SEGMENT, from: 0, to: Number.MAX_SAFE_INTEGER }])
 })

@@ -55,7 +55,13 @@ test.each([{ otherDevice: undefined }, { otherDevice: PLACES.store }])(
       const foundFiles = new SegmentFiles(found, PLACES)
       const index = new FakeIndex()
       index.set(SEGMENT, { state: 'sealed', bytes: data.length, liveBytes: 500 })
-      const { report } = await recover({ fileSystem: found, files: foundFiles, index, pageBytes: 64 })
+      const { report } = await recover({
+        fileSystem: found,
+        files: foundFiles,
+        index,
+        carries: 'adopting',
+        pageBytes: 64,
+      })
       expect([seed, report.lost, index.lost, found.paths().length]).toEqual([seed, [], [], 1])
       expect(await foundFiles.use(SEGMENT, ({ footer }) => Promise.resolve(footer.dataBytes))).toBe(data.length)
       expect(files.places).toBe(PLACES)

@@ -1,0 +1,79 @@
+/**
+ * Names: the rows of metadata in the remote store (docs/decisions/0013). What shipping them asks of metadata, and what the rest of the
+ * gateway asks of it.
+ */
+import type { ByteString, Revision, SegmentId } from '../../common/ids.ts'
+import type { Extent } from '../../common/model.ts'
+
+export interface NameRow {
+  readonly key: ByteString
+  /** Undefined: the row is gone. */
+  readonly value: Uint8Array | undefined
+}
+
+export interface NamesDelta {
+  /** Revision after which it begins. */
+  readonly after: Revision
+  readonly through: Revision
+  /** Each row that changed, once, as it is at `through`, ascending. */
+  readonly rows: readonly NameRow[]
+  /** Segments with live bytes that were not in the remote store at `through`. */
+  readonly unpersisted: readonly SegmentId[]
+}
+
+/** One object as a commit left it, enough to put it back without the rows around it. */
+export interface NameRecord {
+  readonly revision: Revision
+  readonly bucket: string
+  readonly key: string
+  /** Rows `B` of its bucket, `I` and `D` of itself, as they are stored; inline bytes lie in `I`. */
+  readonly bucketRow: Uint8Array
+  readonly inode: number
+  readonly inodeRow: Uint8Array
+  readonly entryRow: Uint8Array
+  /** Of a body that is not inline, in order. */
+  readonly extents: readonly Extent[]
+}
+
+/** Satisfied by meta. Which rows are names is metadata's business: neither counters nor the change log are. */
+export interface NamesSource {
+  revision(): Revision
+  durableRevision(): Revision
+  flush(): Promise<void>
+  /** Undefined when the change log does not reach back to `after`, or more than `bytesMax` have changed since: then a base is due. */
+  delta(after: Revision, bytesMax: number): Promise<NamesDelta | undefined>
+  /** One page of all rows, after that key; at most about `bytesMax`. `next` undefined: it was the last. */
+  basePage(
+    after: ByteString | undefined,
+    bytesMax: number,
+  ): Promise<{ rows: readonly NameRow[]; next: ByteString | undefined; revision: Revision }>
+  /** Objects that still are what these commits made; the others were replaced since and need no record. */
+  describe(published: readonly PublishedName[]): Promise<NameRecord[]>
+  segment(segment: SegmentId): Promise<{ readonly state: 'open' | 'sealed' | 'persisted' } | undefined>
+}
+
+export interface PublishedName {
+  readonly bucket: string
+  readonly key: string
+  readonly revision: Revision
+}
+
+/** What store, flusher and reclaimer ask of names. Where there is no stream, `noNames` answers. */
+export interface Names {
+  /**
+   * Resolves when the remote store names what this durable commit published; its segments are persisted already. Shared by all who
+   * wait. @throws Unavailable after `persistWaitMsMax`, or when names stop: it stays published, and is named later
+   */
+  named(published: PublishedName): Promise<void>
+  /** A captured delta waits for it: it must be neither dropped nor reclaimed, however dead it is by now. */
+  holds(segment: SegmentId): boolean
+  /** Whether a segment whose last reference was dropped at that revision may go from the remote store. */
+  mayRemove(segment: SegmentId, emptiedAt: Revision): boolean
+}
+
+/** For a remote store that lies on the disk whose loss it is for: it has no names, and nothing waits for any. */
+export const noNames: Names = {
+  named: () => Promise.resolve(),
+  holds: () => false,
+  mayRemove: () => true,
+}

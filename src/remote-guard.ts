@@ -1,0 +1,86 @@
+/**
+ * Watches that the remote store stays this node's. A restore may hand the namespace to another data directory while this process is paused, cut
+ * off or simply forgotten (persist/remote-marker.ts); from then on it must neither publish there nor delete.
+ *
+ * Known gap: a process that is paused between a check and the request that it allowed still sends that one request. What a restored namespace
+ * refers to is never removed before names of its removal have arrived (docs/decisions/0013), so what such a request could remove is not needed.
+ */
+import type { BackgroundJob } from './common/background.ts'
+import type { Clock } from './common/clock.ts'
+import { isTidegateError } from './common/errors.ts'
+import { checkRemote } from './persist/remote-marker.ts'
+import type { RemoteStore } from './persist/remote/ports.ts'
+import type { RemoteHolder } from './persist/remote-marker.ts'
+
+const CHECK_EVERY_MS = 60_000
+/** How old an answer may be on which something is removed. */
+const RECENT_MS = 5000
+
+export class RemoteGuard {
+  readonly #remote: RemoteStore
+  readonly #claim: RemoteHolder
+  readonly #clock: Clock
+  readonly #onFenced: (error: Error) => void
+  #verifiedMs = -Infinity
+  #checking: Promise<void> | undefined
+  #fenced: Error | undefined
+
+  constructor(options: {
+    remote: RemoteStore
+    claim: RemoteHolder
+    clock: Clock
+    /** Somebody else holds the store now: this process must end. Called once. */
+    onFenced: (error: Error) => void
+  }) {
+    this.#remote = options.remote
+    this.#claim = options.claim
+    this.#clock = options.clock
+    this.#onFenced = options.onFenced
+  }
+
+  get holder(): string {
+    return this.#claim.holder
+  }
+
+  /** Resolves once the store has been seen to be ours, since this process started. @throws Unavailable, InvalidRequest */
+  async verified(): Promise<void> {
+    if (this.#fenced) throw this.#fenced
+    if (this.#verifiedMs === -Infinity) await this.#checkOnce()
+  }
+
+  /** Resolves when it was ours a moment ago: before anything is removed. @throws Unavailable, InvalidRequest */
+  async verifiedNow(): Promise<void> {
+    if (this.#fenced) throw this.#fenced
+    if (this.#clock.monotonicMs() - this.#verifiedMs > RECENT_MS) await this.#checkOnce()
+  }
+
+  #checkOnce(): Promise<void> {
+    this.#checking ??= this.#check().finally(() => (this.#checking = undefined))
+    return this.#checking
+  }
+
+  async #check(): Promise<void> {
+    const askedMs = this.#clock.monotonicMs()
+    try {
+      await checkRemote(this.#remote, this.#claim)
+      this.#verifiedMs = askedMs
+    } catch (error) {
+      if (isTidegateError(error) && error.details['fenced'] === true) {
+        if (!this.#fenced) this.#onFenced(error)
+        this.#fenced ??= error
+      }
+      throw error
+    }
+  }
+
+  get job(): BackgroundJob {
+    return {
+      name: 'remote-guard',
+      pauseMs: CHECK_EVERY_MS,
+      round: async () => {
+        await this.#checkOnce()
+        return false
+      },
+    }
+  }
+}
