@@ -48,7 +48,8 @@ export function newHolderId(): string {
 /** @throws DataDirectoryUnusable when the directory belongs to a remote store and none was given */
 export function refuseMissingRemote(dataPath: string): void {
   const claim = readClaim(dataPath)
-  if (!claim) return
+  // One that was only begun never served.
+  if (claim?.state !== 'claimed') return
   throw new DataDirectoryUnusable(
     `--data: what ${dataPath} calls persisted lies in ${claim.description}: give that with --remote`,
   )
@@ -71,7 +72,7 @@ export async function claimFor(
 ): Promise<RemoteClaim> {
   const known = readClaim(dataPath)
   if (known?.state === 'claimed') return known
-  if (!known) refuseStrayedSegments(remote, options.localSegments)
+  refuseStrayedSegments(remote, options.localSegments)
   const { description } = remote
   const claim: RemoteClaim = known ?? {
     namespace: newHolderId(),

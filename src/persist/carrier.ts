@@ -76,6 +76,8 @@ export interface UploadingCarrierOptions {
   readonly diskLevel: TakesSegments | undefined
   /** Resolves once the store is known to be ours; nothing leaves before. */
   readonly verified: () => Promise<void>
+  /** Resolves when it was ours a moment ago; before anything is removed there. */
+  readonly verifiedNow: () => Promise<void>
 }
 
 export class UploadingCarrier implements SegmentCarrier {
@@ -134,11 +136,11 @@ export class UploadingCarrier implements SegmentCarrier {
   }
 
   async remove(record: IndexedSegment): Promise<void> {
-    const { remote, files, diskLevel, verified } = this.#options
+    const { remote, files, diskLevel, verifiedNow } = this.#options
     const { segment, state } = record
     // One that is on its way right now is seen to by `persist`; what a crash leaves there, by the collector.
     if (state === 'persisted') {
-      await verified()
+      await verifiedNow()
       await remote.remove([segmentObjectName(segment)])
     }
     diskLevel?.forget(segment)

@@ -1,0 +1,52 @@
+import { beforeEach, expect, test } from 'vitest'
+import { takeOverRemote, claimRemote } from '../../src/persist/remote-marker.ts'
+import { FaultyStore } from '../../src/persist/remote/faulty-store.ts'
+import { MemoryStore } from '../../src/persist/remote/memory-store.ts'
+import { RemoteGuard } from '../../src/remote-guard.ts'
+import { HandClock } from '../conformance/hand-clock.ts'
+import { newFileSystem } from './persist/fixtures.ts'
+
+const MINE = { namespace: 'a'.repeat(32), holder: '1'.repeat(32) }
+let clock: HandClock
+let faulty: FaultyStore
+let fenced: Error[]
+let guard: RemoteGuard
+
+beforeEach(async () => {
+  clock = new HandClock()
+  const store = new MemoryStore({ clock, fileSystem: newFileSystem() })
+  faulty = new FaultyStore(store, { clock, random: () => 0 })
+  fenced = []
+  await claimRemote(store, MINE, { nowMs: 0, unmarkedIsOurs: false })
+  guard = new RemoteGuard({ remote: faulty, claim: MINE, clock, onFenced: (error) => fenced.push(error) })
+})
+
+test('what was seen to be ours once may receive; removing asks anew once the answer is old', async () => {
+  await Promise.all([guard.verified(), guard.verified()])
+  await guard.verified()
+  await guard.verifiedNow()
+  expect(faulty.calls('get')).toBe(1)
+  await clock.advance(10_000)
+  await guard.verified()
+  expect(faulty.calls('get')).toBe(1)
+  await guard.verifiedNow()
+  expect(faulty.calls('get')).toBe(2)
+})
+
+test('a store that does not answer holds back, fences nobody, and is asked again', async () => {
+  faulty.faults.down = true
+  await expect(guard.verified()).rejects.toMatchObject({ code: 'Unavailable' })
+  faulty.faults.down = false
+  await guard.verified()
+  expect(fenced).toEqual([])
+})
+
+test('who was taken over is told once, and does nothing more', async () => {
+  await guard.verified()
+  await takeOverRemote(faulty, '2'.repeat(32), { namespace: MINE.namespace, nowMs: 1 })
+  await clock.advance(10_000)
+  await expect(guard.verifiedNow()).rejects.toThrow('taken over')
+  await expect(guard.verified()).rejects.toThrow('taken over')
+  await expect(guard.job.round()).rejects.toThrow('taken over')
+  expect(fenced).toHaveLength(1)
+})
