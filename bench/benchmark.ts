@@ -23,10 +23,14 @@ export interface BenchmarkContext {
   readonly load: Load
   readonly bare: BareServer
   /**
-   * A gateway, on an empty data directory unless one is named, with further flags of `serve`; stopped and removed when the
-   * benchmark ends.
+   * A gateway, on an empty data directory unless one is named, with further flags of `serve` and further variables; stopped and removed
+   * when the benchmark ends.
    */
-  gateway(data?: string, flags?: readonly string[]): Promise<GatewayProcess>
+  gateway(
+    data?: string,
+    flags?: readonly string[],
+    environment?: Readonly<Record<string, string>>,
+  ): Promise<GatewayProcess>
   /** A directory on the disk that the data directories lie on, removed when the benchmark ends. */
   readonly directory: string
   readonly rounds: number

@@ -13,6 +13,7 @@ import { parseArgs } from 'node:util'
 import { startGateway, type GatewayProcess } from '../test/support/gateway-process.ts'
 import { startBareServer } from './bare/bare.ts'
 import type { Benchmark, BenchmarkContext, Measurement } from './benchmark.ts'
+import { diskLevel } from './cases/disk-level.ts'
 import { getBenchmarks } from './cases/get.ts'
 import { kvBatch } from './cases/kv-batch.ts'
 import { kvScan } from './cases/kv-scan.ts'
@@ -26,6 +27,9 @@ import { mountRename } from './cases/mount-rename.ts'
 import { mountUntar } from './cases/mount-untar.ts'
 import { putLarge } from './cases/put-large.ts'
 import { putSmall } from './cases/put-small.ts'
+import { writeBehindCold } from './cases/write-behind-cold.ts'
+import { writeBehindLatency } from './cases/write-behind-latency.ts'
+import { writeBehindUploads } from './cases/write-behind-upload.ts'
 import { whenEnding } from './ending.ts'
 import { startLoad } from './load/load.ts'
 
@@ -43,6 +47,10 @@ const BENCHMARKS: readonly Benchmark[] = [
   mountFiles,
   mountUntar,
   mountRename,
+  diskLevel,
+  ...writeBehindUploads,
+  writeBehindLatency,
+  writeBehindCold,
 ]
 const ROUNDS = 5
 const RESULTS = fileURLToPath(new URL('./results/latest.json', import.meta.url))
@@ -79,9 +87,9 @@ async function runBenchmark(
       seconds: Number(options.seconds),
       objects: Number(options.objects),
       note: (text) => process.stdout.write(`${benchmark.name}: ${text}\n`),
-      async gateway(data = join(directory, `data-${gateways.length}`), flags = []) {
+      async gateway(data = join(directory, `data-${gateways.length}`), flags = [], environment = {}) {
         const logFile = join(directory, 'log')
-        const gateway = await startGateway({ data, flags: ['--log-level', 'warn', ...flags], logFile })
+        const gateway = await startGateway({ data, flags: ['--log-level', 'warn', ...flags], environment, logFile })
         gateways.push(gateway)
         return gateway
       },

@@ -3,68 +3,31 @@
  * composition root, beside main.ts; apart from it, so that the crash simulation and the benchmarks run the very same
  * engine over other twins of its parts.
  */
-import { crc32 } from 'node:zlib'
-import { MemoryLevel } from './cache-tier/memory-level.ts'
-import { Slab } from './cache-tier/slab.ts'
-import { assert } from './common/assert.ts'
+import type { DiskLevel } from './cache-tier/disk/disk-level.ts'
+import type { MemoryLevel } from './cache-tier/memory-level.ts'
 import { BackgroundRunner, type BackgroundJob, type BackgroundStatus } from './common/background.ts'
-import type { Clock } from './common/clock.ts'
-import type { SegmentId } from './common/ids.ts'
-import type { Limits } from './common/limits.ts'
-import type { AckLevel } from './common/model.ts'
+import { segmentCreatedMs, type SegmentId } from './common/ids.ts'
+import { buildBytes, storeMemory } from './engine-bytes.ts'
+import type { EngineParts } from './engine-parts.ts'
+import { buildCollector, buildNames } from './engine-remote.ts'
+import { buildPersistence, buildReclaimer, writeBehind, type WriteBehind } from './engine-persistence.ts'
 import { createNamespace, type Namespace } from './meta/namespace/namespace.ts'
 import type { EmbeddedStore } from './meta/stage/ports.ts'
-import { BlockSource } from './persist/block-source.ts'
-import { AdoptingCarrier, type SegmentCarrier } from './persist/carrier.ts'
-import { DiskSpace } from './persist/disk-space.ts'
-import { Flusher } from './persist/flusher.ts'
+import type { BackPressure } from './persist/backpressure.ts'
+import type { SegmentCarrier } from './persist/carrier.ts'
+import type { Collector } from './persist/collector.ts'
+import type { DiskSpace } from './persist/disk-space.ts'
+import type { Flusher } from './persist/flusher.ts'
 import type { Hashing } from './persist/hashing/ports.ts'
-import type { DeviceMemory, JournalDevice } from './persist/journal/device.ts'
-import { Journal, type AppendedBody } from './persist/journal/journal.ts'
-import { sealScanned } from './persist/journal/scan.ts'
-import { noNames } from './persist/names/ports.ts'
-import type { FileSystem, SegmentBody } from './persist/ports.ts'
-import { Reclaimer } from './persist/reclaimer.ts'
-import { recover, type RecoveryReport } from './persist/recovery.ts'
-import { LocalDiskStore } from './persist/remote/local-disk.ts'
-import { SegmentFiles, type SegmentPlaces } from './persist/segment-files.ts'
-import type { Memory as StoreMemory } from './store/byte-ports.ts'
+import type { Journal } from './persist/journal/journal.ts'
+import type { NamesStream } from './persist/names/names-stream.ts'
+import { noNames } from './persist/names/no-names.ts'
+import type { Reclaimer } from './persist/reclaimer.ts'
+import { recover } from './persist/recovery.ts'
+import type { SegmentFiles } from './persist/segment-files.ts'
 import { createStore, type RunningStore } from './store/store.ts'
 
-export interface EngineParts {
-  readonly clock: Clock
-  readonly limits: Limits
-  readonly fileSystem: FileSystem
-  readonly places: SegmentPlaces
-  readonly slabBytes: number
-  readonly defaultAck: AckLevel
-  readonly diskReserveBytes: number | undefined
-  /** Twins: threads in production, inline in the simulation. */
-  readonly createDevice: (memory: DeviceMemory & { buffer: SharedArrayBuffer }) => JournalDevice
-  readonly createHashing: (slab: SharedArrayBuffer) => Hashing
-  /** `beforeCommit` is to be awaited before every metadata sync (C15). */
-  readonly createOrderedStore: (beforeCommit: () => Promise<void>) => EmbeddedStore
-  readonly fillRandom: (bytes: Uint8Array) => void
-  readonly random: () => number
-  readonly onEvent: (event: EngineEvent) => void
-  /** Scribble over slots that are given back; for tests. */
-  readonly poison?: boolean
-  /** The simulation drives the rounds itself. */
-  readonly backgroundJobs?: boolean
-}
-
-export type EngineEvent =
-  | { readonly kind: 'recovered'; readonly report: RecoveryReport }
-  | { readonly kind: 'segment-broken'; readonly segment: SegmentId; readonly cause: unknown }
-  | {
-      readonly kind: 'persist-failed'
-      readonly segment: SegmentId
-      readonly action: string
-      readonly attempt: number
-      readonly cause: unknown
-    }
-  | { readonly kind: 'bad-block'; readonly segment: SegmentId; readonly block: number }
-  | { readonly kind: 'job-failed'; readonly job: string; readonly cause: unknown }
+export type { EngineEvent, EngineParts } from './engine-parts.ts'
 
 export interface Engine {
   readonly store: RunningStore
@@ -75,6 +38,12 @@ export interface Engine {
   readonly flusher: Flusher
   readonly reclaimer: Reclaimer
   readonly disk: DiskSpace
+  readonly pressure: BackPressure
+  readonly writeBehind: WriteBehind
+  readonly diskLevel: DiskLevel | undefined
+  /** Undefined without a remote store of its own. */
+  readonly names: NamesStream | undefined
+  readonly collector: Collector | undefined
   readonly hashing: Hashing
   jobs(): readonly BackgroundStatus[]
   /** Seals and persists what is there; the doors have drained. */
@@ -82,9 +51,8 @@ export interface Engine {
   stop(): Promise<void>
 }
 
-/** Share of the slots that bodies under way may hold together; the rest stays for readers and the journal. */
-const BODY_SLOTS_SHARE = 0.5
-const SLOTS_MIN = 32
+/** At a stop the remote store is told the last names, if it answers and everything has arrived. */
+const DRAIN_NAMES_MS_MAX = 5000
 /** S3 owner of what is made through the mount: the id of the root user. */
 const MOUNT_OWNER = 'root'
 /** What S3 or KV made, and the mount's root, belong to who runs the gateway, who could do nothing in a mount of his own otherwise. */
@@ -94,7 +62,6 @@ const SHOWN_FILES = {
   uid: process.geteuid?.() ?? 0,
   gid: process.getegid?.() ?? 0,
 } as const
-const COMPACT_BELOW_LIVE_SHARE = 0.5
 
 /** Recovers what is on disk and resolves with an engine that serves. */
 export async function startEngine(parts: EngineParts): Promise<Engine> {
@@ -110,6 +77,7 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
 
 async function bringUp(parts: EngineParts, { engine, files, carrier, runners }: BuiltEngine): Promise<void> {
   await carrier.start()
+  await engine.diskLevel?.start()
   await engine.hashing.start()
   await engine.orderedStore.start()
   const recovered = await recover({
@@ -121,7 +89,11 @@ async function bringUp(parts: EngineParts, { engine, files, carrier, runners }: 
   })
   parts.onEvent({ kind: 'recovered', report: recovered.report })
   for (const segment of recovered.uploaded) await carrier.persisted(segment)
-  for (const segment of recovered.toPersist) engine.flusher.add(segment, 'adopt')
+  for (const segment of recovered.toPersist) {
+    const { bytes = 0 } = (await engine.namespace.segment(segment)) ?? {}
+    const ageMs = Math.max(0, parts.clock.nowMs() - segmentCreatedMs(segment))
+    engine.flusher.add({ segment, bytes, ageMs })
+  }
   engine.reclaimer.emptied(recovered.empty)
   await engine.store.files.recover()
   await engine.disk.look()
@@ -136,11 +108,9 @@ interface BuiltEngine {
 }
 
 function buildEngine(parts: EngineParts): BuiltEngine {
-  const { clock, limits, fileSystem } = parts
+  const { clock, limits } = parts
   const bytes = buildBytes(parts)
   const { memory, files, hashing } = bytes
-  const carrier = new AdoptingCarrier(new LocalDiskStore(fileSystem, files), files)
-  const disk = new DiskSpace({ fileSystem, path: parts.places.journal, clock, reserveBytes: parts.diskReserveBytes })
   const orderedStore = parts.createOrderedStore(() => journal.barrier())
   const namespace: Namespace = createNamespace({
     store: orderedStore,
@@ -149,8 +119,15 @@ function buildEngine(parts: EngineParts): BuiltEngine {
     fillRandom: parts.fillRandom,
     files: SHOWN_FILES,
   })
-  const { journal, flusher } = buildJournal(parts, bytes, { namespace, carrier })
-  const fetch = buildFetch(parts, bytes, journal)
+  const stream = buildNames(parts, { namespace, hurry: (segments) => segments.forEach(hurry) })
+  const names = stream ?? noNames
+  const hurry = (segment: SegmentId): void => {
+    journal.sealSoon(segment)
+    flusher.hurry(segment)
+  }
+  const onDead = (segment: SegmentId): void => reclaimer.emptied([segment])
+  const persistence = buildPersistence(parts, bytes, { namespace, names, onDead })
+  const { carrier, journal, flusher, disk, pressure, admission, source, diskLevel } = persistence
   const store: RunningStore = createStore({
     metadata: namespace,
     journal,
@@ -160,11 +137,14 @@ function buildEngine(parts: EngineParts): BuiltEngine {
     defaultAck: parts.defaultAck,
     persisting: {
       persisted: (segment) => flusher.persisted(segment),
+      named: (published) => names.named(published),
       isLocal: (segment) => journal.isUnsealed(segment) || flusher.isWaiting(segment),
-      accept: (length) => disk.accept(length),
-      acceptNow: (length) => disk.acceptNow(length),
+      accept: (length) => admission.accept(length),
+      acceptNow: (length) => admission.acceptNow(length),
+      reserve: (length) => admission.reserve(length),
+      pacer: () => admission.pacer(),
     },
-    memory: storeMemory(bytes, fetch),
+    memory: storeMemory(bytes, source),
     files: {
       metadata: namespace.files,
       space: { space: () => fileSpace(parts, disk, namespace) },
@@ -173,9 +153,11 @@ function buildEngine(parts: EngineParts): BuiltEngine {
         parts.onEvent({ kind: 'job-failed', job: `${doing} file ${inode}`, cause }),
     },
   })
-  const reclaimer = buildReclaimer(parts, bytes, { namespace, journal, store, fetch, carrier })
+  const reclaimer: Reclaimer = buildReclaimer(parts, bytes, { ...persistence, namespace, store })
+  const collector = buildCollector(parts, { namespace, names: stream })
   const runners = [
     ...backgroundJobs({ namespace, journal, reclaimer }),
+    ...remoteJobs(parts, { stream, collector }),
     store.files.job,
     store.files.compactor.job,
   ].map(
@@ -194,17 +176,28 @@ function buildEngine(parts: EngineParts): BuiltEngine {
     flusher,
     reclaimer,
     disk,
+    pressure,
+    writeBehind: writeBehind({ journal, flusher, pressure }),
+    diskLevel,
+    names: stream,
+    collector,
     hashing,
     jobs: () => runners.map((runner) => runner.status),
     async drain() {
       await store.stop()
       await journal.drain()
-      await flusher.drain()
+      await flusher.drain(parts.remote?.drainMsMax)
       await orderedStore.flush()
+      await stream?.drain(clock.monotonicMs() + DRAIN_NAMES_MS_MAX)
     },
     async stop() {
+      pressure.stop()
       await Promise.all(runners.map((runner) => runner.stop()))
       await flusher.stop()
+      await stream?.stop()
+      await parts.remote?.store.stop()
+      await diskLevel?.drain()
+      await diskLevel?.stop()
       await orderedStore.drain()
       await orderedStore.stop()
       await bytes.sharedDevice.stop()
@@ -228,140 +221,15 @@ async function fileSpace(
   return { totalBytes, freeBytes, availableBytes, files: await namespace.files.fileCount() }
 }
 
-/** What holds and moves bytes and knows nothing of names. */
-interface Bytes {
-  readonly slab: Slab
-  readonly slabView: (offset: number, length: number) => Buffer
-  readonly memory: MemoryLevel
-  readonly sharedDevice: JournalDevice
-  readonly streamDevice: JournalDevice
-  readonly hashing: Hashing
-  readonly files: SegmentFiles
-}
-
-type Fetch = (segment: SegmentId, block: number, slabOffset: number) => Promise<number>
-
-function buildBytes(parts: EngineParts): Bytes {
-  const { clock, limits } = parts
-  const { blockBytes, pageBytes } = limits
-  const slab = new Slab({ bytes: parts.slabBytes, slotBytes: blockBytes, poison: parts.poison ?? false })
-  assert(slab.slots >= SLOTS_MIN, `${slab.slots} slots of memory are at least ${SLOTS_MIN}`)
-  const slabView = (offset: number, length: number): Buffer => slab.view(offset, length)
-  const deviceMemory = { buffer: slab.buffer, slab: slabView, blockBytes, pageBytes }
-  return {
-    slab,
-    slabView,
-    memory: new MemoryLevel({ slab, limits, clock }),
-    sharedDevice: parts.createDevice(deviceMemory),
-    streamDevice: parts.createDevice(deviceMemory),
-    hashing: parts.createHashing(slab.buffer),
-    files: new SegmentFiles(parts.fileSystem, parts.places),
-  }
-}
-
-function buildJournal(
-  parts: EngineParts,
-  bytes: Bytes,
-  { namespace, carrier }: { namespace: Namespace; carrier: SegmentCarrier },
-): { journal: Journal; flusher: Flusher } {
-  const { clock, limits, fileSystem, fillRandom } = parts
-  const { files, memory, sharedDevice, streamDevice, slabView } = bytes
-  /** Cuts a segment whose write failed at its last good sync and seals it there. */
-  const mend = async (segment: SegmentId): Promise<number> => {
-    const unsealed = journal.unsealed(segment)
-    await sharedDevice.submit([{ kind: 'close', segment }])
-    const target = { segment, path: files.journalPath(segment), directory: parts.places.journal }
-    const cut = unsealed ? { cutAt: unsealed.durableBytes } : {}
-    const { dataBytes } = await sealScanned(fileSystem, target, { pageBytes: limits.pageBytes, ...cut })
-    await (
-      await namespace.segmentChanged(segment, 'sealed', dataBytes)
-    ).durable
-    journal.mended(segment)
-    return dataBytes
-  }
-  const flusher = new Flusher({
-    index: namespace,
-    clock,
-    random: parts.random,
-    adopt: (segment) => carrier.persist(segment, new AbortController().signal),
-    mend,
-    waitMsMax: limits.persistWaitMsMax,
-    onFailure: (failure) => parts.onEvent({ kind: 'persist-failed', ...failure }),
-  })
-  const journal: Journal = new Journal({
-    files,
-    index: namespace,
-    memory,
-    sharedDevice,
-    streamDevice,
-    limits,
-    clock,
-    slabView,
-    fillRandom,
-    onSealed: (segment) => flusher.add(segment, 'adopt'),
-    onBroken: (segment, cause) => {
-      parts.onEvent({ kind: 'segment-broken', segment, cause })
-      flusher.add(segment, 'mend')
-    },
-  })
-  return { journal, flusher }
-}
-
-/** Where the memory level gets what it does not hold. */
-function buildFetch(parts: EngineParts, bytes: Bytes, journal: Journal): Fetch {
-  const source = new BlockSource({
-    fileSystem: parts.fileSystem,
-    files: bytes.files,
-    journal: () => journal,
-    verifier: bytes.hashing,
-    limits: parts.limits,
-    slabView: bytes.slabView,
-    onBadBlock: (segment, block) => parts.onEvent({ kind: 'bad-block', segment, block }),
-  })
-  return (segment, block, slabOffset) => source.read(segment, block, slabOffset)
-}
-
-/** The memory level as the store sees it. */
-function storeMemory({ memory, slab, slabView }: Bytes, fetch: Fetch): StoreMemory {
-  return {
-    acquire: (purpose) => memory.acquire(purpose),
-    release: (slabOffset) => memory.release(slabOffset),
-    publish: (segment, block, slabOffset, length) => memory.publish(segment, block, slabOffset, length),
-    settle: (segment, block) => memory.settle(segment, block),
-    lend: (segment, block, needed) => memory.lend(segment, block, needed, fetch),
-    lendNow: (segment, block, needed) => memory.lendNow(segment, block, needed),
-    prefetch: (segment, block) => memory.prefetch(segment, block, fetch),
-    residentBytes: (segment, offset, length) => memory.residentBytes(segment, offset, length),
-    giveBack: (lease) => memory.giveBack(lease),
-    view: slabView,
-    pin: (pin, untilMs) => memory.pin(pin, untilMs),
-    unpin: (pin) => memory.unpin(pin),
-    pinnedBytesMax: memory.bytesPinnedMax,
-    bodySlotsMax: Math.floor(slab.slots * BODY_SLOTS_SHARE),
-  }
-}
-
-function buildReclaimer(
-  parts: EngineParts,
-  { files, memory, slabView }: Bytes,
-  engine: { namespace: Namespace; journal: Journal; store: RunningStore; fetch: Fetch; carrier: SegmentCarrier },
-): Reclaimer {
-  const { namespace, journal, store, fetch, carrier } = engine
-  const { blockBytes } = parts.limits
-  return new Reclaimer({
-    index: namespace,
-    horizon: () => store.horizon(),
-    hasPending: (segment) => journal.hasPending(segment),
-    isUnsealed: (segment) => journal.isUnsealed(segment),
-    compactBelow: COMPACT_BELOW_LIVE_SHARE,
-    names: noNames,
-    remove: async (record) => {
-      await carrier.remove(record)
-      memory.forget(record.segment)
-    },
-    bodies: (segment) => files.use(segment, ({ footer }) => Promise.resolve(footer.bodies)),
-    copyBody: (segment, body) => copyBody({ memory, journal, fetch, slabView, blockBytes }, segment, body),
-  })
+function remoteJobs(
+  { remote }: EngineParts,
+  { stream, collector }: { stream: NamesStream | undefined; collector: Collector | undefined },
+): BackgroundJob[] {
+  if (!remote) return []
+  const jobs = [remote.guard.job]
+  if (stream) jobs.push(stream.job)
+  if (collector) jobs.push({ name: 'collect', pauseMs: remote.collectIntervalMs, round: () => collector.step() })
+  return jobs
 }
 
 function backgroundJobs({
@@ -387,31 +255,4 @@ function backgroundJobs({
     { name: 'reclaim', pauseMs: 200, round: () => reclaimer.step() },
     { name: 'compact', pauseMs: 30_000, round: () => reclaimer.compactSome() },
   ]
-}
-
-/** Appends a copy of one body to the open segment, read through the cache and so checked (C14). */
-async function copyBody(
-  parts: {
-    memory: MemoryLevel
-    journal: Journal
-    fetch: Fetch
-    slabView: (offset: number, length: number) => Uint8Array
-    blockBytes: number
-  },
-  segment: SegmentId,
-  body: SegmentBody,
-): Promise<AppendedBody> {
-  const bytes = Buffer.alloc(body.length)
-  for (let done = 0; done < body.length;) {
-    const at = body.offset + done
-    const block = Math.floor(at / parts.blockBytes)
-    const within = at - block * parts.blockBytes
-    const length = Math.min(body.length - done, parts.blockBytes - within)
-    const lent = await parts.memory.lend(segment, block, within + length, parts.fetch)
-    bytes.set(parts.slabView(lent.slabOffset + within, length), done)
-    parts.memory.giveBack(lent.lease)
-    done += length
-  }
-  const { content, label, length } = body
-  return await parts.journal.append({ content, label, pieces: [bytes], length, bodyCrc: crc32(bytes) })
 }

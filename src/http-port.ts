@@ -7,6 +7,8 @@ import type { Logger } from './common/logging.ts'
 import type { Telemetry } from './common/telemetry.ts'
 import type { Config } from './config/parse.ts'
 import type { Engine } from './engine.ts'
+import { createBackupsPlugin } from './gateway/admin/backups.ts'
+import { createFlushPlugin } from './gateway/admin/flush.ts'
 import { createMetricsPlugin } from './gateway/admin/metrics.ts'
 import { createMountsPlugin, type Mounts } from './gateway/admin/mounts.ts'
 import { createTokensPlugin } from './gateway/admin/tokens.ts'
@@ -77,6 +79,8 @@ export function httpPortOf(parts: HttpPortParts): HttpPort {
       createMetricsPlugin({ collect: () => telemetry.collect(), authenticate }),
       createTokensPlugin({ tokens, access }),
       createMountsPlugin(parts.mounts),
+      createFlushPlugin({ flush: engine.writeBehind, access }),
+      createBackupsPlugin({ names: engine.names, access, monotonicMs: () => systemClock.monotonicMs() }),
       createKvPlugin(
         { store: engine.store, access, region: config.region, limits, logger, bodyIdleMsMax: config.idleTimeout },
         [

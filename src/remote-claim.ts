@@ -4,7 +4,8 @@
  *
  *   file       absent -> "claiming" -> "claimed"     (a restore writes "claimed" at once)
  *
- * The file is written before the marker, so that a crash in between leaves a claim that can be finished, not a marker that nobody knows.
+ * The file is written before the marker, so that a crash in between leaves a claim that can be finished, not a marker that nobody knows. It
+ * says "claimed" only once there is metadata: a claimed directory without any has lost it, and would take all in the store for orphans.
  */
 import { randomBytes } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
@@ -43,6 +44,16 @@ export async function writeClaim(dataPath: string, claim: RemoteClaim): Promise<
 
 export function newHolderId(): string {
   return randomBytes(16).toString('hex')
+}
+
+/** @throws DataDirectoryUnusable when the directory belongs to a remote store, and has lost its metadata */
+export function refuseLostMetadata(dataPath: string): void {
+  const claim = readClaim(dataPath)
+  const metadata = join(dataPath, 'meta', 'data.mdb')
+  if (claim?.state !== 'claimed' || existsSync(metadata)) return
+  throw new DataDirectoryUnusable(
+    `--data: ${metadata} is not there, which names what lies in ${claim.description}: put it back, or get it from there with "tidegate restore"`,
+  )
 }
 
 /** @throws DataDirectoryUnusable when the directory belongs to a remote store and none was given */
@@ -87,9 +98,12 @@ export async function claimFor(
   } catch (error) {
     throw new DataDirectoryUnusable(`--remote: ${(error as Error).message}`, { cause: error })
   }
-  const claimed: RemoteClaim = { ...claim, state: 'claimed' }
-  await writeClaim(dataPath, claimed)
-  return claimed
+  return claim
+}
+
+/** There is metadata under the directory now. */
+export async function finishClaim(dataPath: string, claim: RemoteClaim): Promise<void> {
+  if (claim.state === 'claiming') await writeClaim(dataPath, { ...claim, state: 'claimed' })
 }
 
 /** Segments that were adopted by the local disk are persisted as far as metadata knows, and would be looked for in the remote store. */

@@ -11,9 +11,10 @@ import { checkLimits, DEFAULT_LIMITS, type Limits } from './common/limits.ts'
 import { createLogger, type Logger } from './common/logging.ts'
 import { startTelemetry, type Telemetry } from './common/telemetry.ts'
 import { rootUser, type RootUser } from './config/credentials.ts'
-import { DataDirectoryUnusable, openDataDirectory } from './config/data-directory.ts'
+import { DataDirectoryUnusable, openDataDirectory, type DataDirectory } from './config/data-directory.ts'
 import type { Config } from './config/parse.ts'
-import { startEngine, type Engine, type EngineEvent } from './engine.ts'
+import { startEngine, type Engine } from './engine.ts'
+import type { EngineEvent, EngineParts, EngineRemote } from './engine-parts.ts'
 import { createJournalStats, engineReadings, figuresOf, observeEngine, type EngineReadings } from './engine-metrics.ts'
 import { MountMetrics } from './gateway/fuse/mount-metrics.ts'
 import type { HttpPort } from './gateway/http/port.ts'
@@ -26,17 +27,24 @@ import { httpPortOf } from './http-port.ts'
 import { GatewayMounts } from './mounts.ts'
 import { createLmdbStore } from './meta/lmdb/lmdb-store.ts'
 import { WATCHED_ROWS } from './meta/namespace/changes.ts'
+import { NAMES_KEY_LOG } from './meta/namespace/names-source.ts'
 import { createHashWorkers } from './persist/hashing/hash-workers.ts'
 import { createThreadDevice } from './persist/journal/device-threads.ts'
 import { nodeFileSystem } from './persist/node-file-system.ts'
+import { openRemote } from './remote-store.ts'
 import type { AccessControl, UserDirectory } from './store/access.ts'
 import { createUserDirectory, userPrincipal, type UserConfig } from './store/users.ts'
 
 /** Short for people and for S3 clients' eyes, long for `tar x`: what the mount did and nobody waits for is synced so much later. */
 const UNWANTED_GROUP_MS_MAX = 10
 
+export interface ServeOptions {
+  /** Changes the engine's parts before it is built from them; for tests that stop the process at a given point. */
+  readonly decorate?: (parts: EngineParts) => EngineParts
+}
+
 /** Resolves when the gateway was stopped by a signal. Rejects when it could not start, or had to end. */
-export async function serve(config: Config): Promise<void> {
+export async function serve(config: Config, options: ServeOptions = {}): Promise<void> {
   const logger = createLogger({ level: config.logLevel, pretty: process.stderr.isTTY })
   const { users, access } = configuredAccess(config)
   const directory = await openDataDirectory(config.data)
@@ -44,7 +52,7 @@ export async function serve(config: Config): Promise<void> {
     refuseLostMetadata(directory.path, config)
     const root = await rootUser(config.root, directory.path)
     if (root.made) showCredentials(root, { logger, dataPath: directory.path })
-    await new Gateway(config, { logger, dataPath: directory.path, root, users, access }).run()
+    await new Gateway(config, { logger, directory, dataPath: directory.path, root, users, access, ...options }).run()
   } finally {
     await directory.close()
   }
@@ -67,11 +75,12 @@ function refuseLostMetadata(dataPath: string, config: Config): void {
 }
 
 function storePath(dataPath: string, config: Config): string {
-  return config.remote?.directory ?? join(dataPath, 'store')
+  return config.remote?.kind === 'file' ? config.remote.directory : join(dataPath, 'store')
 }
 
-interface Surroundings {
+interface Surroundings extends ServeOptions {
   readonly logger: Logger
+  readonly directory: DataDirectory
   readonly dataPath: string
   readonly root: RootUser
   readonly users: readonly UserConfig[]
@@ -133,8 +142,13 @@ class Gateway {
       logger,
     })
     ending.push(() => telemetry.stop())
-    const engine = await startEngine(this.#engineParts())
+    const { decorate } = this.#surroundings
+    const { path, fresh } = this.#surroundings.directory
+    const opened = await openRemote(this.#config, { path, fresh }, (error) => this.#mustEnd(error))
+    const parts = this.#engineParts(opened?.remote)
+    const engine = await startEngine(decorate ? decorate(parts) : parts)
     ending.push(() => engine.stop())
+    await opened?.finishClaim()
     const readings = engineReadings(engine, this.#journal.stats)
     observeEngine(readings)
     await makeBuckets(engine, this.#config)
@@ -152,12 +166,13 @@ class Gateway {
     this.#announce(s3.url, http.url)
   }
 
-  #engineParts(): Parameters<typeof startEngine>[0] {
+  #engineParts(remote: EngineRemote | undefined): EngineParts {
     const { dataPath } = this.#surroundings
     const config = this.#config
     const limits = limitsOf(config)
     return {
       clock: systemClock,
+      remote,
       limits,
       fileSystem: nodeFileSystem,
       places: { journal: join(dataPath, 'journal'), store: storePath(dataPath, config) },
@@ -175,6 +190,7 @@ class Gateway {
           directory: join(dataPath, 'meta'),
           beforeCommit,
           unwantedGroupMsMax: UNWANTED_GROUP_MS_MAX,
+          ...(remote ? { keyLog: NAMES_KEY_LOG } : {}),
           ...WATCHED_ROWS,
           changeLogRevisionsMax: config.changeLogRevisions,
           admissionWaitMsMax: limits.admissionWaitMsMax,
@@ -255,7 +271,7 @@ class Gateway {
       statistics: { figures: () => figuresOf(readings) },
       clock: systemClock,
       logger,
-      ownPaths: remote === undefined ? [dataPath] : [dataPath, remote.directory],
+      ownPaths: remote?.kind === 'file' ? [dataPath, remote.directory] : [dataPath],
       drainTimeoutMs: drainTimeout,
       onBug: (error) => this.#mustEnd(error),
     })
@@ -301,6 +317,9 @@ function limitsOf(config: Config): Limits {
     segmentBytesMax: config.segmentSize,
     segmentAgeMsMax: config.segmentAge,
     admissionWaitMsMax: config.admissionWait,
+    backlogBytesMax: config.backlogMax,
+    flushConcurrency: config.flushConcurrency,
+    flushAgeMsMax: config.flushAge,
   })
 }
 
@@ -353,6 +372,11 @@ function logEvent(logger: Logger, event: EngineEvent): void {
     }
     case 'bad-block':
       return logger.error({ segment: event.segment, block: event.block }, 'a block failed its checksum')
+    case 'segment-missing':
+      return logger.error(
+        { segment: event.segment },
+        'a segment is missing in the remote store: what lies in it is lost',
+      )
     case 'job-failed':
       return logger.error({ job: event.job, error: event.cause }, 'a background job failed; it will be tried again')
   }

@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { REPOSITORY, runCommand, summaryLine } from './support/run-command.ts'
 
-const SUITES = ['unit', 'conformance', 'model', 'sim', 'linearizability', 'acceptance', 'fuzz'] as const
+const SUITES = ['unit', 'conformance', 'model', 'sim', 'linearizability', 'acceptance', 'write-behind', 'fuzz'] as const
 const SUITE_TIMEOUT_MS = 1_800_000
 const INSTALL_TIMEOUT_MS = 300_000
 
@@ -28,6 +28,7 @@ const PROGRAMS: Readonly<Record<string, { readonly probe: readonly [string, ...s
     git: { probe: ['git', '--version'], debian: 'git' },
     rsync: { probe: ['rsync', '--version'], debian: 'rsync' },
     sqlite3: { probe: ['sqlite3', '--version'], debian: 'sqlite3' },
+    rclone: { probe: ['rclone', 'version'], debian: 'rclone' },
     python3: { probe: ['python3', '--version'], debian: 'python3' },
   }
 

@@ -7,6 +7,8 @@
  *   leased    being sent; never evicted while a lease is out (C13)
  *   pinned    somebody asked that it stay for a time: not in the order of eviction at all until then, so that many pins do
  *             not make an eviction long. Pins together hold a share of memory only
+ *   ahead     fetched ahead of a reader that has not come to it yet: evicted after all idle ones, since it was fetched for
+ *             nothing then. Such blocks together hold a share of memory; over that the oldest become idle
  *   idle      evicted when a slot is needed, in the order of S3-FIFO
  *
  * Slots are also lent to writers that gather a body (`acquire('stream')`). Who finds no slot waits in line, first the
@@ -30,6 +32,12 @@ interface Block {
   open: boolean
   /** Its segment is gone or it was replaced: the slot is freed with the last lease. */
   forgotten: boolean
+}
+
+interface Fetching {
+  readonly length: Promise<number>
+  /** Nobody asked for it, so nobody is told when it fails. */
+  readonly isAhead: boolean
 }
 
 interface SlotWaiter {
@@ -59,6 +67,25 @@ export interface LentBlock {
 /** Fills a slot with a block and returns its length. */
 export type FetchBlock = (segment: SegmentId, block: number, slabOffset: number) => Promise<number>
 
+/** Fills slots with blocks that follow each other; resolves for each with its length. */
+export type FetchRun = (
+  segment: SegmentId,
+  firstBlock: number,
+  slabOffsets: readonly number[],
+) => readonly Promise<number>[]
+
+export interface BlockRun {
+  readonly segment: SegmentId
+  readonly firstBlock: number
+  readonly count: number
+}
+
+/** Share of the slots that blocks fetched ahead may hold together, under way or not read yet. */
+const AHEAD_SHARE_MAX = 0.25
+/** Bytes that may be on their way at once for blocks that nobody waits for: the line to the remote store is there for others too. */
+const AHEAD_FETCHING_BYTES_MAX = 32 * 1024 * 1024
+/** Bytes that one run may fetch: a reader who catches up waits for all of it. */
+const RUN_BYTES_MAX = 8 * 1024 * 1024
 /** Share of the slots that pins may hold together; bodies under way, readers and the journal have the rest. */
 const PINNED_SHARE_MAX = 0.25
 /** How often a block that was evicted at once is fetched again for one reader. */
@@ -73,7 +100,10 @@ export class MemoryLevel {
   readonly #blocks = new Map<string, Block>()
   readonly #policy = new S3Fifo<string>()
   readonly #leases = new Map<number, Block>()
-  readonly #fetching = new Map<string, Promise<number>>()
+  readonly #fetching = new Map<string, Fetching>()
+  /** Fetched ahead and not read since, the oldest first; not in the order of eviction. */
+  readonly #ahead = new Set<string>()
+  #aheadFetching = 0
   readonly #bySegment = new Map<SegmentId, Set<number>>()
   readonly #urgent: SlotWaiter[] = []
   readonly #waiting: SlotWaiter[] = []
@@ -100,6 +130,11 @@ export class MemoryLevel {
     return Math.floor(this.#slab.slots * PINNED_SHARE_MAX) * this.#slab.slotBytes
   }
 
+  /** Memory that blocks fetched ahead may hold together. */
+  get bytesAheadMax(): number {
+    return Math.floor(this.#slab.slots * AHEAD_SHARE_MAX) * this.#slab.slotBytes
+  }
+
   get leases(): number {
     return this.#leases.size
   }
@@ -107,7 +142,7 @@ export class MemoryLevel {
   /** @throws SlowDown when no slot came free within the admission time */
   async acquire(purpose: 'journal' | 'stream' | 'read'): Promise<number> {
     const nobodyWaits = this.#urgent.length === 0 && (purpose === 'journal' || this.#waiting.length === 0)
-    const slot = nobodyWaits ? this.#takeOrEvict() : undefined
+    const slot = nobodyWaits ? this.#takeForUse() : undefined
     if (slot !== undefined) return slot
     this.stats.waits++
     return await this.#wait(purpose === 'journal' ? this.#urgent : this.#waiting)
@@ -134,6 +169,14 @@ export class MemoryLevel {
         () => undefined,
       )
     })
+  }
+
+  /** What was fetched ahead gives way to who needs a slot now. */
+  #takeForUse(): number | undefined {
+    const slot = this.#takeOrEvict()
+    if (slot !== undefined || this.#ahead.size === 0) return slot
+    this.#endAhead()
+    return this.#takeOrEvict()
   }
 
   #takeOrEvict(): number | undefined {
@@ -163,7 +206,7 @@ export class MemoryLevel {
 
   #serveWaiters(): void {
     while (this.#urgent.length > 0 || this.#waiting.length > 0) {
-      const slot = this.#takeOrEvict()
+      const slot = this.#takeForUse()
       if (slot === undefined) return
       must(this.#urgent.shift() ?? this.#waiting.shift(), 'waiter').resolve(slot)
     }
@@ -241,46 +284,122 @@ export class MemoryLevel {
   #lendHere(segment: SegmentId, block: number, needed: number): LentBlock | undefined {
     const found = this.#blocks.get(blockKey(segment, block))
     if (!found || found.length < needed) return undefined
-    this.#policy.touch(found.key)
+    if (this.#ahead.delete(found.key)) this.#policy.insert(found.key, this.#slab.slotBytes)
+    else this.#policy.touch(found.key)
     return this.#lease(found)
   }
 
-  /** Brings a block in without lending it; never waits for memory. */
-  prefetch(segment: SegmentId, block: number, fetch: FetchBlock): void {
-    const key = blockKey(segment, block)
-    if (this.#blocks.has(key) || this.#fetching.has(key) || this.#urgent.length + this.#waiting.length > 0) return
-    const slabOffset = this.#takeOrEvict()
-    if (slabOffset === undefined) return
-    this.#fetchOnce(segment, block, fetch, slabOffset).catch(() => undefined)
+  /**
+   * Brings blocks in without lending them, in as few runs as they lie in; those that are here or on their way are left out. Never
+   * waits for memory. Returns how many from the first on are here or will be.
+   */
+  prefetch({ segment, firstBlock, count }: BlockRun, fetch: FetchRun): number {
+    const run: number[] = []
+    const blocksMax = Math.max(1, Math.floor(RUN_BYTES_MAX / this.#slab.slotBytes))
+    const end = firstBlock + count
+    let block = firstBlock
+    for (; block < end; block++) {
+      const key = blockKey(segment, block)
+      const isComing = this.#blocks.has(key) || this.#fetching.has(key)
+      if (isComing || run.length === blocksMax) this.#fetchAhead(segment, block - run.length, run.splice(0), fetch)
+      if (isComing) continue
+      const slabOffset = this.#takeAhead(run.length)
+      if (slabOffset === undefined) break
+      run.push(slabOffset)
+    }
+    this.#fetchAhead(segment, block - run.length, run, fetch)
+    return block - firstBlock
+  }
+
+  /** `gathered`: slots of a run that is not under way yet. */
+  #takeAhead(gathered: number): number | undefined {
+    if (this.#urgent.length + this.#waiting.length > 0) return undefined
+    const bytes = (this.#aheadFetching + gathered + 1) * this.#slab.slotBytes
+    return bytes > Math.min(this.bytesAheadMax, AHEAD_FETCHING_BYTES_MAX) ? undefined : this.#takeOrEvict()
+  }
+
+  #fetchAhead(segment: SegmentId, firstBlock: number, slots: readonly number[], fetch: FetchRun): void {
+    if (slots.length === 0) return
+    for (const [index, arriving] of fetch(segment, firstBlock, slots).entries()) {
+      const block = firstBlock + index
+      const key = blockKey(segment, block)
+      this.#aheadFetching++
+      const length = this.#arrive(segment, block, { slabOffset: slots[index] as number, arriving, isAhead: true })
+      this.#fetching.set(key, { length, isAhead: true })
+      length
+        .catch(() => undefined)
+        .finally(() => {
+          this.#aheadFetching--
+          this.#fetching.delete(key)
+          this.#endAheadOverShare()
+          this.#serveWaiters()
+        })
+    }
+  }
+
+  #endAheadOverShare(): void {
+    while ((this.#ahead.size + this.#aheadFetching) * this.#slab.slotBytes > this.bytesAheadMax) {
+      if (this.#ahead.size === 0) return
+      this.#endAhead()
+    }
+  }
+
+  /** The oldest of the blocks fetched ahead is idle from now on. */
+  #endAhead(): void {
+    const key = must(this.#ahead.values().next().value, 'block fetched ahead')
+    this.#ahead.delete(key)
+    this.#policy.insert(key, this.#slab.slotBytes)
   }
 
   /** Resolves with the length of the block, which was in memory a moment ago. */
-  #fetchOnce(segment: SegmentId, block: number, fetch: FetchBlock, slot?: number): Promise<number> {
+  async #fetchOnce(segment: SegmentId, block: number, fetch: FetchBlock): Promise<number> {
     const key = blockKey(segment, block)
     const under = this.#fetching.get(key)
-    if (under) return under
-    const fetching = this.#fetch(segment, block, fetch, slot).finally(() => this.#fetching.delete(key))
-    this.#fetching.set(key, fetching)
-    return fetching
+    if (under && !under.isAhead) return await under.length
+    if (under) {
+      const length = await under.length.catch(() => undefined)
+      // A fetch that nobody waited for has failed: who waits by now deserves one of his own.
+      return length ?? (await this.#fetchOnce(segment, block, fetch))
+    }
+    const length = this.#fetch(segment, block, fetch).finally(() => this.#fetching.delete(key))
+    this.#fetching.set(key, { length, isAhead: false })
+    return await length
   }
 
-  async #fetch(segment: SegmentId, block: number, fetch: FetchBlock, slot?: number): Promise<number> {
-    const slabOffset = slot ?? (await this.acquire('read'))
+  async #fetch(segment: SegmentId, block: number, fetch: FetchBlock): Promise<number> {
+    const slabOffset = await this.acquire('read')
+    return await this.#arrive(segment, block, {
+      slabOffset,
+      arriving: fetch(segment, block, slabOffset),
+      isAhead: false,
+    })
+  }
+
+  async #arrive(
+    segment: SegmentId,
+    index: number,
+    {
+      slabOffset,
+      arriving,
+      isAhead,
+    }: { readonly slabOffset: number; readonly arriving: Promise<number>; readonly isAhead: boolean },
+  ): Promise<number> {
     let length: number
     try {
-      length = await fetch(segment, block, slabOffset)
+      length = await arriving
     } catch (error) {
       this.#give(slabOffset)
       throw error
     }
-    const key = blockKey(segment, block)
+    const key = blockKey(segment, index)
     const other = this.#blocks.get(key)
     if (other) {
       // Published by its writer meanwhile: the same bytes, perhaps more of them.
       this.#give(slabOffset)
       return other.length
     }
-    this.#add(segment, block, { key, slabOffset, length, leases: 0, open: false, forgotten: false })
+    const block = { key, slabOffset, length, leases: 0, open: false, forgotten: false }
+    this.#add(segment, index, block, isAhead ? 'ahead' : 'idle')
     return length
   }
 
@@ -346,9 +465,10 @@ export class MemoryLevel {
     }
   }
 
-  #add(segment: SegmentId, index: number, block: Block): void {
+  #add(segment: SegmentId, index: number, block: Block, from: 'idle' | 'ahead' = 'idle'): void {
     this.#blocks.set(block.key, block)
-    this.#policy.insert(block.key, this.#slab.slotBytes)
+    if (from === 'ahead') this.#ahead.add(block.key)
+    else this.#policy.insert(block.key, this.#slab.slotBytes)
     const ofSegment = this.#bySegment.get(segment)
     if (ofSegment) ofSegment.add(index)
     else this.#bySegment.set(segment, new Set([index]))
@@ -356,6 +476,7 @@ export class MemoryLevel {
 
   #drop(block: Block): void {
     this.#blocks.delete(block.key)
+    this.#ahead.delete(block.key)
     const segment = block.key.slice(0, 32) as SegmentId
     const ofSegment = must(this.#bySegment.get(segment), 'blocks of a segment')
     ofSegment.delete(Number(block.key.slice(33)))

@@ -3,11 +3,15 @@
  */
 import { ConfigError } from '../config/config-error.ts'
 import { DataDirectoryInUse, DataDirectoryUnusable } from '../config/data-directory.ts'
+import { backupCommand } from './backup.ts'
 import { UsageError } from './command.ts'
 import { configCommand } from './config.ts'
+import { flushCommand } from './flush.ts'
 import { commandHelp, findCommand, helpCommand, overview } from './help.ts'
 import { kvCommand } from './kv.ts'
 import { mountCommand } from './mount.ts'
+import { rebuildCommand } from './rebuild.ts'
+import { restoreCommand } from './restore.ts'
 import { serveCommand } from './serve.ts'
 import { tokenCommand } from './token.ts'
 import { umountCommand } from './umount.ts'
@@ -20,6 +24,10 @@ const COMMANDS: readonly Command[] = [
   tokenCommand,
   mountCommand,
   umountCommand,
+  flushCommand,
+  backupCommand,
+  restoreCommand,
+  rebuildCommand,
   configCommand,
   versionCommand,
   helpCommand(() => COMMANDS),
@@ -27,9 +35,13 @@ const COMMANDS: readonly Command[] = [
 
 const HELP_FLAGS: ReadonlySet<string> = new Set(['--help', '-h'])
 
+const ALIVE_MS = 60_000
+
 /** Runs one command. Resolves with the exit code; never rejects. */
 export async function runCli(context: CliContext): Promise<ExitCode> {
   const [name, ...argv] = context.argv
+  // Pauses do not keep the process alive (common/clock.ts): a command that waits between two attempts must not end there.
+  const alive = setInterval(() => undefined, ALIVE_MS)
   try {
     if (name === undefined) {
       context.stderr.write(overview(COMMANDS))
@@ -45,6 +57,8 @@ export async function runCli(context: CliContext): Promise<ExitCode> {
     return await command.run(argv, context)
   } catch (error) {
     return report(error, context)
+  } finally {
+    clearInterval(alive)
   }
 }
 

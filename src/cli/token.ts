@@ -1,8 +1,9 @@
 import { TOKEN_VERBS } from '../store/access.ts'
-import { PARSERS, ValueError } from '../config/values.ts'
 import { onlyNames, parseArguments } from './arguments.ts'
 import { UsageError } from './command.ts'
 import { connect, CONNECTION_HELP, CONNECTION_OPTIONS } from './connection.ts'
+import { durationMs } from './duration.ts'
+import { table } from './table.ts'
 import type { CliContext, Command } from './command.ts'
 
 /** As the admin API shows a token (gateway/admin/tokens.ts). */
@@ -75,14 +76,7 @@ async function create(argv: readonly string[], context: CliContext): Promise<voi
 }
 
 function ttlSeconds(text: string): number {
-  const ms = ((): number => {
-    try {
-      return PARSERS.duration(text)
-    } catch (error) {
-      if (error instanceof ValueError) throw new UsageError(`--ttl ${JSON.stringify(text)} is not ${error.message}`)
-      throw error
-    }
-  })()
+  const ms = durationMs('--ttl', text)
   if (ms < 1000 || ms % 1000 !== 0) throw new UsageError(`--ttl ${JSON.stringify(text)} is not in whole seconds`)
   return ms / 1000
 }
@@ -92,7 +86,7 @@ async function ls(argv: readonly string[], context: CliContext): Promise<void> {
   onlyNames(positionals)
   const response = await connect(values, context.env).send({ method: 'GET', path: TOKENS_PATH })
   const { tokens } = (await response.json()) as { readonly tokens: readonly ShownToken[] }
-  context.stdout.write(values.json === true ? `${JSON.stringify(tokens, undefined, 2)}\n` : table(tokens))
+  context.stdout.write(values.json === true ? `${JSON.stringify(tokens, undefined, 2)}\n` : table(tokenRows(tokens)))
 }
 
 const COLUMNS: Readonly<Record<string, (token: ShownToken) => string>> = {
@@ -104,18 +98,8 @@ const COLUMNS: Readonly<Record<string, (token: ShownToken) => string>> = {
   EXPIRES: ({ expires }) => expires ?? 'never',
 }
 
-function table(tokens: readonly ShownToken[]): string {
-  const rows = [Object.keys(COLUMNS), ...tokens.map((token) => Object.values(COLUMNS).map((cell) => cell(token)))]
-  const widths = Object.keys(COLUMNS).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? '').length)))
-  return rows
-    .map(
-      (row) =>
-        `${row
-          .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-          .join('  ')
-          .trimEnd()}\n`,
-    )
-    .join('')
+function tokenRows(tokens: readonly ShownToken[]): string[][] {
+  return [Object.keys(COLUMNS), ...tokens.map((token) => Object.values(COLUMNS).map((cell) => cell(token)))]
 }
 
 async function revoke(argv: readonly string[], context: CliContext): Promise<void> {

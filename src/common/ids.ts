@@ -38,6 +38,11 @@ export function newSegmentId(nowMs: number, fillRandom: (bytes: Uint8Array) => v
   return bytes.toString('hex') as SegmentId
 }
 
+/** When it was made, by the clock of the node that made it. */
+export function segmentCreatedMs(segment: SegmentId): number {
+  return Number.parseInt(segment.slice(0, 12), 16)
+}
+
 /** UTF-8 bytes of a text as a ByteString. `text` must be well-formed (no lone surrogates). */
 export function utf8Bytes(text: string): ByteString {
   return isAscii(text) ? (text as ByteString) : (Buffer.from(text, 'utf8').toString('latin1') as ByteString)

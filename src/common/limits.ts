@@ -23,6 +23,15 @@ export interface Limits {
   readonly streamBlocksInFlightMax: number
   /** How long a writer waits for memory or journal room before it is told SlowDown (C19). */
   readonly admissionWaitMsMax: number
+  /**
+   * Bytes that may wait for the remote store; from half of it on writers are slowed (C19). Undefined: 10 GiB, or a quarter of the file
+   * system if that is less.
+   */
+  readonly backlogBytesMax: number | undefined
+  /** Segments on their way to the remote store at once. */
+  readonly flushConcurrency: number
+  /** Segments that have waited longer for the remote store go first, whosever turn it is. */
+  readonly flushAgeMsMax: number
   /** How long a write with ack `persisted` waits for the remote store; longer than the flusher's longest pause. */
   readonly persistWaitMsMax: number
   /** Size of the largest object that one PUT or one part may hold. */
@@ -54,6 +63,9 @@ export const DEFAULT_LIMITS: Limits = checkLimits({
   segmentAgeMsMax: 10_000,
   streamBlocksInFlightMax: 8,
   admissionWaitMsMax: 30_000,
+  backlogBytesMax: undefined,
+  flushConcurrency: 4,
+  flushAgeMsMax: 300_000,
   persistWaitMsMax: 120_000,
   putBytesMax: 5 * GIB,
   partsMax: 10_000,

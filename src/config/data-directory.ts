@@ -5,6 +5,7 @@
  *       FORMAT         {"format": 2, "createdBy": "tidegate"}: written first, synced, never changed by a running gateway
  *       LOCK-<hex>     Unix socket on which the owner listens
  *       credentials    root credentials made at the first start (credentials.ts)
+ *       RESTORING      a restore is being made here; only while there is no FORMAT does it mean anything
  *       ...            what persist and meta keep
  *
  * Lock. Whoever wants the directory first listens on a socket of its own, under a name that nobody uses twice, and only
@@ -35,6 +36,7 @@ import type { Server } from 'node:net'
 const FORMAT_VERSION = 2
 const SOCKET_PATH_BYTES_MAX = 107
 const LOCK_PREFIX = 'LOCK-'
+const UNFINISHED = 'RESTORING'
 /** How long one waits for others, which may be about to give way, before it takes them for owners. */
 const GIVE_WAY_CHECKS = 20
 const GIVE_WAY_CHECK_MS = 25
@@ -67,11 +69,7 @@ export interface DataDirectory {
 /** Makes the directory if it is absent, locks it and checks its format. @throws DataDirectoryInUse, DataDirectoryUnusable */
 export async function openDataDirectory(path: string): Promise<DataDirectory> {
   const directory = resolve(path)
-  try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 })
-  } catch (error) {
-    throw new DataDirectoryUnusable(`--data: cannot make ${directory}: ${(error as Error).message}`, { cause: error })
-  }
+  makeDirectory(directory)
   const lock = await acquire(directory)
   try {
     const fresh = await checkFormat(directory)
@@ -82,19 +80,86 @@ export async function openDataDirectory(path: string): Promise<DataDirectory> {
   }
 }
 
+/** A directory that a restore fills. Until `finish` no gateway takes it for a data directory, and another restore may begin it anew. */
+export interface RestoredDirectory {
+  /** Absolute. */
+  readonly path: string
+  /** What an earlier, unfinished restore into it had noted. */
+  readonly note: string | undefined
+  /** Durable when it resolves. */
+  writeNote(note: string): Promise<void>
+  /** All that lies in it is durable: it is a data directory from now on. */
+  finish(): Promise<void>
+  /** Gives the lock back. */
+  close(): Promise<void>
+}
+
+/**
+ * Makes or takes a directory that is empty, or holds nothing but an unfinished restore, of which all is removed but the note.
+ * @throws DataDirectoryInUse, DataDirectoryUnusable
+ */
+export async function openRestoredDirectory(path: string): Promise<RestoredDirectory> {
+  const directory = resolve(path)
+  makeDirectory(directory)
+  const lock = await acquire(directory)
+  try {
+    const others = namesOfOthers(directory)
+    const isUnfinished = others.includes(UNFINISHED) && !others.includes('FORMAT')
+    if (others.length > 0 && !isUnfinished) {
+      throw new DataDirectoryUnusable(
+        `--data: ${directory} is not empty (it holds ${others[0]}): a restore wants a directory that is empty or not there yet`,
+      )
+    }
+    const notePath = join(directory, UNFINISHED)
+    const note = isUnfinished ? readFileSync(notePath, 'utf8') : undefined
+    for (const name of others) if (name !== UNFINISHED) rmSync(join(directory, name), { recursive: true })
+    return {
+      path: directory,
+      note,
+      writeNote: (text) => writeFileDurably(notePath, text, 0o600),
+      async finish() {
+        await writeFormat(directory)
+        rmSync(notePath, { force: true })
+      },
+      close: () => lock.release(),
+    }
+  } catch (error) {
+    await lock.release()
+    throw error
+  }
+}
+
+function namesOfOthers(directory: string): string[] {
+  return readdirSync(directory).filter((name) => !name.startsWith(LOCK_PREFIX) && name !== 'lost+found')
+}
+
+function makeDirectory(directory: string): void {
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    throw new DataDirectoryUnusable(`--data: cannot make ${directory}: ${(error as Error).message}`, { cause: error })
+  }
+}
+
+function writeFormat(directory: string): Promise<void> {
+  const text = `${JSON.stringify({ format: FORMAT_VERSION, createdBy: 'tidegate' })}\n`
+  return writeFileDurably(join(directory, 'FORMAT'), text, 0o600)
+}
+
 /** True when FORMAT was just written. */
 async function checkFormat(directory: string): Promise<boolean> {
   const path = join(directory, 'FORMAT')
   if (!existsSync(path)) {
-    const others = readdirSync(directory).filter(
-      (name) => !name.startsWith(LOCK_PREFIX) && name !== 'lost+found' && !name.startsWith('FORMAT.'),
-    )
+    const others = namesOfOthers(directory).filter((name) => !name.startsWith('FORMAT.'))
+    if (others.includes(UNFINISHED)) {
+      throw new DataDirectoryUnusable(`--data: a restore into ${directory} was not finished: run it again`)
+    }
     if (others.length > 0) {
       throw new DataDirectoryUnusable(
         `--data: ${directory} holds ${others[0]} and no FORMAT: it is no data directory of Tidegate, and not empty`,
       )
     }
-    await writeFileDurably(path, `${JSON.stringify({ format: FORMAT_VERSION, createdBy: 'tidegate' })}\n`, 0o600)
+    await writeFormat(directory)
     return true
   }
   const format = formatOf(readFileSync(path, 'utf8'))

@@ -30,7 +30,8 @@ function notes(spec: OptionSpec): string {
   return list.length === 0 ? '' : ` (${list.join('; ')})`
 }
 
-function bounds({ min, max }: OptionSpec): string[] {
+function bounds({ min, max, zero }: OptionSpec): string[] {
+  if (min !== undefined && zero === 'none') return [`0 for none, or at least ${min}`]
   if (min !== undefined && max !== undefined) return [`${min} to ${max}`]
   if (min !== undefined) return [`at least ${min}`]
   return max === undefined ? [] : [`at most ${max}`]

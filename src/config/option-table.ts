@@ -25,6 +25,8 @@ export interface OptionSpec {
   /** Bounds of a size, a time or a number, as a user would write them. */
   readonly min?: string
   readonly max?: string
+  /** 0 is allowed below `min`, and means that there is to be none. */
+  readonly zero?: 'none'
   readonly repeat?: true
   /** Secrets and what bootstraps the file are not read from everywhere. All three when absent. */
   readonly from?: readonly Exclude<Source, 'default'>[]
@@ -101,7 +103,7 @@ export const OPTIONS = {
     group: 'Data',
     metavar: 'URL',
     derived: 'a folder of the data directory',
-    help: 'remote store, where sealed segments end up: file:///DIR',
+    help: 'remote store, where sealed segments end up: file:///DIR, or s3://BUCKET/PREFIX?endpoint=URL&region=NAME&style=path or host',
   },
   ack: {
     type: 'ack',
@@ -128,6 +130,98 @@ export const OPTIONS = {
     max: '1d',
     help: 'a shared segment that holds anything is sealed at this age',
   },
+  backlogMax: {
+    type: 'bytes',
+    group: 'Data',
+    metavar: 'BYTES',
+    derived: '10GiB, or a quarter of the file system if that is less',
+    min: '64MiB',
+    help: 'what may wait for the remote store, at least 8 segments; from half of it on writers are slowed',
+  },
+  flushConcurrency: {
+    type: 'count',
+    group: 'Data',
+    metavar: 'N',
+    default: '4',
+    max: '64',
+    help: 'segments on their way to the remote store at once',
+  },
+  flushAge: {
+    type: 'duration',
+    group: 'Data',
+    metavar: 'TIME',
+    default: '5m',
+    min: '1s',
+    max: '7d',
+    help: 'segments that have waited longer for the remote store go first, whosever turn it is',
+  },
+  namesInterval: {
+    type: 'duration',
+    group: 'Data',
+    metavar: 'TIME',
+    default: '5s',
+    min: '100ms',
+    max: '1h',
+    help: 'changes of metadata go to the remote store about this often, once the bytes they name are there',
+  },
+  backupInterval: {
+    type: 'duration',
+    group: 'Data',
+    metavar: 'TIME',
+    default: '1d',
+    max: '366d',
+    help: 'backups of metadata are made this often in the remote store; 0: only by "tidegate backup"',
+  },
+  backupKeep: {
+    type: 'count',
+    group: 'Data',
+    metavar: 'N',
+    default: '7',
+    min: '1',
+    max: '1000',
+    help: 'backups kept; the oldest are dropped, and what only they need is freed',
+  },
+  collectInterval: {
+    type: 'duration',
+    group: 'Data',
+    metavar: 'TIME',
+    default: '1h',
+    min: '1s',
+    max: '30d',
+    help: 'an s3:// remote store is compared with metadata this often: what belongs to nothing is removed, what is missing is told',
+  },
+  remoteConcurrency: {
+    type: 'count',
+    group: 'Data',
+    metavar: 'N',
+    default: '8',
+    max: '256',
+    help: 'requests to an s3:// remote store at once; reads and uploads get at most three quarters of them each',
+  },
+  remoteTimeout: {
+    type: 'duration',
+    group: 'Data',
+    metavar: 'TIME',
+    default: '30s',
+    min: '1s',
+    max: '10m',
+    help: 'a request to an s3:// remote store on which no byte moves for this long is given up, and tried again',
+  },
+  remoteRate: {
+    type: 'bytes',
+    group: 'Data',
+    metavar: 'BYTES',
+    derived: 'no limit',
+    min: '64KiB',
+    help: 'bytes a second to and from an s3:// remote store, together',
+  },
+  remoteRequests: {
+    type: 'count',
+    group: 'Data',
+    metavar: 'N',
+    derived: 'no limit',
+    help: 'requests a second to an s3:// remote store',
+  },
   changeLogRevisions: {
     type: 'count',
     group: 'Data',
@@ -153,6 +247,15 @@ export const OPTIONS = {
     derived: 'a quarter of the memory that the cgroup allows',
     min: '32MiB',
     help: 'memory for cached blocks and for bodies on their way',
+  },
+  cacheDisk: {
+    type: 'bytes',
+    group: 'Limits',
+    metavar: 'BYTES',
+    derived: 'a tenth of the file system of the data directory',
+    min: '64MiB',
+    zero: 'none',
+    help: 'disk for blocks that came back from an external remote store and for segments that have reached it',
   },
   diskReserve: {
     type: 'bytes',

@@ -209,7 +209,7 @@ function pick(
       return withinBounds(spec, PARSERS[spec.type](text))
     } catch (error) {
       if (!(error instanceof ValueError)) throw error
-      const shown = spec.type === 'secret' ? 'the value' : JSON.stringify(text)
+      const shown = spec.type === 'secret' || error.mayHoldSecret ? 'the value' : JSON.stringify(text)
       throw new ConfigError(`${optionLabel(name, spec)}: ${shown} ${given.where} is not ${error.message}`, {
         cause: error,
       })
@@ -220,7 +220,10 @@ function pick(
 /** @throws ValueError */
 function withinBounds<T>(spec: OptionSpec, value: T): T {
   const { min, max } = spec
-  if (min !== undefined && Number(value) < Number(PARSERS[spec.type](min))) throw new ValueError(`at least ${min}`)
+  const isNone = spec.zero === 'none' && Number(value) === 0
+  if (min !== undefined && !isNone && Number(value) < Number(PARSERS[spec.type](min))) {
+    throw new ValueError(`at least ${min}`)
+  }
   if (max !== undefined && Number(value) > Number(PARSERS[spec.type](max))) throw new ValueError(`at most ${max}`)
   return value
 }

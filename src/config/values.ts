@@ -3,28 +3,17 @@
  * a `ValueError` that says what the text should have been; parse.ts adds which option it was and where it came from.
  */
 import { isIP } from 'node:net'
-import { fileURLToPath } from 'node:url'
 import { LOG_LEVELS } from '../common/logging.ts'
 import { Secret } from '../common/secret.ts'
+import { parseRemote, type RemoteLocation } from './remote-location.ts'
+import { ValueError } from './value-error.ts'
 
-export class ValueError extends Error {
-  constructor(expected: string) {
-    super(expected)
-    this.name = 'ValueError'
-  }
-}
+export { ValueError }
 
 export interface Address {
   /** Without brackets. */
   readonly host: string
   readonly port: number
-}
-
-/** Where sealed segments end up. */
-export interface RemoteLocation {
-  readonly kind: 'file'
-  /** Absolute. */
-  readonly directory: string
 }
 
 const ACCESS_LOG_LEVELS = ['debug', 'info', 'off'] as const
@@ -122,14 +111,6 @@ function parseNetwork(text: string): string {
   if (family === 0 || !bitsValid || text.split('/').length > 2)
     throw new ValueError('an IP address, or a network such as 10.0.0.0/8')
   return text
-}
-
-function parseRemote(text: string): RemoteLocation {
-  if (text.startsWith('s3://')) throw new ValueError('file:///DIR: this version has no s3:// remote store yet')
-  const url = URL.canParse(text) ? new URL(text) : undefined
-  if (url?.protocol !== 'file:' || url.host !== '' || url.search !== '' || url.hash !== '')
-    throw new ValueError('file:///DIR')
-  return { kind: 'file', directory: fileURLToPath(url) }
 }
 
 function parseAck(text: string): ValueByType['ack'] {

@@ -41,7 +41,8 @@ import { Fifo } from './stage/fifo.ts'
 import { LogKeeper } from './stage/log-keeper.ts'
 import { stageMetrics, type StageMetrics } from './stage/metrics.ts'
 import { stageSettings, type StageOptions, type StageSettings } from './stage/options.ts'
-import type { Backend, CommitListener, EmbeddedStore } from './stage/ports.ts'
+import type { Backend, CommitListener, DurableRows, EmbeddedStore } from './stage/ports.ts'
+import { decodeState, STATE_KEY } from './stage/stage-state.ts'
 import { StageView } from './stage/stage-view.ts'
 import { VisibleRows } from './stage/visible-rows.ts'
 
@@ -161,6 +162,24 @@ export class SerialStage implements EmbeddedStore {
     options?: WatchOptions,
   ): AsyncIterable<Change> {
     return this.#log.watch(prefix, fromRevision, signal, options)
+  }
+
+  readDurable<T>(fn: (rows: DurableRows) => T): T {
+    if (this.#state === 'new' || this.#state === 'stopped') {
+      throw new TidegateError('Unavailable', `the metadata store is ${this.#state}`)
+    }
+    const backend = this.#backend
+    const { revision } = decodeState(backend.get(STATE_KEY))
+    return fn({
+      revision,
+      get: (key) => backend.get(key),
+      scan: (range, limit) => backend.scan(range, limit, false),
+      changedKeys: (after, groups) => this.#log.keys.changed(backend, after, { through: revision, groups }),
+    })
+  }
+
+  neededAfter(revision: Revision): void {
+    this.#log.keys.neededAfter(revision)
   }
 
   onCommit(listener: CommitListener): () => void {
@@ -324,7 +343,7 @@ export class SerialStage implements EmbeddedStore {
     const { clock, beforeCommit } = this.#settings
     const startedMs = clock.monotonicMs()
     const rows = this.#visible.closeGroup()
-    const prepared = this.#log.prepare(group.lastRevision, group.logged)
+    const prepared = this.#log.prepare(group.lastRevision, { commits: group.logged, changes: rows })
     try {
       await beforeCommit()
       await this.#backend.commit([rows, prepared.rows])
@@ -333,7 +352,7 @@ export class SerialStage implements EmbeddedStore {
     }
     this.#visible.groupCommitted()
     this.#committing = undefined
-    this.#log.committed(prepared.state)
+    prepared.committed()
     this.#metrics?.groupCommitted({
       transactions: group.transactions,
       rows: rows.size,

@@ -1,38 +1,62 @@
 /**
- * Reads blocks of segments from the local disk into the slab and checks every page on the way (C14). This is where the
- * cache gets what it does not hold.
+ * Where the cache gets blocks that it does not hold in memory. They are read into the slab and every page is checked on the way (C14).
+ *
+ * A segment is written in the journal, sealed there, carried to the remote store, marked persisted, moved into the disk
+ * level of the cache and evicted from it. Sources are asked in this order:
+ *
+ *   unsealed in the journal, sealed in the journal or adopted, disk level, remote store
+ *
+ * So a segment that moves on between two looks is found at the next one, and it never moves back; when it is at none of the first three
+ * the remote store has had it since before it left the journal. Without an external remote store there are only the first two.
+ *
+ * A block of a local file that is bad, or on a disk that fails, comes from the next source if the segment is persisted. If it is not,
+ * that file is the only copy, and the failure is told.
  */
+import { must } from '../common/assert.ts'
 import { TidegateError } from '../common/errors.ts'
 import type { SegmentId } from '../common/ids.ts'
 import type { Limits } from '../common/limits.ts'
+import type { Footer } from './journal/format.ts'
 import type { Journal } from './journal/journal.ts'
-import type { FileSystem, OpenFile } from './ports.ts'
-import type { SegmentFiles } from './segment-files.ts'
-
-export interface PageVerifier {
-  /** Whether the CRC-32 of every page of the slice is the given one; the last page may be short. */
-  verifyPages(
-    slice: { slabOffset: number; length: number },
-    pageBytes: number,
-    crcs: readonly number[],
-  ): Promise<boolean>
-}
+import type { FileSystem, OpenFile, SegmentIndex } from './ports.ts'
+import type { DiskBlocks, PageVerifier } from './reading/ports.ts'
+import type { RemoteSegments } from './reading/remote-segments.ts'
+import type { SealedSegment, SegmentFiles } from './segment-files.ts'
 
 export interface BlockSourceOptions {
   readonly fileSystem: FileSystem
   readonly files: SegmentFiles
-  readonly journal: () => Journal
+  readonly journal: () => Pick<Journal, 'unsealed'>
   readonly verifier: PageVerifier
   readonly limits: Limits
   readonly slabView: (slabOffset: number, length: number) => Uint8Array
   readonly onBadBlock: (segment: SegmentId, block: number) => void
+  /** Where segments lie that no file of ours holds. Undefined: there is no external remote store. */
+  readonly behind?: BehindFiles | undefined
+}
+
+export interface BehindFiles {
+  readonly index: Pick<SegmentIndex, 'segment'>
+  readonly remote: Pick<RemoteSegments, 'read' | 'footer' | 'forget'>
+  readonly disk?: DiskBlocks | undefined
+}
+
+/** One block and the slot that it goes to. */
+interface Place {
+  readonly segment: SegmentId
+  readonly block: number
+  readonly slabOffset: number
 }
 
 /** A page that fails its checksum is read again once: a read that raced with memory trouble must not cost an object. */
 const READ_ATTEMPTS = 2
+/** Segments that are known to have no file; of one that is not known it costs two failed `open` to find out. */
+const FILELESS_MAX = 65_536
 
 export class BlockSource {
   readonly #options: BlockSourceOptions
+  /** No file of ours holds these, and none ever will: a segment does not come back. Oldest first. */
+  readonly #fileless = new Set<SegmentId>()
 
   constructor(options: BlockSourceOptions) {
     this.#options = options
@@ -40,41 +64,116 @@ export class BlockSource {
 
   /**
    * Fills a slot with a block; returns its length (short at the end of the segment).
-   * @throws DataLost when the bytes are not there or fail their checksums, Unavailable when the disk fails
+   * @throws DataLost when the bytes are not there or fail their checksums, Unavailable when the disk or the remote store fails
    */
   async read(segment: SegmentId, block: number, slabOffset: number): Promise<number> {
-    const unsealed = this.#options.journal().unsealed(segment)
-    const file = unsealed && (await this.#openUnsealed(segment))
-    if (unsealed && file) {
-      try {
-        const { blockBytes, pageBytes } = this.#options.limits
-        const firstPage = (block * blockBytes) / pageBytes
-        const crcs = Array.from(
-          { length: blockBytes / pageBytes },
-          (_, page) => unsealed.pageCrc(firstPage + page) ?? -1,
-        )
-        return await this.#readChecked(file, { segment, block, slabOffset, length: blockBytes, pageBytes, crcs })
-      } catch (error) {
-        // The mender may be cutting its tail right now; what is durable of it is there again in a moment.
-        if (unsealed.failed)
-          throw new TidegateError('Unavailable', `segment ${segment} is being mended`, { cause: error })
-        throw error
-      } finally {
-        await file.close()
-      }
-    }
-    return await this.#options.files.use(segment, ({ file, footer }) => {
-      const { blockBytes } = this.#options.limits
-      const start = block * blockBytes
-      const length = Math.min(blockBytes, footer.dataBytes - start)
-      if (length <= 0) throw new TidegateError('DataLost', `segment ${segment} ends before block ${block}`)
-      const firstPage = start / footer.pageBytes
-      const crcs = [...footer.pageCrcs.subarray(firstPage, firstPage + Math.ceil(length / footer.pageBytes))]
-      return this.#readChecked(file, { segment, block, slabOffset, length, pageBytes: footer.pageBytes, crcs })
-    })
+    return await (this.readRun(segment, block, [slabOffset])[0] as Promise<number>)
   }
 
-  /** Undefined when it was sealed and adopted in this very moment. */
+  /** `read` of blocks that follow each other. What must come from the remote store comes by one request. */
+  readRun(segment: SegmentId, firstBlock: number, slots: readonly number[]): readonly Promise<number>[] {
+    const near = slots.map((slabOffset, index) => this.#readNear({ segment, block: firstBlock + index, slabOffset }))
+    const far = this.#readFar(segment, firstBlock, { slots, near })
+    return near.map(async (look, index) => (await look) ?? (await must((await far)[index], 'remote block').length))
+  }
+
+  /** Reads from the remote store what was not found near; undefined for the rest. */
+  async #readFar(
+    segment: SegmentId,
+    firstBlock: number,
+    { slots, near }: { readonly slots: readonly number[]; readonly near: readonly Promise<number | undefined>[] },
+  ): Promise<readonly ({ readonly length: Promise<number> } | undefined)[]> {
+    const { behind } = this.#options
+    const looks = await Promise.allSettled(near)
+    const isFar = (index: number): boolean => {
+      const look = looks[index]
+      return look?.status === 'fulfilled' && look.value === undefined
+    }
+    const far: ({ length: Promise<number> } | undefined)[] = []
+    for (let from = 0; from < slots.length; from++) {
+      if (!isFar(from)) continue
+      let to = from + 1
+      while (isFar(to)) to++
+      const lengths = behind?.remote.read(segment, firstBlock + from, slots.slice(from, to)) ?? []
+      // In an object, so that one which rejects is not the outcome of all.
+      for (const [index, length] of lengths.entries()) far[from + index] = { length }
+      from = to
+    }
+    return far
+  }
+
+  /** Undefined: only the remote store has it. */
+  async #readNear(place: Place): Promise<number | undefined> {
+    const unsealed = await this.#readUnsealed(place)
+    if (unsealed !== undefined) return unsealed
+    const { behind } = this.#options
+    const { segment, block, slabOffset } = place
+    const read = (sealed: SealedSegment): Promise<number> => this.#readSealed(sealed, place)
+    if (!behind) return await this.#options.files.use(segment, read)
+    const length = await this.#fromFile(behind, segment, read)
+    if (length !== undefined) return length
+    // A cache that fails is no reason not to look further.
+    return await behind.disk?.read(segment, block, slabOffset).catch(() => undefined)
+  }
+
+  /** What a file of ours tells; undefined when there is none, or it is bad and there is another copy. */
+  async #fromFile<T>(
+    behind: BehindFiles,
+    segment: SegmentId,
+    read: (sealed: SealedSegment) => Promise<T>,
+  ): Promise<T | undefined> {
+    if (this.#fileless.has(segment)) return undefined
+    try {
+      const found = await this.#options.files.useIfHere(segment, async (sealed) => ({ result: await read(sealed) }))
+      if (!found) this.#rememberFileless(segment)
+      return found?.result
+    } catch (error) {
+      const record = await behind.index.segment(segment)
+      if (record?.state !== 'persisted') throw error
+      return undefined
+    }
+  }
+
+  #rememberFileless(segment: SegmentId): void {
+    this.#fileless.add(segment)
+    if (this.#fileless.size > FILELESS_MAX) this.#fileless.delete(this.#fileless.values().next().value as SegmentId)
+  }
+
+  /** The footer of a sealed segment, wherever it lies. @throws DataLost, Unavailable, SlowDown */
+  async footer(segment: SegmentId): Promise<Footer> {
+    const { behind, files } = this.#options
+    const read = ({ footer }: SealedSegment): Promise<Footer> => Promise.resolve(footer)
+    if (!behind) return await files.use(segment, read)
+    return (await this.#fromFile(behind, segment, read)) ?? (await behind.remote.footer(segment))
+  }
+
+  /** The segment is gone. */
+  forget(segment: SegmentId): void {
+    this.#fileless.delete(segment)
+    this.#options.behind?.remote.forget(segment)
+  }
+
+  /** Undefined when it is sealed. */
+  async #readUnsealed({ segment, block, slabOffset }: Place): Promise<number | undefined> {
+    const unsealed = this.#options.journal().unsealed(segment)
+    const file = unsealed && (await this.#openUnsealed(segment))
+    if (!unsealed || !file) return undefined
+    try {
+      const { blockBytes, pageBytes } = this.#options.limits
+      const firstPage = (block * blockBytes) / pageBytes
+      const crcs = Array.from({ length: blockBytes / pageBytes }, (_, page) => unsealed.pageCrc(firstPage + page) ?? -1)
+      return await this.#readChecked(file, { segment, block, slabOffset, length: blockBytes, pageBytes, crcs })
+    } catch (error) {
+      // The mender may be cutting its tail right now; what is durable of it is there again in a moment.
+      if (unsealed.failed)
+        throw new TidegateError('Unavailable', `segment ${segment} is being mended`, { cause: error })
+      throw error
+    } finally {
+      await file.close()
+    }
+  }
+
+  /** Undefined when it was sealed and carried away in this very moment. */
   async #openUnsealed(segment: SegmentId): Promise<OpenFile | undefined> {
     const { fileSystem, files } = this.#options
     return await fileSystem.open(files.journalPath(segment), 'read').catch((error: NodeJS.ErrnoException) => {
@@ -83,9 +182,20 @@ export class BlockSource {
     })
   }
 
+  #readSealed({ file, footer }: SealedSegment, { segment, block, slabOffset }: Place): Promise<number> {
+    const { blockBytes } = this.#options.limits
+    const start = block * blockBytes
+    const length = Math.min(blockBytes, footer.dataBytes - start)
+    if (length <= 0) throw new TidegateError('DataLost', `segment ${segment} ends before block ${block}`)
+    const { pageBytes } = footer
+    const firstPage = start / pageBytes
+    const crcs = footer.pageCrcs.subarray(firstPage, firstPage + Math.ceil(length / pageBytes))
+    return this.#readChecked(file, { segment, block, slabOffset, length, pageBytes, crcs })
+  }
+
   async #readChecked(
     file: OpenFile,
-    want: { segment: SegmentId; block: number; slabOffset: number; length: number; pageBytes: number; crcs: number[] },
+    want: Place & { readonly length: number; readonly pageBytes: number; readonly crcs: ArrayLike<number> },
   ): Promise<number> {
     const { limits, slabView, verifier, onBadBlock } = this.#options
     for (let attempt = 1; attempt <= READ_ATTEMPTS; attempt++) {

@@ -20,6 +20,7 @@ const DEFAULT_RESERVE_SHARE = 0.05
 
 export class DiskSpace {
   readonly #options: DiskSpaceOptions
+  #totalBytes = Infinity
   #freeBytes = Infinity
   #reserveBytes = 0
   #acceptedBytes = 0
@@ -28,6 +29,11 @@ export class DiskSpace {
 
   constructor(options: DiskSpaceOptions) {
     this.#options = options
+  }
+
+  /** Infinity until it was looked at. */
+  get totalBytes(): number {
+    return this.#totalBytes
   }
 
   get freeBytes(): number {
@@ -41,6 +47,7 @@ export class DiskSpace {
 
   async look(): Promise<void> {
     const { freeBytes, totalBytes } = await this.#options.fileSystem.space(this.#options.path)
+    this.#totalBytes = totalBytes
     this.#freeBytes = freeBytes
     this.#acceptedBytes = 0
     this.#lookedMs = this.#options.clock.monotonicMs()

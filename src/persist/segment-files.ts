@@ -33,7 +33,8 @@ export interface SealedSegment {
 }
 
 interface OpenedSegment {
-  readonly opening: Promise<SealedSegment>
+  /** Undefined: there is no file. */
+  readonly opening: Promise<SealedSegment | undefined>
   users: number
   retired: boolean
 }
@@ -98,10 +99,18 @@ export class SegmentFiles {
    * @throws DataLost when no intact file is there
    */
   async use<T>(segment: SegmentId, read: (sealed: SealedSegment) => Promise<T>): Promise<T> {
+    const found = await this.useIfHere(segment, async (sealed) => ({ result: await read(sealed) }))
+    if (!found) throw new TidegateError('DataLost', `segment ${segment} is on no disk`)
+    return found.result
+  }
+
+  /** `use`; undefined when no file is there. */
+  async useIfHere<T>(segment: SegmentId, read: (sealed: SealedSegment) => Promise<T>): Promise<T | undefined> {
     const entry = this.#entry(segment)
     entry.users++
     try {
-      return await read(await entry.opening)
+      const sealed = await entry.opening
+      return sealed && (await read(sealed))
     } finally {
       entry.users--
       this.#closeIfRetired(entry)
@@ -117,9 +126,10 @@ export class SegmentFiles {
     }
     const entry: OpenedSegment = { opening: this.#open(segment), users: 0, retired: false }
     this.#opened.set(segment, entry)
-    entry.opening.catch(() => {
+    const forget = (): void => {
       if (this.#opened.get(segment) === entry) this.#opened.delete(segment)
-    })
+    }
+    entry.opening.then((sealed) => !sealed && forget(), forget)
     if (this.#opened.size > OPEN_FILES_MAX) {
       this.#retire(this.#opened.keys().next().value as SegmentId)
     }
@@ -136,10 +146,10 @@ export class SegmentFiles {
 
   #closeIfRetired(entry: OpenedSegment): void {
     if (!entry.retired || entry.users > 0) return
-    entry.opening.then(({ file }) => file.close()).catch(() => undefined)
+    entry.opening.then((sealed) => sealed?.file.close()).catch(() => undefined)
   }
 
-  async #open(segment: SegmentId): Promise<SealedSegment> {
+  async #open(segment: SegmentId): Promise<SealedSegment | undefined> {
     // Adoption may rename the file between the two looks; in this order it is found all the same.
     for (const path of [this.journalPath(segment), this.adoptedPath(segment)]) {
       const file = await this.#fileSystem.open(path, 'read').catch((error: NodeJS.ErrnoException) => {
@@ -152,7 +162,7 @@ export class SegmentFiles {
       await file.close()
       throw new TidegateError('DataLost', `segment ${segment} has no valid footer`)
     }
-    throw new TidegateError('DataLost', `segment ${segment} is on no disk`)
+    return undefined
   }
 
   /** Removes the segment's file wherever it lies. Durable enough without a directory sync: a file that comes back is an orphan, which recovery removes. */
@@ -165,7 +175,10 @@ export class SegmentFiles {
     this.#retire(segment)
   }
 
-  /** Its file lies elsewhere now: readers that have it open go on, the next one looks again. */
+  /**
+   * Its file lies elsewhere now: readers that have it open go on, the next one looks again. A file that stayed open longer would
+   * keep its space when it is evicted there.
+   */
   moved(segment: SegmentId): void {
     this.#retire(segment)
   }

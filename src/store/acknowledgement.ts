@@ -5,12 +5,13 @@
  * |-----------|------------------------------------|----------------------------------------------------|
  * | memory    | the journal is told the bytes will be named unsynced | nothing                          |
  * | journal   | the bytes are synced               | the commit is durable                              |
- * | persisted | the bytes are synced               | durable, and every segment it names is persisted   |
+ * | persisted | the bytes are synced               | durable, every segment it names is persisted, and  |
+ * |           |                                    | the remote store has its name                      |
  */
 import { TidegateError } from '../common/errors.ts'
 import type { ContentId, SegmentId } from '../common/ids.ts'
 import type { AckLevel, BucketRecord } from '../common/model.ts'
-import type { JournaledBody, Journaling, Persisting } from './byte-ports.ts'
+import type { JournaledBody, Journaling, Persisting, PublishedName } from './byte-ports.ts'
 import type { Commit, MetadataContents } from './ports.ts'
 
 export class Acknowledgement {
@@ -52,6 +53,11 @@ export class Acknowledgement {
     if (level !== 'persisted') return
     for (const segment of segments) this.#journal.sealSoon(segment)
     for (const segment of segments) await this.#persisting.persisted(segment)
+  }
+
+  /** After `persisted`: settles when the remote store has the name too, and the bytes that lie in it (C17). */
+  async named(level: AckLevel, published: PublishedName): Promise<void> {
+    if (level === 'persisted') await this.#persisting.named(published)
   }
 
   /** `persisted` for all that a content refers to: a copy's source, an upload's parts (C16). */

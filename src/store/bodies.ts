@@ -1,10 +1,12 @@
 /** Bodies on their way in, by id: the doors hold only numbers (see doors.ts, Bodies). */
 import { crc32 } from 'node:zlib'
 import { TidegateError } from '../common/errors.ts'
+import type { Clock } from '../common/clock.ts'
 import type { Limits } from '../common/limits.ts'
 import type { ChecksumAlgorithm } from '../common/model.ts'
 import type { Bodies } from './doors.ts'
 import type { Hashing, JournaledBody, Journaling, Memory, Persisting } from './byte-ports.ts'
+import { encodeLabel, type BodyLabel } from './labels.ts'
 import type { MetadataContents } from './ports.ts'
 import type { Reservations } from './reservations.ts'
 import { StreamedBody } from './streamed-body.ts'
@@ -18,11 +20,18 @@ export interface BodiesParts {
   readonly contents: MetadataContents
   readonly reservations: Reservations
   readonly limits: Limits
+  readonly clock: Clock
+}
+
+/** What is known of a body when it is published; its digests and the time are added. */
+export type MeantFor = Pick<BodyLabel, 'bucket' | 'key' | 'attributes' | 'part'> & {
+  readonly ttlMs?: number | undefined
 }
 
 interface OpenBody {
   readonly body: StreamedBody
   readonly release: () => void
+  readonly pacer: ReturnType<Persisting['pacer']>
   /** A put or an upload of a part has it: that alone decides what becomes of it, even when the door goes away meanwhile. */
   taken: boolean
   discarded: boolean
@@ -35,7 +44,7 @@ export interface TakenBody {
   /** The bytes themselves, for a body small enough to lie inline. */
   readonly bytes: Uint8Array | undefined
   /** Puts the bytes into the journal (not durable before `sync`). Call at most once. */
-  journal(label: { bucket: string; key: string }): Promise<JournaledBody>
+  journal(label: MeantFor): Promise<JournaledBody>
   /** Gives everything back when it is not published; also after `journal` succeeded. Never rejects; a no-op after `done`. */
   discard(): Promise<void>
   /** It is published. */
@@ -64,7 +73,10 @@ export class OpenBodies implements Bodies {
         `a body of ${expectedLength} bytes is larger than ${limits.putBytesMax}`,
       )
     }
-    await persisting.accept(expectedLength ?? 0)
+    await persisting.reserve(expectedLength ?? 0)
+    const pacer = persisting.pacer()
+    // Refused before its bytes are sent, if the backlog has no room at all.
+    await pacer.pace(0)
     const blocks = Math.ceil((expectedLength ?? Infinity) / limits.blockBytes)
     const release = await reservations.reserve(
       Math.min(
@@ -80,10 +92,10 @@ export class OpenBodies implements Bodies {
         ...new Set<ChecksumAlgorithm>([...request.algorithms, ...(shared ? (['CRC32'] as const) : [])]),
       ]
       const hash = hashing.open({ md5: true, sha256, algorithms })
-      const label = encodeLabel(request.label)
-      const body = new StreamedBody({ memory, journal, limits, hash, content, label, expectedLength })
+      const { bucket } = request.label
+      const body = new StreamedBody({ memory, journal, limits, hash, content, bucket, expectedLength })
       const id = this.#nextId++
-      this.#open.set(id, { body, release, taken: false, discarded: false })
+      this.#open.set(id, { body, release, pacer, taken: false, discarded: false })
       return id
     } catch (error) {
       release()
@@ -98,13 +110,15 @@ export class OpenBodies implements Bodies {
   }
 
   async append(id: BodyId, bytes: Uint8Array): Promise<void> {
-    const { body } = this.#get(id)
+    const { body, pacer } = this.#get(id)
+    const { persisting } = this.#parts
     if (body.length + bytes.length > this.#parts.limits.putBytesMax) {
       throw new TidegateError('EntityTooLarge', `the body is larger than ${this.#parts.limits.putBytesMax} bytes`)
     }
     // What was not announced was not counted when the body was opened (C19). What was may be gone by the time it is written.
-    if (body.expectedLength === undefined) await this.#parts.persisting.accept(bytes.length)
-    else if (body.streamedSegment) await this.#parts.persisting.accept(0)
+    if (body.expectedLength === undefined) await persisting.reserve(bytes.length)
+    else if (body.streamedSegment) await persisting.reserve(0)
+    await pacer.pace(bytes.length)
     await body.append(bytes)
   }
 
@@ -148,7 +162,7 @@ export class OpenBodies implements Bodies {
         const pieces = [bytes]
         journaled = await journal.append({
           content,
-          label: encodeLabel(label),
+          label: this.#label(label, digests),
           pieces,
           length: bytes.length,
           bodyCrc: crc32(bytes),
@@ -178,8 +192,8 @@ export class OpenBodies implements Bodies {
       digests,
       // Nothing needs no place in a segment.
       bytes: open.body.length === 0 && !open.body.streamedSegment ? new Uint8Array(0) : undefined,
-      journal: async () => {
-        journaled = await open.body.store()
+      journal: async (label) => {
+        journaled = await open.body.store(this.#label(label, digests))
         return journaled
       },
       discard: async () => {
@@ -196,13 +210,13 @@ export class OpenBodies implements Bodies {
     }
   }
 
+  #label({ ttlMs, ...label }: MeantFor, { md5: etag }: BodyDigests): string {
+    const modifiedMs = this.#parts.clock.nowMs()
+    return encodeLabel({ ...label, etag, modifiedMs, expiresMs: ttlMs === undefined ? undefined : modifiedMs + ttlMs })
+  }
+
   /** Gives back what doors left open; at shutdown. A body that is being published right now is not theirs any more. */
   async discardAll(): Promise<void> {
     await Promise.all([...this.#open.keys()].map((id) => this.discard(id).catch(() => undefined)))
   }
-}
-
-/** What a segment says of a body, so that names can be rebuilt from segments alone (C17): JSON, short names. */
-export function encodeLabel(label: { bucket: string; key: string }): string {
-  return JSON.stringify({ b: label.bucket, k: label.key })
 }

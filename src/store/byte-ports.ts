@@ -2,7 +2,7 @@
  * What the store needs of memory, journal, hashing and disk. Provided by cache-tier and persist, which satisfy these
  * structurally. Offsets into the slab are in bytes from its start; a slot is one block.
  */
-import type { ContentId, InodeId, SegmentId } from '../common/ids.ts'
+import type { ContentId, InodeId, Revision, SegmentId } from '../common/ids.ts'
 import type { ChecksumAlgorithm, StoredRun } from '../common/model.ts'
 import type { BodyDigests } from './types.ts'
 
@@ -16,7 +16,13 @@ export interface Memory {
   lend(segment: SegmentId, block: number, needed: number): Promise<LentSlot>
   /** `lend` for what is in memory; undefined when it is not. */
   lendNow(segment: SegmentId, block: number, needed: number): LentSlot | undefined
-  prefetch(segment: SegmentId, block: number): void
+  /**
+   * Brings blocks that follow each other in without lending them; never waits. Returns how many from the first on are in memory
+   * or on their way: fewer than asked when there is no room for more.
+   */
+  prefetch(segment: SegmentId, firstBlock: number, count: number): number
+  /** Memory that blocks fetched ahead of all readers may hold together. */
+  readonly aheadBytesMax: number
   /** How many of these bytes of a segment are in memory right now. */
   residentBytes(segment: SegmentId, offset: number, length: number): number
   giveBack(lease: number): void
@@ -61,8 +67,8 @@ export interface JournalStream {
   readonly length: number
   /** Blocks in order, whole but the last. Resolves when the slot's bytes need not be kept for writing. */
   write(slabOffset: number, length: number): Promise<void>
-  /** Resolves when the body is durable. */
-  finish(): Promise<StoredRun>
+  /** With what is known of the body by now, for the footer. Resolves when it is durable. */
+  finish(label: string): Promise<StoredRun>
 }
 
 export interface Journaling<Stream extends JournalStream = JournalStream> {
@@ -74,7 +80,8 @@ export interface Journaling<Stream extends JournalStream = JournalStream> {
     length: number
     bodyCrc: number
   }): Promise<JournaledBody>
-  stream(body: { content: ContentId; label: string }): Stream
+  /** `bucket`: whose it is, where that is known. */
+  stream(body: { content: ContentId; bucket?: string }): Stream
   streamPublished(segment: SegmentId): void
   discardStream(stream: Stream): Promise<void>
   /** A commit that does not wait for these bytes is about to name them. */
@@ -83,15 +90,35 @@ export interface Journaling<Stream extends JournalStream = JournalStream> {
   sealSoon(segment: SegmentId): void
 }
 
+/** What a durable commit published. */
+export interface PublishedName {
+  readonly bucket: string
+  readonly key: string
+  readonly inode: InodeId
+  readonly revision: Revision
+}
+
 export interface Persisting {
   /** Resolves when the segment is in the remote store. */
   persisted(segment: SegmentId): Promise<void>
+  /**
+   * Resolves when the remote store names it too, and so does not lose it with the node; its segments are there already.
+   * @throws Unavailable when it takes too long: it stays published
+   */
+  named(published: PublishedName): Promise<void>
   /** Whether it is not in the remote store yet. */
   isLocal(segment: SegmentId): boolean
-  /** @throws StorageFull when the bytes would eat into the reserve (C19) */
+  /**
+   * For bytes that are at hand: room on the disk and in the backlog (C19). Each byte is accepted once, before it is written.
+   * @throws StorageFull when they would eat into the reserve; SlowDown after the admission time
+   */
   accept(bytes: number): Promise<void>
-  /** `accept` when the answer is known to be yes; false: ask. */
+  /** `accept` when the answer is known to be yes, and at once; false: ask. */
   acceptNow(bytes: number): boolean
+  /** For bytes that are announced and come later, or never: room on the disk only. @throws StorageFull */
+  reserve(bytes: number): Promise<void>
+  /** For one body whose bytes were reserved: lets in what comes of it, piece by piece. */
+  pacer(): { pace(bytes: number): Promise<void> }
 }
 
 export interface HashStream {

@@ -50,8 +50,8 @@ export class StoreObjects implements Objects {
     const taken = await bodies.take(request.body)
     try {
       const ack = acknowledgement.level(request.ack, await metadata.bucket(bucket))
-      const label = { bucket, key }
-      const body = inlineBody(taken, ack, limits) ?? (await journaledBody(taken, { acknowledgement, ack, label }))
+      const label = { bucket, key, attributes, ttlMs }
+      const body = inlineBody(taken, limits) ?? (await journaledBody(taken, { acknowledgement, ack, label }))
       const { md5: etag } = taken.digests
       const size = taken.length
       const publish = { bucket, key, body, size, etag, owner, attributes, checksum, conditions, ack, ttlMs }
@@ -59,6 +59,7 @@ export class StoreObjects implements Objects {
       await acknowledgement.durable(ack, commit)
       taken.done()
       if (body.kind === 'run') await acknowledgement.persisted(ack, [body.run.segment])
+      await acknowledgement.named(ack, commit.value)
       return putResult(commit.value, commit.revision)
     } catch (error) {
       // A no-op once the body is published.
@@ -74,6 +75,7 @@ export class StoreObjects implements Objects {
     const { target, source } = commit.value
     await acknowledgement.durable(ack, commit)
     if (target.body.kind === 'content') await acknowledgement.persistedContent(ack, target.body.content)
+    await acknowledgement.named(ack, target)
     return { ...putResult(target, commit.revision), sourceVersionId: source.versionId }
   }
 

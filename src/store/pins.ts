@@ -28,8 +28,8 @@ interface NeededBlock {
 
 /** Bytes of content whose extents are asked for at once. */
 const EXTENT_WINDOW_BYTES = 256 * 1024 * 1024
-/** Blocks fetched ahead of the one that is pinned. */
-const FETCH_AHEAD_BLOCKS = 3
+/** Blocks fetched ahead of those that are pinned, a batch at a time. */
+const FETCH_AHEAD_BLOCKS = 8
 
 /**
  * Resolves with the bytes held. The caller keeps the object open for reading meanwhile.
@@ -43,9 +43,7 @@ export async function pinObject(parts: PinParts, version: ObjectVersion, untilMs
   const undo: (() => void)[] = []
   try {
     for (const [index, { segment, block, needed }] of blocks.entries()) {
-      for (const ahead of blocks.slice(index + 1, index + 1 + FETCH_AHEAD_BLOCKS)) {
-        memory.prefetch(ahead.segment, ahead.block)
-      }
+      if (index % FETCH_AHEAD_BLOCKS === 0) fetchAhead(memory, blocks.slice(index, index + 2 * FETCH_AHEAD_BLOCKS))
       const { lease } = await memory.lend(segment, block, needed)
       try {
         const unset = memory.pin({ segment, block, holder: version.inode }, untilMs)
@@ -59,6 +57,19 @@ export async function pinObject(parts: PinParts, version: ObjectVersion, untilMs
   } catch (error) {
     for (const unset of undo) unset()
     throw error
+  }
+}
+
+/** Blocks that follow each other in a segment are fetched together. */
+function fetchAhead(memory: Memory, blocks: readonly NeededBlock[]): void {
+  for (let from = 0; from < blocks.length;) {
+    const { segment, block } = blocks[from] as NeededBlock
+    let count = 1
+    for (let next = blocks[from + count]; next?.segment === segment && next.block === block + count;) {
+      next = blocks[from + ++count]
+    }
+    memory.prefetch(segment, block, count)
+    from += count
   }
 }
 

@@ -11,6 +11,7 @@ import type { Extent, ObjectVersion } from '../common/model.ts'
 import type { Memory } from './byte-ports.ts'
 import type { Reading } from './doors.ts'
 import type { MetadataContents } from './ports.ts'
+import { StreamAhead } from './stream-ahead.ts'
 import type { ReaderId, SlabSlice } from './types.ts'
 
 interface Reader {
@@ -20,19 +21,21 @@ interface Reader {
   extents: readonly Extent[]
   windowFrom: number
   windowTo: number
-  /** Where the next read would begin if the reader goes on in order. */
-  sequentialOffset: number
+  readonly ahead: StreamAhead
 }
 
 /** Bytes of content whose extents are asked for at once. */
 const EXTENT_WINDOW_BYTES = 256 * 1024 * 1024
-/** Blocks fetched ahead of a reader that reads in order. */
-const READ_AHEAD_BLOCKS = 3
+/** Fetched ahead of one reader, if the memory allows it: several requests to the remote store at the same time. */
+const WINDOW_BYTES_MAX = 32 * 1024 * 1024
+/** Share that one reader may have of the memory for what is fetched ahead. */
+const WINDOW_SHARE_MAX = 0.25
 
 export class Readers implements Reading {
   readonly #memory: Memory
   readonly #contents: MetadataContents
   readonly #blockBytes: number
+  readonly #windowBytesMax: number
   readonly #readers = new Map<ReaderId, Reader>()
   /** Offset of a slot of zeros. */
   #zeros: Promise<number> | undefined
@@ -44,6 +47,7 @@ export class Readers implements Reading {
     this.#memory = parts.memory
     this.#contents = parts.contents
     this.#blockBytes = parts.blockBytes
+    this.#windowBytesMax = Math.min(WINDOW_BYTES_MAX, parts.memory.aheadBytesMax * WINDOW_SHARE_MAX)
   }
 
   get count(): number {
@@ -59,7 +63,7 @@ export class Readers implements Reading {
       extents: [],
       windowFrom: 0,
       windowTo: 0,
-      sequentialOffset: 0,
+      ahead: new StreamAhead({ blockBytes: this.#blockBytes, windowBytesMax: this.#windowBytesMax }),
     })
     return id
   }
@@ -96,25 +100,44 @@ export class Readers implements Reading {
       throw new TidegateError('InvalidRange', `${length} bytes at ${offset} of ${size}`)
     }
     const { extent, holeEnd } = await this.#extentAt(reader, body.content, { offset, size })
+    const askedTo = Math.min(offset + length, size)
     if (!extent) {
-      reader.sequentialOffset = Math.min(offset + length, holeEnd)
-      return await this.#zerosOf(Math.min(length, holeEnd - offset))
+      const zeros = Math.min(length, holeEnd - offset, this.#blockBytes)
+      this.#readAhead(reader, { offset, end: offset + zeros, askedTo, size })
+      return await this.#zerosOf(zeros)
     }
     const segmentOffset = extent.segmentOffset + offset - extent.offset
     const block = Math.floor(segmentOffset / this.#blockBytes)
     const within = segmentOffset - block * this.#blockBytes
     const available = Math.min(length, extent.offset + extent.length - offset, this.#blockBytes - within)
-    const lent = await this.#memory.lend(extent.segment, block, within + available)
-    if (offset === reader.sequentialOffset) this.#readAhead(extent, block)
-    reader.sequentialOffset = offset + available
+    // The block that is waited for is asked for first, what comes after it right behind.
+    const lending = this.#memory.lend(extent.segment, block, within + available)
+    this.#readAhead(reader, { offset, end: offset + available, askedTo, size })
+    const lent = await lending
     return { slabOffset: lent.slabOffset + within, length: available, lease: lent.lease }
   }
 
-  #readAhead(extent: Extent, block: number): void {
-    const last = Math.floor((extent.segmentOffset + extent.length - 1) / this.#blockBytes)
-    for (let next = block + 1; next <= Math.min(last, block + READ_AHEAD_BLOCKS); next++) {
-      this.#memory.prefetch(extent.segment, next)
+  #readAhead(reader: Reader, read: Parameters<StreamAhead['next']>[0]): void {
+    const range = reader.ahead.next(read)
+    if (!range) return
+    const reached = this.#prefetch(reader, range.from, range.to)
+    if (reached > range.from) reader.ahead.fetched(reached)
+  }
+
+  /** Fetches what the known extents have in that range; returns how far that went. */
+  #prefetch(reader: Reader, from: number, to: number): number {
+    const { extents } = reader
+    const end = Math.min(to, reader.windowTo)
+    for (let index = indexEndingAfter(extents, from); index < extents.length; index++) {
+      const extent = extents[index] as Extent
+      if (extent.offset >= end) break
+      const shift = extent.segmentOffset - extent.offset
+      const first = Math.floor((Math.max(from, extent.offset) + shift) / this.#blockBytes)
+      const last = Math.floor((Math.min(end, extent.offset + extent.length) + shift - 1) / this.#blockBytes)
+      const covered = this.#memory.prefetch(extent.segment, first, last - first + 1)
+      if (covered <= last - first) return Math.max(from, (first + covered) * this.#blockBytes - shift)
     }
+    return end
   }
 
   /** The extent that holds the offset, or how far the hole reaches, as far as is known. */
@@ -128,7 +151,7 @@ export class Readers implements Reading {
       reader.windowFrom = offset
       reader.windowTo = Math.min(offset + EXTENT_WINDOW_BYTES, size)
     }
-    const next = firstEndingAfter(reader.extents, offset)
+    const next = reader.extents[indexEndingAfter(reader.extents, offset)]
     if (next && next.offset <= offset) return { extent: next, holeEnd: offset }
     return { extent: undefined, holeEnd: Math.min(next?.offset ?? reader.windowTo, reader.windowTo) }
   }
@@ -136,7 +159,7 @@ export class Readers implements Reading {
   async #zerosOf(length: number): Promise<SlabSlice> {
     this.#zeros ??= this.#takeZeros()
     const slabOffset = await this.#zeros
-    return { slabOffset, length: Math.min(length, this.#blockBytes), lease: this.#nextZerosLease-- }
+    return { slabOffset, length, lease: this.#nextZerosLease-- }
   }
 
   async #takeZeros(): Promise<number> {
@@ -163,7 +186,8 @@ export class Readers implements Reading {
   }
 }
 
-function firstEndingAfter(extents: readonly Extent[], offset: number): Extent | undefined {
+/** Of the first extent that ends after the offset; their number when there is none. */
+function indexEndingAfter(extents: readonly Extent[], offset: number): number {
   let low = 0
   let high = extents.length
   while (low < high) {
@@ -172,5 +196,5 @@ function firstEndingAfter(extents: readonly Extent[], offset: number): Extent | 
     if (extent.offset + extent.length <= offset) low = middle + 1
     else high = middle
   }
-  return extents[low]
+  return low
 }

@@ -58,7 +58,16 @@ export function createStore(options: StoreOptions): RunningStore {
     clock,
   })
   const acknowledgement = new Acknowledgement({ journal, persisting, contents: metadata })
-  const bodies = new OpenBodies({ memory, journal, hashing, persisting, contents: metadata, reservations, limits })
+  const bodies = new OpenBodies({
+    memory,
+    journal,
+    hashing,
+    persisting,
+    contents: metadata,
+    reservations,
+    limits,
+    clock,
+  })
   const readers = new Readers({ memory, contents: metadata, blockBytes: limits.blockBytes })
   const objects = new StoreObjects({ metadata, bodies, readers, acknowledgement, limits })
   const uploads = new StoreUploads({ metadata, bodies, objects, readers, hashing, acknowledgement, limits })

@@ -20,7 +20,7 @@ export interface StreamedBodyParts {
   readonly limits: Limits
   readonly hash: HashStream
   readonly content: ContentId
-  readonly label: string
+  readonly bucket: string
   readonly expectedLength: number | undefined
 }
 
@@ -53,7 +53,8 @@ export class StreamedBody {
   }
 
   #beginStream(): void {
-    this.#stream = this.#parts.journal.stream({ content: this.content, label: this.#parts.label })
+    const { journal, bucket } = this.#parts
+    this.#stream = journal.stream({ content: this.content, bucket })
   }
 
   async append(bytes: Uint8Array): Promise<void> {
@@ -144,13 +145,13 @@ export class StreamedBody {
   }
 
   /** Puts a finished body into the journal. Its slots are given back; `JournaledBody.sync` makes it durable. */
-  async store(): Promise<JournaledBody> {
-    const { journal, memory, limits, label } = this.#parts
+  async store(label: string): Promise<JournaledBody> {
+    const { journal, memory, limits } = this.#parts
     const digests = this.#digests
     if (!digests) throw new TidegateError('InvalidRequest', 'the body was not finished before it was published')
     const stream = this.#stream
     if (stream) {
-      const run = await stream.finish()
+      const run = await stream.finish(label)
       return {
         run,
         sync: () => Promise.resolve(),

@@ -10,7 +10,7 @@
  *      next round asks about that one;
  *   4. the commit is waited for as the level asks. One that only reads is waited for at every level: what it has read must be
  *      durable before it is told, as for any read;
- *   5. bodies of the branch that was not taken are given back; of the other, segments are persisted if the level asks.
+ *   5. bodies of the branch that was not taken are given back; of the other, segments are persisted and keys named if the level asks.
  */
 import { assert, must } from '../common/assert.ts'
 import { TidegateError } from '../common/errors.ts'
@@ -57,7 +57,6 @@ export async function transact(parts: TransactParts, request: TransactionRequest
   try {
     await takeBodies(parts.bodies, request, bodies)
     const ack = acknowledgement.level(request.ack, await metadata.bucket(bucket))
-    if (ack === 'persisted') refuseIncrements(request)
     const puts = await preparePuts(parts, { bucket, bodies, ack })
     const prepared = (operation: TransactionOperation): MetadataOperation =>
       operation.op === 'put' ? must(puts.get(operation), 'prepared put') : operation
@@ -72,6 +71,7 @@ export async function transact(parts: TransactParts, request: TransactionRequest
     }
     await discardAll(bodies)
     await acknowledgement.persisted(ack, segmentsOf(decided.succeeded ? branches.then : branches.else))
+    await Promise.all(versionsMade(decided.outcomes).map((version) => acknowledgement.named(ack, version)))
     // Nothing can fail from here on, so no reader of an outcome is left open.
     const outcomes = decided.outcomes.map((outcome) => withReader(outcome, readers, holder))
     return { succeeded: decided.succeeded, outcomes, revision: commit.revision }
@@ -98,16 +98,6 @@ async function discardAll(bodies: ReadonlyMap<Put, TakenBody>): Promise<void> {
   for (const body of bodies.values()) await body.discard()
 }
 
-/** The bytes of a counter are made inside the metadata transaction, so no segment holds them. */
-function refuseIncrements({ then, else: otherwise }: TransactionRequest): void {
-  if ([...then, ...otherwise].some(({ op }) => op === 'increment')) {
-    throw new TidegateError(
-      'NotImplemented',
-      'a counter is kept in the metadata and cannot be acknowledged as persisted',
-    )
-  }
-}
-
 /** Makes the bodies of puts as safe as they must be before a commit may name them. */
 async function preparePuts(
   { acknowledgement, limits }: TransactParts,
@@ -115,8 +105,9 @@ async function preparePuts(
 ): Promise<Map<Put, MetadataOperation>> {
   const prepared = new Map<Put, MetadataOperation>()
   const prepare = async (put: Put, taken: TakenBody): Promise<void> => {
-    const label = { bucket, key: put.key }
-    const body = inlineBody(taken, ack, limits) ?? (await journaledBody(taken, { acknowledgement, ack, label }))
+    const { key, attributes, ttlMs } = put
+    const label = { bucket, key, attributes, ttlMs }
+    const body = inlineBody(taken, limits) ?? (await journaledBody(taken, { acknowledgement, ack, label }))
     prepared.set(put, { ...put, body, size: taken.length, etag: taken.digests.md5 })
   }
   // All at once, so that they share a sync; and all of them settle before one's failure gives back what was journaled.
@@ -180,6 +171,10 @@ function segmentsOf(operations: readonly MetadataOperation[]): SegmentId[] {
     if (operation.op === 'put' && operation.body.kind === 'run') segments.add(operation.body.run.segment)
   }
   return [...segments]
+}
+
+function versionsMade(outcomes: readonly MetadataOutcome[]): ObjectVersion[] {
+  return outcomes.flatMap((outcome) => (outcome.op === 'put' || outcome.op === 'increment' ? [outcome.version] : []))
 }
 
 function withReader(outcome: MetadataOutcome, readers: Readers, holder: ReaderId): TransactionOutcome {

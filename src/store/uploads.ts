@@ -78,7 +78,8 @@ export class StoreUploads implements Uploads {
     try {
       const ack = acknowledgement.level(request.ack, await metadata.bucket(bucket))
       await metadata.upload(bucket, key, uploadId)
-      const journaled = taken.length > 0 ? await taken.journal({ bucket, key }) : undefined
+      const journaled =
+        taken.length > 0 ? await taken.journal({ bucket, key, part: { uploadId, partNumber } }) : undefined
       if (journaled) await acknowledgement.beforeCommit(ack, journaled)
       const { length: size } = taken
       const { md5: etag } = taken.digests
@@ -188,6 +189,7 @@ export class StoreUploads implements Uploads {
     await acknowledgement.durable(ack, commit)
     const { body } = commit.value
     if (body.kind === 'content') await acknowledgement.persistedContent(ack, body.content)
+    await acknowledgement.named(ack, commit.value)
     return putResult(commit.value, commit.revision)
   }
 

@@ -6,7 +6,8 @@
 import { Random } from '../model/random.ts'
 import { checkNamespace } from '../model/check-namespace.ts'
 import { History, placeName, type Place } from './history.ts'
-import { Life, newMachine, type SabotageKind } from './life.ts'
+import { segmentObjectName } from '../../src/persist/remote/ports.ts'
+import { Life, newMachine, type RemoteKind, type SabotageKind } from './life.ts'
 import {
   BrokenPromise,
   dropUnsafeParts,
@@ -23,6 +24,8 @@ export interface RunOptions {
   /** Power cuts in this run. */
   readonly cuts: number
   readonly sabotage?: SabotageKind
+  /** `local disk` unless told. */
+  readonly remote?: RemoteKind
 }
 
 export interface RunResult {
@@ -37,6 +40,8 @@ const STEPS_OF_A_LIFE_MAX = 240
 const LATENCY_MS_MAX = 1
 const TURNS_TO_DIE = 4
 const BAD_LIVES_SHARE = 0.3
+/** Of virtual time: for all names to leave. */
+const NAMES_MS_MAX = 10_000
 
 /** @throws BrokenPromise with the seed that repeats it */
 export async function runSimulation(options: RunOptions): Promise<RunResult> {
@@ -62,7 +67,7 @@ class Run {
   #failure: unknown
   #hasBuckets = false
 
-  constructor({ seed, sabotage }: RunOptions) {
+  constructor({ seed, sabotage, remote = 'local disk' }: RunOptions) {
     this.#random = new Random(seed)
     this.#sabotage = sabotage
     const places: Place[] = [PLAIN_BUCKET, VERSIONED_BUCKET].flatMap((bucket) => KEYS.map((key) => ({ bucket, key })))
@@ -73,7 +78,7 @@ class Run {
       counts: {},
       counter: newCounterMemory(),
     }
-    this.#life = new Life(newMachine(this.#random, sabotage), this.#random)
+    this.#life = new Life(newMachine(this.#random, sabotage, remote), this.#random)
     this.#workload = new Workload(this.#life, this.#random, this.memory)
   }
 
@@ -110,9 +115,15 @@ class Run {
 
   #changeWeather(): void {
     const random = this.#random
-    const { fileSystem, backend } = this.#life
+    const { fileSystem, backend, remote } = this.#life
     if (!random.chance(0.03)) return
     this.#workload.badWeather = true
+    if (remote) {
+      remote.faults.down = random.chance(0.2)
+      remote.faults.revoked = random.chance(0.1)
+      remote.faults.chance = random.chance(0.3) ? 0.3 : 0
+      if (random.chance(0.1)) remote.failNth('putFile', 1 + random.below(3), 'lost-acknowledgement')
+    }
     fileSystem.faults.full = random.chance(0.3)
     fileSystem.faults.errorChance = random.chance(0.3) ? 0.05 : 0
     if (random.chance(0.3)) backend.fillUp()
@@ -125,16 +136,19 @@ class Run {
   #clearWeather(): void {
     Object.assign(this.#life.fileSystem.faults, { full: false, errorChance: 0, failNthSync: 0, failNthWrite: 0 })
     this.#life.backend.failCommits()
+    if (this.#life.remote) Object.assign(this.#life.remote.faults, { down: false, revoked: false, chance: 0 })
   }
 
-  async #start(): Promise<void> {
-    await this.#life.start(this.#sabotage)
+  async #start(options: { backups?: boolean } = {}): Promise<void> {
+    await this.#life.start(this.#sabotage, options)
     for (const event of this.#life.events) {
       if (event.kind !== 'recovered') continue
       this.removedMemory += event.report.removedMemory
       const [lost] = event.report.lost
       if (lost) throw new BrokenPromise(`recovery reports ${placeName(lost)} as lost`)
     }
+    const missing = this.#life.events.find(({ kind }) => kind === 'segment-missing')
+    if (missing) throw new BrokenPromise(`the remote store lacks a segment: ${JSON.stringify(missing)}`)
     if (!this.#hasBuckets) await this.#until(makeBuckets(this.#life), 'making buckets')
     this.#hasBuckets = true
     await this.#until(this.#checkAll(), 'checking what was recovered')
@@ -154,13 +168,14 @@ class Run {
 
   /** The last life: uploads are finished, everything dropped is reclaimed, and no segment is left over. */
   async settle(): Promise<void> {
-    await this.#start()
+    await this.#start({ backups: false })
     this.#clearWeather()
     const { engine } = this.#life
     for (const upload of this.memory.uploads)
       await this.#until(this.#workload.finishUpload(upload), 'finishing an upload')
     await this.#until(engine.journal.drain(), 'draining the journal')
     await this.#until(engine.flusher.drain(), 'draining the flusher')
+    await this.#until(this.#dropBackups(), 'dropping backups')
     await this.#until(this.#reclaimAll(), 'reclaiming everything')
     await this.#until(this.#checkAll(), 'checking what is left')
     await this.#until(this.#checkSegments(), 'checking the segments')
@@ -171,12 +186,22 @@ class Run {
     await this.#until(engine.stop(), 'stopping')
   }
 
+  /** They hold what nothing else refers to. */
+  async #dropBackups(): Promise<void> {
+    const { names } = this.#life.engine
+    await names?.round()
+    for (const { id } of names?.backups.list() ?? []) await names?.dropBackup(id)
+  }
+
   async #reclaimAll(): Promise<void> {
-    const { reclaimer, namespace, journal, flusher } = this.#life.engine
+    const { reclaimer, namespace, journal, flusher, names, collector } = this.#life.engine
+    const { clock } = this.#life.scheduler
     for (let round = 0, quiet = 0; quiet < 4; round++) {
       const before = reclaimer.removedSegments
       const more = await reclaimer.step()
       await namespace.flush()
+      await names?.drain(clock.monotonicMs() + NAMES_MS_MAX)
+      await collector?.pass()
       const compacted = await reclaimer.compactSome()
       if (compacted) {
         await journal.drain()
@@ -187,9 +212,21 @@ class Run {
     }
   }
 
-  /** Every file is of a segment that something refers to, every such segment has a file, and all of them are persisted. */
+  /** Every file or object is of a segment that something refers to, every such segment has one, and all of them are persisted. */
   async #checkSegments(): Promise<void> {
     const records = await this.#life.engine.namespace.segments(undefined, 10_000)
+    const stored = this.#life.remote ? this.#remoteSegments() : this.#adoptedSegments()
+    for (const { segment, state, liveBytes } of records) {
+      if (liveBytes <= 0) throw new BrokenPromise(`segment ${segment} is ${state} and nothing refers to it`)
+      if (state !== 'persisted') throw new BrokenPromise(`segment ${segment} is ${state} at the end`)
+      const name = segmentObjectName(segment)
+      if (!stored.delete(name.slice(name.lastIndexOf('/') + 1)))
+        throw new BrokenPromise(`segment ${segment} is stored nowhere`)
+    }
+    for (const leaked of stored) throw new BrokenPromise(`file or object ${leaked} belongs to nothing`)
+  }
+
+  #adoptedSegments(): Set<string> {
     const files = new Set<string>()
     for (const path of this.#life.fileSystem.paths()) {
       const name = path.slice(path.lastIndexOf('/') + 1)
@@ -197,12 +234,16 @@ class Run {
       files.add(name)
       if (!path.startsWith('/data/store/')) throw new BrokenPromise(`${path} was never adopted`)
     }
-    for (const { segment, state, liveBytes } of records) {
-      if (liveBytes <= 0) throw new BrokenPromise(`segment ${segment} is ${state} and nothing refers to it`)
-      if (state !== 'persisted') throw new BrokenPromise(`segment ${segment} is ${state} at the end`)
-      if (!files.delete(`${segment}.seg`)) throw new BrokenPromise(`segment ${segment} has no file`)
+    return files
+  }
+
+  #remoteSegments(): Set<string> {
+    for (const path of this.#life.fileSystem.paths()) {
+      if (path.startsWith('/data/journal/'))
+        throw new BrokenPromise(`${path} was persisted, and is still in the journal`)
     }
-    for (const leaked of files) throw new BrokenPromise(`file ${leaked} belongs to nothing`)
+    const names = this.#life.remoteNames.filter((name) => name.startsWith('segments/'))
+    return new Set(names.map((name) => name.slice(name.lastIndexOf('/') + 1)))
   }
 
   #until<T>(work: Promise<T>, what: string): Promise<T> {

@@ -19,6 +19,10 @@ const SIZES = [
   0, 1, 31, 32, 33, 63, 64, 65, 100, 127, 128, 129, 255, 256, 257, 511, 600, 1023, 1024, 1025, 1300, 2048, 3000,
 ]
 
+const LOCAL_JOBS = ['seal', 'reclaim', 'reclaim', 'compact', 'expire'] as const
+const REMOTE_JOBS = [...LOCAL_JOBS, 'names', 'names', 'names', 'collect'] as const
+const REMOTE_REFUSALS: readonly ErrorCode[] = ['AccessDenied', 'SlowDown']
+
 /** Most lives are as long as this, or longer. */
 const TTL_MS_MAX = 60
 
@@ -444,17 +448,20 @@ export class Workload {
 
   /** One round of a background job, which production does on timers. */
   async #round(): Promise<void> {
-    const { journal, reclaimer, namespace } = this.#life.engine
-    const job = this.#random.pick(['seal', 'reclaim', 'reclaim', 'compact', 'expire'] as const)
+    const { journal, reclaimer, namespace, names, collector } = this.#life.engine
+    const job = this.#random.pick(names ? REMOTE_JOBS : LOCAL_JOBS)
     try {
       if (job === 'seal') journal.sealAged()
       else if (job === 'expire')
         this.#memory.counts['expired'] =
           (this.#memory.counts['expired'] ?? 0) + (await namespace.expire()).value.expired
       else if (job === 'reclaim') await reclaimer.step()
+      else if (job === 'names') await names?.round()
+      else if (job === 'collect') await collector?.step()
       else await reclaimer.compactSome()
     } catch (error) {
-      this.forgive(error, job, ['DataLost', 'ConditionalRequestConflict'])
+      // What the external store answers is nobody's but the jobs': who reads or writes is never told AccessDenied for it.
+      this.forgive(error, job, ['DataLost', 'ConditionalRequestConflict', ...(this.badWeather ? REMOTE_REFUSALS : [])])
     }
   }
 }

@@ -114,7 +114,8 @@ export class FakeSlab {
       },
       lendNow: (segment: SegmentId, block: number, needed: number) =>
         this.here(block) ? this.#lend(segment, block, needed) : undefined,
-      prefetch: (segment: SegmentId, block: number) => void this.prefetched.push(`${segment.slice(-2)}/${block}`),
+      prefetch: (segment: SegmentId, firstBlock: number, count: number) =>
+        this.prefetched.push(`${segment.slice(-2)}/${firstBlock}+${count}`) && count,
       giveBack: (lease: number) => {
         if (!this.leases.delete(lease)) throw new Error(`lease ${lease} is given back twice`)
       },

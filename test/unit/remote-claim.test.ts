@@ -6,14 +6,27 @@ import { DataDirectoryUnusable } from '../../src/config/data-directory.ts'
 import { remoteHolder } from '../../src/persist/remote-marker.ts'
 import { FaultyStore } from '../../src/persist/remote/faulty-store.ts'
 import { MemoryStore } from '../../src/persist/remote/memory-store.ts'
-import { claimFor, readClaim, refuseMissingRemote } from '../../src/remote-claim.ts'
+import {
+  claimFor as begin,
+  finishClaim,
+  readClaim,
+  refuseLostMetadata,
+  refuseMissingRemote,
+  type RemoteClaim,
+} from '../../src/remote-claim.ts'
 import { HandClock } from '../conformance/hand-clock.ts'
 import { newFileSystem } from './persist/fixtures.ts'
 
 let dataPath: string
 let otherPath: string
 let faulty: FaultyStore
-const OPTIONS = { nowMs: 1, localSegments: undefined, unmarkedIsOurs: false }
+const OPTIONS = { nowMs: 1, localSegments: undefined as string | undefined, unmarkedIsOurs: false }
+
+/** As a gateway does it, that starts and makes its metadata. */
+async function claimFor(path: string, store: FaultyStore, options: typeof OPTIONS): Promise<RemoteClaim | undefined> {
+  await finishClaim(path, await begin(path, store, options))
+  return readClaim(path)
+}
 
 beforeEach(() => {
   dataPath = mkdtempSync(join(tmpdir(), 'tidegate-claim-'))
@@ -29,7 +42,7 @@ afterEach(() => {
 test('a fresh directory claims an empty store, and keeps it without asking again', async () => {
   const claim = await claimFor(dataPath, faulty, OPTIONS)
   expect(claim).toMatchObject({ state: 'claimed', description: faulty.description })
-  expect(await remoteHolder(faulty)).toEqual({ namespace: claim.namespace, holder: claim.holder })
+  expect(await remoteHolder(faulty)).toEqual({ namespace: claim?.namespace, holder: claim?.holder })
   faulty.faults.down = true
   expect(await claimFor(dataPath, faulty, OPTIONS)).toEqual(claim)
 })
@@ -73,4 +86,14 @@ test('a directory that belongs to a store is not run without one', async () => {
   expect(() => refuseMissingRemote(dataPath)).toThrow(/give that with --remote/)
   writeFileSync(join(dataPath, 'REMOTE'), '{}')
   expect(() => refuseMissingRemote(dataPath)).toThrow(/does not say/)
+})
+
+test('a claimed directory whose metadata is gone is refused: all in the store would look like orphans', async () => {
+  const begun = await begin(dataPath, faulty, OPTIONS)
+  refuseLostMetadata(dataPath)
+  await finishClaim(dataPath, begun)
+  expect(() => refuseLostMetadata(dataPath)).toThrow(/tidegate restore/)
+  mkdirSync(join(dataPath, 'meta'))
+  writeFileSync(join(dataPath, 'meta', 'data.mdb'), '')
+  refuseLostMetadata(dataPath)
 })

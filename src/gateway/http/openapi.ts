@@ -54,6 +54,7 @@ export function createOpenApiPlugin({ version }: { readonly version: string }): 
           { name: 'values', description: 'Single values' },
           { name: 'kv', description: 'Buckets, and many keys at once' },
           { name: 'tokens', description: 'Bearer tokens' },
+          { name: 'backups', description: 'Backups of metadata' },
           { name: 'operation', description: 'Running the gateway' },
         ],
         security: [{ bearer: [] }, { basic: [] }, { sigv4: [] }],

@@ -21,7 +21,7 @@ import {
   orderedAt,
   prefixEnd,
 } from './keys.ts'
-import { decodeContent, decodePiece, decodePieceRow } from './records-contents.ts'
+import { decodeContent, decodePiece, decodePieceRow, type LeafContent } from './records-contents.ts'
 import { decodeInode, type ObjectInode } from './records-objects.ts'
 import { removeInode } from './remove.ts'
 import { pathOf } from './tree.ts'
@@ -42,35 +42,46 @@ export async function bytesLost(
   from: number,
   to: number,
 ): Promise<LostBytes> {
-  const contents = await lostContents(context.store, { segment, from, to })
+  const contents = await contentsOver(
+    context.store,
+    (leaf) => leaf.segment === segment && leaf.segmentOffset < to && leaf.segmentOffset + leaf.length > from,
+  )
   if (contents.size === 0) return { removedMemory: 0, lost: [] }
   const lost: { bucket: string; key: string }[] = []
   const doomed: InodeId[] = []
-  for await (const row of tableRows(context.store, INODES)) {
-    const inode = decodeInode(row.value)
-    if (inode.kind !== 'object' || inode.body.kind !== 'content' || !contents.has(inode.body.content)) continue
+  for await (const { id, inode } of objectsOver(context.store, contents)) {
     // An unlinked file that was open goes at the start anyway.
     if (linksOf(inode) === 0) continue
-    if (inode.ack === 'memory') doomed.push(integerAt(row.key, INODES.length))
+    if (inode.ack === 'memory') doomed.push(id)
     else if (lost.length < REPORTED_MAX) lost.push(await addressOf(context.store, inode))
   }
   let removedMemory = 0
   for (const inode of doomed) if (await removeObject(context, inode)) removedMemory++
-  if (lost.length < REPORTED_MAX) lost.push(...(await lostParts(context.store, contents)))
+  if (lost.length < REPORTED_MAX) lost.push(...(await partsOver(context.store, contents)))
   return { removedMemory, lost }
 }
 
-/** Leaves with bytes in the range, and the composites over them; a part's composite lies below an object's. */
-async function lostContents(
+/** Objects, older versions and unlinked files among them, whose bytes are one of these contents. */
+export async function* objectsOver(
   store: OrderedStore,
-  range: { segment: SegmentId; from: number; to: number },
+  contents: ReadonlySet<ContentId>,
+): AsyncGenerator<{ id: InodeId; inode: ObjectInode }> {
+  for await (const row of tableRows(store, INODES)) {
+    const inode = decodeInode(row.value)
+    if (inode.kind !== 'object' || inode.body.kind !== 'content' || !contents.has(inode.body.content)) continue
+    yield { id: integerAt(row.key, INODES.length), inode }
+  }
+}
+
+/** Leaves of which that is true, and the composites over them; a part's composite lies below an object's. */
+export async function contentsOver(
+  store: OrderedStore,
+  isMeant: (leaf: LeafContent) => boolean,
 ): Promise<Set<ContentId>> {
   const contents = new Set<ContentId>()
   for await (const row of tableRows(store, CONTENTS)) {
     const record = decodeContent(row.value)
-    if (record.kind !== 'leaf' || record.segment !== range.segment) continue
-    const overlaps = record.segmentOffset < range.to && record.segmentOffset + record.length > range.from
-    if (overlaps) contents.add(integerAt(row.key, CONTENTS.length))
+    if (record.kind === 'leaf' && isMeant(record)) contents.add(integerAt(row.key, CONTENTS.length))
   }
   if (contents.size === 0) return contents
   const files = await filesByRows(store)
@@ -99,16 +110,22 @@ async function filesByRows(store: OrderedStore): Promise<Map<ContentId, ContentI
   return files
 }
 
-async function lostParts(
+/** Rows of parts that are one of these contents. */
+export async function* partRowsOver(store: OrderedStore, contents: ReadonlySet<ContentId>): AsyncGenerator<Row> {
+  for await (const row of tableRows(store, PARTS)) {
+    const { content } = decodePiece(row.value)
+    if (content !== undefined && contents.has(content)) yield row
+  }
+}
+
+/** The uploads in progress, by bucket and key, that have such a part. */
+export async function partsOver(
   store: OrderedStore,
   contents: ReadonlySet<ContentId>,
 ): Promise<{ bucket: string; key: string }[]> {
   const uploads = new Set<string>()
-  for await (const row of tableRows(store, PARTS)) {
-    const { content } = decodePiece(row.value)
-    if (content !== undefined && contents.has(content)) {
-      uploads.add(bytesHex(row.key.slice(PARTS.length, PARTS.length + UPLOAD_ID_BYTES)))
-    }
+  for await (const row of partRowsOver(store, contents)) {
+    uploads.add(bytesHex(row.key.slice(PARTS.length, PARTS.length + UPLOAD_ID_BYTES)))
   }
   const lost: { bucket: string; key: string }[] = []
   if (uploads.size === 0) return lost
@@ -135,14 +152,15 @@ async function* tableRows(store: OrderedStore, table: string): AsyncGenerator<Ro
   }
 }
 
-function addressOf(store: OrderedStore, inode: ObjectInode): Promise<{ bucket: string; key: string }> {
+export function addressOf(store: OrderedStore, inode: ObjectInode): Promise<{ bucket: string; key: string }> {
   return store.read(async (view) => {
     const { bucket, key } = await pathOf(view, inode)
     return { bucket, key: utf8Text(key) }
   })
 }
 
-async function removeObject(context: NamespaceContext, id: InodeId): Promise<boolean> {
+/** Takes away the version that has this inode under its first name. */
+export async function removeObject(context: NamespaceContext, id: InodeId): Promise<boolean> {
   const { value } = await context.store.transact(async (tx) => {
     const row = await tx.get(inodeKey(id))
     const inode = row && decodeInode(row)

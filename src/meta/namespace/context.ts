@@ -33,6 +33,9 @@ export interface NamespaceContext {
   keepInode: (inode: InodeId) => boolean
 }
 
+/** Its name where nothing else is said: of the one process of an embedded store. */
+export const THIS_NODE = 'local'
+
 export type Commit<T> = Committed<T>
 
 /** An operation of its own file, with the context passed in. */

@@ -232,7 +232,7 @@ export const EXPIRY_TIME_AT = 2
 export const EXPIRY_INODE_AT = 10
 
 export const SEGMENT_STATE_ROWS: string = `${SEGMENTS}\0`
-const SEGMENT_LIVE_ROWS = `${SEGMENTS}\x01`
+export const SEGMENT_LIVE_ROWS: string = `${SEGMENTS}\x01`
 
 export function segmentStateKey(segment: SegmentId): ByteString {
   return (SEGMENT_STATE_ROWS + hexBytes(segment)) as ByteString

@@ -19,11 +19,12 @@ import { bytesLost } from './bytes-lost.ts'
 import { watchChanges } from './changes.ts'
 import { UploadCompleter } from './complete-upload.ts'
 import { contentLiesAt, contentMoved, contentParts, contentSegments, extents, partRange } from './contents.ts'
-import type { Bound, NamespaceContext } from './context.ts'
+import { THIS_NODE, type Bound, type NamespaceContext } from './context.ts'
 import { copyPart } from './copy-part.ts'
 import { copy, setTags } from './copy.ts'
 import { DecodedCache, type CommitEvents } from './decoded-cache.ts'
 import { expire } from './expire.ts'
+import { createNamesSource, type CopiedStore, type NamesOfNamespace } from './names-source.ts'
 import { createFiles, type Files } from './files/files.ts'
 import type { BucketDefaults, FileDefaults } from './files/types.ts'
 import { IdSequence } from './id-sequence.ts'
@@ -33,6 +34,7 @@ import { publish } from './publish.ts'
 import { Reclaimer } from './reclaim.ts'
 import { remove } from './remove.ts'
 import { rename } from './rename.ts'
+import { createRestoring, type Restoring } from './restore/restoring.ts'
 import { listSegments, segmentChanged, segmentOpened, segmentRecord, segmentRemoved } from './segments.ts'
 import { findToken, listTokens, putToken, removeToken } from './tokens.ts'
 import { listUploads } from './upload-listing.ts'
@@ -48,7 +50,7 @@ const DEFAULT_BUCKETS: BucketDefaults = { region: 'us-east-1', ack: 'journal' }
 
 export interface NamespaceOptions {
   /** With the commit events of an embedded store, hot rows are kept decoded. */
-  readonly store: OrderedStore & Partial<CommitEvents>
+  readonly store: OrderedStore & Partial<CommitEvents> & Partial<CopiedStore>
   readonly clock: Clock
   readonly limits: Limits
   /** Names this process among those that share the store. */
@@ -113,6 +115,9 @@ export interface Namespace {
   readonly removeToken: Bound<typeof removeToken>
 
   readonly files: Files
+  /** The rows themselves, for who copies them elsewhere. */
+  readonly names: NamesOfNamespace
+  readonly restoring: Restoring
 
   readonly watch: Bound<typeof watchChanges>
   readonly revision: () => Revision
@@ -122,7 +127,7 @@ export interface Namespace {
 
 export function createNamespace(options: NamespaceOptions): Namespace {
   const { store, clock, limits } = options
-  const node = options.node ?? 'local'
+  const node = options.node ?? THIS_NODE
   const context: NamespaceContext = {
     store,
     clock,
@@ -188,6 +193,8 @@ export function createNamespace(options: NamespaceOptions): Namespace {
     listTokens: bind(listTokens),
     removeToken: bind(removeToken),
     files: createFiles(context, store),
+    names: createNamesSource(context, store),
+    restoring: createRestoring(context, reclaimer),
     watch: bind(watchChanges),
     revision: () => store.revision(),
     durableRevision: () => store.durableRevision(),

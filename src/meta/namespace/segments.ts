@@ -3,7 +3,7 @@ import { TidegateError } from '../../common/errors.ts'
 import type { ByteString, SegmentId } from '../../common/ids.ts'
 import type { ReadView } from '../ports.ts'
 import type { Commit, NamespaceContext } from './context.ts'
-import { SEGMENT_STATE_ROWS, bytesHex, prefixEnd, segmentLiveKey, segmentStateKey } from './keys.ts'
+import { SEGMENT_STATE_ROWS, bytesHex, prefixEnd, prefixRange, segmentLiveKey, segmentStateKey } from './keys.ts'
 import { SEGMENT_STATES, decodeSegment, encodeSegment, type SegmentState } from './records-contents.ts'
 
 export interface SegmentRecord {
@@ -64,6 +64,13 @@ export function listSegments(
 
 export function segmentRecord(context: NamespaceContext, segment: SegmentId): Promise<SegmentRecord | undefined> {
   return context.store.read((view) => readSegment(view, segment))
+}
+
+export function newestSegment(context: NamespaceContext): Promise<SegmentId | undefined> {
+  return context.store.read(async (view) => {
+    const [last] = await view.scan(prefixRange(SEGMENT_STATE_ROWS), 1, true)
+    return last && (bytesHex(last.key.slice(SEGMENT_STATE_ROWS.length)) as SegmentId)
+  })
 }
 
 export async function readSegment(view: ReadView, segment: SegmentId): Promise<SegmentRecord | undefined> {

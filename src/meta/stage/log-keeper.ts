@@ -6,6 +6,7 @@ import { TidegateError } from '../../common/errors.ts'
 import type { ByteString, Revision } from '../../common/ids.ts'
 import type { Change, WatchOptions } from '../ports.ts'
 import { decodeLog, encodeLog, logKey, logRange, parseLogKey, type LoggedCommit } from './change-log.ts'
+import { KeyLog } from './key-log.ts'
 import type { StageSettings } from './options.ts'
 import type { Backend, RowChanges } from './ports.ts'
 import { decodeState, encodeState, reservedAfter, STATE_KEY, type StageState } from './stage-state.ts'
@@ -19,12 +20,14 @@ export class LogKeeper {
   readonly #settings: StageSettings
   /** Of what is durable. */
   #state: StageState = decodeState(undefined)
+  readonly keys: KeyLog
   #wakers = new Set<() => void>()
   #stopped = false
 
   constructor(backend: Backend, settings: StageSettings) {
     this.#backend = backend
     this.#settings = settings
+    this.keys = new KeyLog(backend, settings.keyLog)
   }
 
   get durableRevision(): Revision {
@@ -40,7 +43,7 @@ export class LogKeeper {
   async open(): Promise<Revision> {
     const found = decodeState(this.#backend.get(STATE_KEY))
     const state = { ...found, reservedThrough: reservedAfter(found.reservedThrough) }
-    await this.#backend.commit([new Map([[STATE_KEY, encodeState(state)]])])
+    await this.#backend.commit([this.keys.open(state.revision), new Map([[STATE_KEY, encodeState(state)]])])
     this.#state = state
     return found.reservedThrough
   }
@@ -58,8 +61,11 @@ export class LogKeeper {
     return watched.size === 0 ? undefined : watched
   }
 
-  /** The rows to write along with a group that ends with `revision`, and the state once they are durable. */
-  prepare(revision: Revision, commits: readonly LoggedCommit[]): { rows: RowChanges; state: StageState } {
+  /** The rows to write along with a group that ends with `revision`, and what follows once they are durable. */
+  prepare(
+    revision: Revision,
+    { commits, changes }: { commits: readonly LoggedCommit[]; changes: RowChanges },
+  ): { rows: RowChanges; committed: () => void } {
     const rows = new Map<ByteString, Uint8Array | null>()
     let { trimmedThrough, loggedRevisions } = this.#state
     const last = commits.at(-1)
@@ -79,12 +85,15 @@ export class LogKeeper {
     }
     const state = { revision, reservedThrough: reservedAfter(revision), trimmedThrough, loggedRevisions }
     rows.set(STATE_KEY, encodeState(state))
-    return { rows, state }
-  }
-
-  committed(state: StageState): void {
-    this.#state = state
-    this.#wake()
+    const keys = this.keys.prepare(revision, changes, rows)
+    return {
+      rows,
+      committed: () => {
+        keys.committed()
+        this.#state = state
+        this.#wake()
+      },
+    }
   }
 
   stop(): void {

@@ -1,6 +1,7 @@
 import { systemClock, type Clock } from '../../common/clock.ts'
 import type { ByteString } from '../../common/ids.ts'
 import { assert } from '../../common/assert.ts'
+import type { KeyLogSettings } from './key-log.ts'
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -41,6 +42,8 @@ export interface StageOptions {
   readonly watchedPrefixes?: readonly ByteString[]
   /** Larger values are not logged: a watcher is told that the row changed, not to what. */
   readonly loggedValueBytesMax?: number
+  /** Which keys changed is logged besides, for whoever copies the rows elsewhere (key-log.ts). Default: no. */
+  readonly keyLog?: KeyLogSettings | undefined
 }
 
 export type StageSettings = Required<StageOptions>
@@ -61,6 +64,7 @@ const DEFAULT_STAGE_SETTINGS: StageSettings = {
   changeLogRevisionsMax: 100_000,
   watchedPrefixes: ['' as ByteString],
   loggedValueBytesMax: 512,
+  keyLog: undefined,
 }
 
 /** The options over the defaults, with the relations between them asserted. */

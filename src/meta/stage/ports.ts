@@ -2,7 +2,7 @@
  * The seam between the serial stage (src/meta/serial-stage.ts) and the engine under it that keeps the rows: LMDB or
  * memory. The engine knows nothing of transactions: it answers reads of what is committed, and takes one batch at a time.
  */
-import type { ByteString } from '../../common/ids.ts'
+import type { ByteString, Revision } from '../../common/ids.ts'
 import type { KeyRange, OrderedStore, Row } from '../ports.ts'
 
 /** Rows to write; null deletes the row (which need not exist). */
@@ -40,6 +40,26 @@ export interface EmbeddedStore extends OrderedStore {
   onCommit(listener: CommitListener): () => void
   /** Calls `listener` when commits that were visible have been undone, before any later transaction or read runs. */
   onRollback(listener: () => void): () => void
+  /** Reads, at once, what a crash now would leave; never what is only visible. */
+  readDurable<T>(fn: (rows: DurableRows) => T): T
+  /** What the key log says of changes up to this revision is not needed any more. */
+  neededAfter(revision: Revision): void
+}
+
+/**
+ * The durable rows at one revision. Valid only until the function it was passed to returns; all in one turn, so that nothing is committed
+ * between two reads.
+ */
+export interface DurableRows {
+  readonly revision: Revision
+  get(key: ByteString): Uint8Array | undefined
+  /** At most `limit` rows, ascending. */
+  scan(range: KeyRange, limit: number): Row[]
+  /**
+   * Keys of rows that changed after a revision, some of them more than once, of at most so many groups of commits; `through` is the
+   * `revision` when those were all. Undefined when the key log does not reach back so far (key-log.ts).
+   */
+  changedKeys(after: Revision, groups: number): { keys: readonly ByteString[]; through: Revision } | undefined
 }
 
 export type CommitListener = (writtenKeys: readonly ByteString[], rewrittenKeys: ReadonlySet<ByteString>) => void

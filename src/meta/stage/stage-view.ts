@@ -5,6 +5,7 @@ import type { ByteString, Revision } from '../../common/ids.ts'
 import type { KeyRange, OrderedStoreLimits, Row, Transaction } from '../ports.ts'
 import { isLogKey } from './change-log.ts'
 import { addCounters, decodeCounters } from './counters.ts'
+import { isKeyLogKey } from './key-log.ts'
 import { RowLayer } from './row-layer.ts'
 import { STATE_KEY } from './stage-state.ts'
 import type { VisibleRows } from './visible-rows.ts'
@@ -112,7 +113,10 @@ export class StageView implements Transaction {
     this.#checkLive()
     const written = this.#written
     assert(written !== undefined, 'a read writes nothing')
-    assert(key.length > 0 && !isLogKey(key) && key !== STATE_KEY, 'a row that is not the store’s own')
+    assert(
+      key.length > 0 && !isLogKey(key) && !isKeyLogKey(key) && key !== STATE_KEY,
+      'a row that is not the store’s own',
+    )
     const { keyBytesMax, operationsMax, bytesMax } = this.#limits
     if (key.length > keyBytesMax) {
       throw this.#refuse(new TidegateError('KeyTooLong', `a row's key of ${key.length} bytes, over ${keyBytesMax}`))

@@ -28,7 +28,6 @@ const SYNC_EVERY_BYTES = 32 * 1024 * 1024
 export class BodyStream {
   readonly segment: SegmentId
   readonly #content: ContentId
-  readonly #label: string
   readonly #parts: BodyStreamParts
   readonly #pageCrcs: number[] = []
   /** Metadata may know the segment. */
@@ -39,11 +38,10 @@ export class BodyStream {
   #lastWrite: Promise<unknown>
   #ended = false
 
-  constructor(parts: BodyStreamParts, segment: SegmentId, body: { content: ContentId; label: string }) {
+  constructor(parts: BodyStreamParts, segment: SegmentId, body: { content: ContentId }) {
     this.#parts = parts
     this.segment = segment
     this.#content = body.content
-    this.#label = body.label
     const { path, directory } = parts
     this.#lastWrite = parts.device.submit([{ kind: 'create', segment, path, directory }]).then((r) => this.#collect(r))
   }
@@ -81,7 +79,7 @@ export class BodyStream {
   }
 
   /** Footer and sync: the body is durable. */
-  async finish(): Promise<StoredRun> {
+  async finish(label: string): Promise<StoredRun> {
     this.#ended = true
     await this.#lastWrite
     this.#throwIfFailed()
@@ -92,7 +90,7 @@ export class BodyStream {
     const pageCrcs = Uint32Array.from({ length: pages }, (_, page) =>
       must(this.#pageCrcs[page], `checksum of page ${page}`),
     )
-    const bodies = [{ content: this.#content, offset: 0, length: dataBytes, label: this.#label }]
+    const bodies = [{ content: this.#content, offset: 0, length: dataBytes, label }]
     const footer = encodeFooter({ segment, dataBytes, pageBytes, pageCrcs, bodies })
     const results = await this.#parts.device.submit([
       { kind: 'append', segment, position: dataBytes, bytes: footer },

@@ -26,7 +26,7 @@
  *
  * Trailer, the last 48 bytes of a sealed file:
  *
- *   0  magic        u32  'TGT1'
+ *   0  magic        u32  'TGT2'
  *   4  crc          u32  CRC-32 of the footer, then of bytes 8..48 of the trailer
  *   8  dataBytes    u64
  *  16  footerBytes  u64
@@ -34,8 +34,17 @@
  *  28  bodies       u32
  *  32  segment id   16 bytes
  *
- * Footer: one u32 CRC-32 for each page of the data region (C14; the last page may be short), then for each body
- * `content u64, offset u64, length u64, labelBytes u32, label`.
+ * Footer, from `dataBytes` on:
+ *
+ *   page table   u32 each    CRC-32 of each page of the data region (C14; the last page may be short)
+ *   tableCrc     u32         CRC-32 of the segment id, dataBytes u64, pageBytes u32, and of the table
+ *   bodies                   for each: `content u64, offset u64, length u64, labelBytes u32, label`
+ *
+ * The table has a checksum of its own so that who needs a few blocks of a remote object fetches it alone, by one range, and
+ * can trust it: the bodies' labels may be megabytes. The place of the table and its length follow from dataBytes, which
+ * metadata knows; a table that was cut for another length, page size or segment does not check. Trailers that begin with
+ * 'TGT1' were written before there was a tableCrc: the same without it, and readable for ever. A reader of their table alone
+ * finds that it does not check and takes the whole footer.
  *
  * Valid: a sealed file whose trailer and footer check. An unsealed shared segment is valid up to the first frame that
  * does not check; that is where recovery cuts it. An unsealed segment of one large body is worthless: its body is
@@ -54,8 +63,11 @@ export const FRAME_BYTES = 48
 export const TRAILER_BYTES = 48
 const FRAME_ALIGNMENT_BYTES = 16
 const FRAME_MAGIC = 0x31464754
-const TRAILER_MAGIC = 0x31544754
+const TRAILER_MAGIC = 0x32544754
+/** The footer has no checksum of its table. */
+const TRAILER_MAGIC_1 = 0x31544754
 const FOOTER_BODY_BYTES = 28
+const TABLE_CRC_BYTES = 4
 
 export interface Frame {
   readonly labelBytes: number
@@ -119,10 +131,12 @@ export function encodeFooter(footer: Footer): Buffer {
   const pages = Math.ceil(footer.dataBytes / footer.pageBytes)
   assert(footer.pageCrcs.length === pages, `${footer.pageCrcs.length} checksums for ${pages} pages`)
   const labels = footer.bodies.map((body) => Buffer.from(body.label, 'utf8'))
-  const footerBytes = pages * 4 + labels.reduce((sum, label) => sum + FOOTER_BODY_BYTES + label.length, 0)
+  const tableBytes = pageTableBytes(footer)
+  const footerBytes = tableBytes + labels.reduce((sum, label) => sum + FOOTER_BODY_BYTES + label.length, 0)
   const bytes = Buffer.alloc(footerBytes + TRAILER_BYTES)
   let at = 0
   for (const crc of footer.pageCrcs) at = bytes.writeUInt32LE(crc, at)
+  at = bytes.writeUInt32LE(tableCrc(footer, bytes.subarray(0, at)), at)
   footer.bodies.forEach((body, index) => {
     const label = labels[index] as Buffer
     at = bytes.writeBigUInt64LE(BigInt(body.content), at)
@@ -142,13 +156,43 @@ export function encodeFooter(footer: Footer): Buffer {
   return bytes
 }
 
+/** What a table of page checksums was made for. */
+export interface PageTableShape {
+  readonly segment: SegmentId
+  readonly dataBytes: number
+  readonly pageBytes: number
+}
+
+/** Bytes at `dataBytes` that hold the page table and its checksum. */
+export function pageTableBytes({ dataBytes, pageBytes }: Omit<PageTableShape, 'segment'>): number {
+  return Math.ceil(dataBytes / pageBytes) * 4 + TABLE_CRC_BYTES
+}
+
+function tableCrc({ segment, dataBytes, pageBytes }: PageTableShape, table: Uint8Array): number {
+  const shape = Buffer.alloc(28)
+  shape.write(segment, 0, 'hex')
+  shape.writeBigUInt64LE(BigInt(dataBytes), 16)
+  shape.writeUInt32LE(pageBytes, 24)
+  return crc32(table, crc32(shape))
+}
+
+/** The checksums of a segment's pages from the `pageTableBytes` at its `dataBytes`; undefined when they do not check, as in 'TGT1'. */
+export function decodePageTable(shape: PageTableShape, bytes: Buffer): Uint32Array | undefined {
+  const end = bytes.length - TABLE_CRC_BYTES
+  if (bytes.length !== pageTableBytes(shape)) return undefined
+  if (bytes.readUInt32LE(end) !== tableCrc(shape, bytes.subarray(0, end))) return undefined
+  return Uint32Array.from({ length: end / 4 }, (_, page) => bytes.readUInt32LE(page * 4))
+}
+
 /** What the trailer says, unchecked but plausible for a file of `fileBytes`; undefined when it is no trailer of this segment. */
 export function readTrailer(
   segment: SegmentId,
   trailer: Buffer,
   fileBytes: number,
 ): { dataBytes: number; footerBytes: number } | undefined {
-  if (trailer.length !== TRAILER_BYTES || trailer.readUInt32LE(0) !== TRAILER_MAGIC) return undefined
+  if (trailer.length !== TRAILER_BYTES) return undefined
+  const magic = trailer.readUInt32LE(0)
+  if (magic !== TRAILER_MAGIC && magic !== TRAILER_MAGIC_1) return undefined
   if (trailer.toString('hex', 32, 48) !== segment) return undefined
   const dataBytes = Number(trailer.readBigUInt64LE(8))
   const footerBytes = Number(trailer.readBigUInt64LE(16))
@@ -161,11 +205,15 @@ export function decodeFooter(segment: SegmentId, bytes: Buffer): Footer | undefi
   if (footerBytes < 0) return undefined
   const trailer = bytes.subarray(footerBytes)
   if (trailer.readUInt32LE(4) !== crc32(trailer.subarray(8), crc32(bytes.subarray(0, footerBytes)))) return undefined
-  const dataBytes = Number(trailer.readBigUInt64LE(8))
-  const pageBytes = trailer.readUInt32LE(24)
+  const shape = { segment, dataBytes: Number(trailer.readBigUInt64LE(8)), pageBytes: trailer.readUInt32LE(24) }
+  const { dataBytes, pageBytes } = shape
   const pageCrcs = new Uint32Array(Math.ceil(dataBytes / pageBytes))
   let at = 0
   for (let page = 0; page < pageCrcs.length; page++, at += 4) pageCrcs[page] = bytes.readUInt32LE(at)
+  if (trailer.readUInt32LE(0) === TRAILER_MAGIC) {
+    if (bytes.readUInt32LE(at) !== tableCrc(shape, bytes.subarray(0, at))) return undefined
+    at += TABLE_CRC_BYTES
+  }
   const bodies: SegmentBody[] = []
   for (let left = trailer.readUInt32LE(28); left > 0; left--) {
     const labelBytes = bytes.readUInt32LE(at + 24)

@@ -5,6 +5,7 @@
  * What is durable when: a run of `append` once its `sync()` resolved; a run of a stream once `finish()` resolved; all that
  * was given to `nameUnsynced` once `barrier()` resolved (C15: awaited before every metadata sync).
  */
+import { must } from '../../common/assert.ts'
 import { TidegateError } from '../../common/errors.ts'
 import { newSegmentId, type ContentId, type SegmentId } from '../../common/ids.ts'
 import type { Clock } from '../../common/clock.ts'
@@ -27,10 +28,27 @@ export interface JournalOptions {
   readonly clock: Clock
   readonly fillRandom: (bytes: Uint8Array) => void
   /** A segment is sealed and durable, and metadata says so. */
-  readonly onSealed: (segment: SegmentId) => void
+  readonly onSealed: (sealed: SealedRun) => void
   /** A segment could not be sealed; it keeps its durable bytes and is mended later (`Journal.broken`). */
   readonly onBroken: (segment: SegmentId, cause: unknown) => void
   readonly slabView: (slabOffset: number, length: number) => Uint8Array
+}
+
+/** A segment as it was sealed. */
+interface SealedRun {
+  readonly segment: SegmentId
+  /** Of its data region. */
+  readonly bytes: number
+  /** Whose body it holds, when it holds one alone. */
+  readonly bucket: string | undefined
+  /** How long ago it was opened. */
+  readonly ageMs: number
+}
+
+interface OpenStream {
+  readonly stream: BodyStream
+  readonly bucket: string | undefined
+  readonly openedMs: number
 }
 
 export interface AppendedBody {
@@ -57,6 +75,8 @@ export class Journal {
   /** Cut by the mender while bodies in them were pending: what they named after the cut must never become durable. */
   readonly #cutWithPending = new Map<SegmentId, SharedSegment>()
   readonly #sealing = new Set<Promise<void>>()
+  /** Bodies on their way into segments of their own, until they are published or given up. */
+  readonly #streams = new Map<SegmentId, OpenStream>()
   #appending: Promise<unknown> = Promise.resolve()
 
   constructor(options: JournalOptions) {
@@ -158,12 +178,12 @@ export class Journal {
     const segment = this.#current
     if (!segment) return
     this.#current = undefined
-    const sealing = this.#seal(segment)
+    const sealing = this.#seal(segment, this.#openedMs)
     this.#sealing.add(sealing)
     void sealing.finally(() => this.#sealing.delete(sealing))
   }
 
-  async #seal(segment: SharedSegment): Promise<void> {
+  async #seal(segment: SharedSegment, openedMs: number): Promise<void> {
     try {
       const bytes = await segment.seal()
       const { index } = this.#options
@@ -173,7 +193,7 @@ export class Journal {
       segment.settleAll()
       this.#unsealed.delete(segment.segment)
       this.#unsyncedNamed.delete(segment)
-      this.#options.onSealed(segment.segment)
+      this.#options.onSealed({ segment: segment.segment, bytes, bucket: undefined, ageMs: this.#sinceMs(openedMs) })
     } catch (error) {
       this.#options.onBroken(segment.segment, error)
     }
@@ -194,8 +214,17 @@ export class Journal {
     })
   }
 
+  /** Seals the open segment now, whatever it holds. Resolves when all that was being sealed is sealed, or broken. */
+  async sealOpen(): Promise<void> {
+    this.#appending = this.#appending.then(() => {
+      if (this.#current && this.#current.bytes > 0) this.#rotate()
+    })
+    await this.#appending
+    await Promise.all(this.#sealing)
+  }
+
   /** Begins a segment of its own for a body larger than `sharedBodyBytesMax`, or of unknown length. */
-  stream(body: { content: ContentId; label: string }): BodyStream {
+  stream(body: { content: ContentId; bucket?: string }): BodyStream {
     const { clock, files, limits, slabView, streamDevice, fillRandom } = this.#options
     const id = newSegmentId(clock.nowMs(), fillRandom)
     this.#pending.set(id, 1)
@@ -215,13 +244,21 @@ export class Journal {
     }
     const path = files.journalPath(id)
     const parts = { device: streamDevice, limits, slabView, path, directory: files.places.journal, record }
-    return new BodyStream(parts, id, body)
+    const stream = new BodyStream(parts, id, body)
+    this.#streams.set(id, { stream, bucket: body.bucket, openedMs: clock.nowMs() })
+    return stream
   }
 
   /** The stream's body was published: `onSealed` follows. */
   streamPublished(segment: SegmentId): void {
     this.#settled(segment)
-    this.#options.onSealed(segment)
+    const { stream, bucket, openedMs } = must(this.#streams.get(segment), `stream into segment ${segment}`)
+    this.#streams.delete(segment)
+    this.#options.onSealed({ segment, bytes: stream.length, bucket, ageMs: this.#sinceMs(openedMs) })
+  }
+
+  #sinceMs(wallMs: number): number {
+    return Math.max(0, this.#options.clock.nowMs() - wallMs)
   }
 
   #settled(segment: SegmentId): void {
@@ -242,6 +279,7 @@ export class Journal {
       if (stream.recorded) await index.segmentRemoved(stream.segment)
     } finally {
       memory.forget(stream.segment)
+      this.#streams.delete(stream.segment)
       this.#settled(stream.segment)
     }
   }
@@ -280,6 +318,20 @@ export class Journal {
 
   unsealed(segment: SegmentId): SharedSegment | undefined {
     return this.#unsealed.get(segment)
+  }
+
+  /** In shared segments that are not sealed: the open one, those being sealed, broken ones. */
+  get unsealedBytes(): number {
+    let bytes = 0
+    for (const segment of this.#unsealed.values()) bytes += segment.bytes
+    return bytes
+  }
+
+  /** In bodies on their way into segments of their own. */
+  get streamingBytes(): number {
+    let bytes = 0
+    for (const { stream } of this.#streams.values()) bytes += stream.length
+    return bytes
   }
 
   /** The mender sealed a broken segment on disk. */

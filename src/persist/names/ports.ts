@@ -47,14 +47,25 @@ export interface NamesSource {
     after: ByteString | undefined,
     bytesMax: number,
   ): Promise<{ rows: readonly NameRow[]; next: ByteString | undefined; revision: Revision }>
-  /** Objects that still are what these commits made; the others were replaced since and need no record. */
-  describe(published: readonly PublishedName[]): Promise<NameRecord[]>
-  segment(segment: SegmentId): Promise<{ readonly state: 'open' | 'sealed' | 'persisted' } | undefined>
+  /**
+   * For each, in order, the object as it is by now, at least as new as the commit: who was told of that must find it or something later. Undefined
+   * for what
+   * a record cannot tell (gone since, bytes not arrived, too many pieces): the next delta does.
+   */
+  describe(published: readonly PublishedName[]): Promise<(NameRecord | undefined)[]>
+  segment(
+    segment: SegmentId,
+  ): Promise<{ readonly state: 'open' | 'sealed' | 'persisted'; readonly liveBytes: number } | undefined>
+  /** The greatest id of a segment that there is; undefined: there is none. */
+  newestSegment(): Promise<SegmentId | undefined>
+  /** What changed up to this revision need not be told again. */
+  shipped(revision: Revision): void
 }
 
 export interface PublishedName {
   readonly bucket: string
   readonly key: string
+  readonly inode: number
   readonly revision: Revision
 }
 

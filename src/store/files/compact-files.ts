@@ -8,7 +8,7 @@
 import { crc32 } from 'node:zlib'
 import type { BackgroundJob } from '../../common/background.ts'
 import type { ContentId, InodeId } from '../../common/ids.ts'
-import { encodeLabel } from '../bodies.ts'
+import { encodeLabel } from '../labels.ts'
 import type { CompactionPiece, CompactionPlan } from '../../common/file-contents.ts'
 import type { FilesParts } from './file-parts.ts'
 import { readStored } from './read-file.ts'
@@ -128,7 +128,9 @@ export class FileCompactor {
     const { metadata, journal, persisting, acknowledgement, clock } = this.#parts
     const bytes = await this.#read(pieces)
     await persisting.accept(bytes.length)
-    const label = encodeLabel((await metadata.keyOf(inode)) ?? { bucket: '', key: '' })
+    const place = (await metadata.keyOf(inode)) ?? { bucket: '', key: '' }
+    const offset = pieces[0]?.offset ?? 0
+    const label = encodeLabel({ ...place, modifiedMs: clock.nowMs(), file: { inode, offset } })
     const content = await metadata.allocateContentId()
     const { length } = bytes
     const body = await journal.append({ content, label, pieces: [bytes], length, bodyCrc: crc32(bytes) })

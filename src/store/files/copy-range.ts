@@ -60,7 +60,7 @@ async function clone(
 ): Promise<number | undefined> {
   const { metadata, persisting, clock } = parts
   // Stores no byte, and yet is a write: refused when the disk is full (C19).
-  await persisting.accept(0)
+  await persisting.reserve(0)
   await publisher.publish(from.file, 'visible')
   if (to.file !== from.file) await publisher.publish(to.file, 'visible')
   const target = to.file

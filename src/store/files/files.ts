@@ -283,7 +283,7 @@ export class StoreFiles extends FileNames implements Files {
     const { handle: writer, file } = this.#files.file(handle, 'write')
     const end = range.offset + range.length
     if (!what.keepSize) this.#writer.checkSize(end)
-    if (what.kind === 'allocate') await this.#parts.persisting.accept(range.length)
+    if (what.kind === 'allocate') await this.#parts.persisting.reserve(range.length)
     else if (range.offset < file.size) file.hole(range.offset, Math.min(end, file.size))
     if (!what.keepSize && end > file.size) file.resize(end)
     else if (what.kind === 'allocate') return

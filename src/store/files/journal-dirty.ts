@@ -3,7 +3,7 @@
  * memory. Sources that lie one after the other in the file become one body, up to `sharedBodyBytesMax`.
  */
 import { crc32 } from 'node:zlib'
-import { encodeLabel } from '../bodies.ts'
+import { encodeLabel } from '../labels.ts'
 import { UnpublishedBody, type DirtySource } from './dirty-bytes.ts'
 import type { FilesParts } from './file-parts.ts'
 import type { FilePlace, OpenFile } from './open-file.ts'
@@ -12,10 +12,16 @@ import type { Overlay } from './overlay.ts'
 /** Of a file that was unlinked before it was ever published: its bytes go with its last handle. */
 const NOWHERE: FilePlace = { bucket: '', key: '' }
 
-export class DirtyJournal {
-  readonly #parts: Pick<FilesParts, 'metadata' | 'journal' | 'limits'>
+/** Sources that lie one after the other, and where in the file the first begins. */
+interface Batch {
+  readonly sources: DirtySource[]
+  readonly offset: number
+}
 
-  constructor(parts: Pick<FilesParts, 'metadata' | 'journal' | 'limits'>) {
+export class DirtyJournal {
+  readonly #parts: Pick<FilesParts, 'metadata' | 'journal' | 'limits' | 'clock'>
+
+  constructor(parts: Pick<FilesParts, 'metadata' | 'journal' | 'limits' | 'clock'>) {
     this.#parts = parts
   }
 
@@ -26,52 +32,58 @@ export class DirtyJournal {
   carry(file: OpenFile, overlay: Overlay): Promise<void> {
     return file.journalNext(async () => {
       const batches = this.#batches(file, overlay)
-      for (const batch of batches) for (const source of batch) source.freeze()
+      for (const { sources } of batches) for (const source of sources) source.freeze()
       try {
         for (const batch of batches) await this.#append(file, batch)
       } finally {
-        for (const batch of batches) for (const source of batch) if (source.frozen) source.thaw()
+        for (const { sources } of batches) for (const source of sources) if (source.frozen) source.thaw()
       }
     })
   }
 
-  #batches(file: OpenFile, overlay: Overlay): DirtySource[][] {
-    const batches: DirtySource[][] = []
+  #batches(file: OpenFile, overlay: Overlay): Batch[] {
+    const batches: Batch[] = []
     let [bytes, end] = [0, -1]
-    for (const { source, entry } of file.unjournaled(overlay)) {
+    for (const { source, begins } of sourcesInOrder(file, overlay)) {
       const batch = batches.at(-1)
-      if (batch && entry.offset === end && bytes + source.used <= this.#parts.limits.sharedBodyBytesMax) {
-        batch.push(source)
+      if (batch && begins === end && bytes + source.used <= this.#parts.limits.sharedBodyBytesMax) {
+        batch.sources.push(source)
         bytes += source.used
       } else {
-        batches.push([source])
+        batches.push({ sources: [source], offset: begins })
         bytes = source.used
       }
-      end = entry.offset + entry.length
+      end = begins + source.used
     }
     return batches
   }
 
-  async #append(file: OpenFile, batch: readonly DirtySource[]): Promise<void> {
-    const { metadata, journal } = this.#parts
+  async #append(file: OpenFile, { sources, offset: begins }: Batch): Promise<void> {
+    const { metadata, journal, clock } = this.#parts
     const place = (await metadata.keyOf(file.inode)) ?? file.place ?? NOWHERE
     file.place = place
     const content = await metadata.allocateContentId()
-    const pieces = batch.map((source) => source.bytes(0, source.used))
+    const pieces = sources.map((source) => source.bytes(0, source.used))
     let [length, bodyCrc] = [0, 0]
     for (const piece of pieces) {
       length += piece.length
       bodyCrc = crc32(piece, bodyCrc)
     }
-    const label = encodeLabel(place)
+    const written = { inode: file.inode, offset: begins }
+    const label = encodeLabel({ ...place, modifiedMs: clock.nowMs(), file: written })
     const body = new UnpublishedBody(await journal.append({ content, label, pieces, length, bodyCrc }))
     body.hold()
     let offset = 0
-    for (const source of batch) {
+    for (const source of sources) {
       const { used } = source
       source.journaledAt({ body, offset })
       offset += used
     }
     body.letGo()
   }
+}
+
+/** Where each would begin in the file if all of it showed: what was written over since shows from somewhere else. */
+function* sourcesInOrder(file: OpenFile, overlay: Overlay): Generator<{ source: DirtySource; begins: number }> {
+  for (const { source, entry } of file.unjournaled(overlay)) yield { source, begins: entry.offset - entry.sourceOffset }
 }

@@ -80,7 +80,7 @@ export class FilePublisher {
     const { metadata, clock, fileLimits, onPutBack, onReverted } = this.#parts
     const generation = file.beginPublish()
     try {
-      const inline = await this.#inlineContent(file, generation, level)
+      const inline = await this.#inlineContent(file, generation)
       const safeAs = goal === 'synced' ? level : 'memory'
       const edits = inline ? [] : await this.#journaledEdits(file, generation, safeAs)
       const { size, modified } = generation
@@ -109,11 +109,11 @@ export class FilePublisher {
   }
 
   /** The whole content, if it is small and none of it lies in a segment. */
-  async #inlineContent(file: OpenFile, generation: Generation, level: AckLevel): Promise<Uint8Array | undefined> {
+  async #inlineContent(file: OpenFile, generation: Generation): Promise<Uint8Array | undefined> {
     const { size, overlay } = generation
     if (size === 0) return new Uint8Array(0)
     const published = await this.#publishedInline(file)
-    const small = size <= this.#parts.limits.inlineBytesMax && level !== 'persisted'
+    const small = size <= this.#parts.limits.inlineBytesMax
     if (small && (published || file.publishedSize === 0 || covers(overlay, size))) {
       const content = composeInline(overlay, size, published)
       if (content) return content
@@ -182,6 +182,10 @@ export class FilePublisher {
     await this.#parts.acknowledgement.persisted(level, segments)
     for (const segment of segments) file.unpersisted.delete(segment)
     file.isPersistenceKnown = true
+    const { metadata, acknowledgement } = this.#parts
+    const place = await metadata.keyOf(file.inode)
+    // Whatever was done to it by now, its mode and the name it has among it; unlinked, it is nobody's to find again.
+    if (place) await acknowledgement.named(level, { ...place, inode: file.inode, revision: metadata.revision() })
   }
 
   async #segmentsOf(file: OpenFile): Promise<SegmentId[]> {

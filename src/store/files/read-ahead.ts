@@ -1,6 +1,6 @@
 /**
  * How far to fetch ahead of one handle: a window that doubles while reads go on in order, and none for a reader that jumps.
- * Pure: the caller fetches. The kernel sends the parts of its own read-ahead at once and out of order, so a read that
+ * The next window is fetched when half of the last one is left, so that it is fetched in long runs. Pure: the caller fetches. The kernel sends the parts of its own read-ahead at once and out of order, so a read that
  * begins a little before or behind where the last one ended still counts as in order, once a window is open.
  */
 const WINDOW_BYTES_MIN = 256 * 1024
@@ -21,9 +21,10 @@ export class ReadAhead {
       this.#fetchedTo = end
       return undefined
     }
-    this.#windowBytes = Math.min(windowBytesMax, Math.max(WINDOW_BYTES_MIN, 2 * length, this.#windowBytes * 2))
     this.#nextOffset = Math.max(this.#nextOffset, end)
     const from = Math.max(this.#fetchedTo, end)
+    if (from - this.#nextOffset > this.#windowBytes / 2) return undefined
+    this.#windowBytes = Math.min(windowBytesMax, Math.max(WINDOW_BYTES_MIN, 2 * length, this.#windowBytes * 2))
     const to = this.#nextOffset + this.#windowBytes
     if (to <= from) return undefined
     this.#fetchedTo = to

@@ -229,10 +229,11 @@ export function prefetch({ memory, blockBytes }: ReaderParts, file: OpenFile, fr
     if (!window) return
     const piece = publishedPiece(window, offset, Math.min(to, window.to))
     if (piece.kind === 'stored') {
-      for (const { segment, segmentOffset } of blocksOf(piece, blockBytes)) {
-        memory.prefetch(segment, Math.floor(segmentOffset / blockBytes))
-        if (++blocks >= PREFETCH_BLOCKS_MAX) return
-      }
+      const first = Math.floor(piece.segmentOffset / blockBytes)
+      const last = Math.floor((piece.segmentOffset + piece.length - 1) / blockBytes)
+      const count = Math.min(last - first + 1, PREFETCH_BLOCKS_MAX - blocks)
+      if (memory.prefetch(piece.segment, first, count) < count) return
+      blocks += count
     }
     offset += pieceLength(piece)
   }

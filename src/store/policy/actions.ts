@@ -92,7 +92,16 @@ export const S3_ACTION_NAMES = [
 export type S3ActionName = (typeof S3_ACTION_NAMES)[number]
 
 /** What has no name in S3. They concern no bucket, so only `*` matches as their resource. */
-export const TIDEGATE_ACTION_NAMES = ['CreateToken', 'ListTokens', 'RevokeToken'] as const
+export const TIDEGATE_ACTION_NAMES = [
+  'ControlFlush',
+  'CreateBackup',
+  'CreateToken',
+  'DropBackup',
+  'GetFlush',
+  'ListBackups',
+  'ListTokens',
+  'RevokeToken',
+] as const
 
 export type TidegateActionName = (typeof TIDEGATE_ACTION_NAMES)[number]
 

@@ -95,6 +95,11 @@ const S3_VERBS: Readonly<Record<S3ActionName, TokenVerb | 'never'>> = {
 
 const TIDEGATE_VERBS: Readonly<Record<TidegateActionName, TokenVerb | 'never'>> = {
   CreateToken: 'never',
+  ControlFlush: 'never',
+  CreateBackup: 'never',
+  DropBackup: 'never',
+  ListBackups: 'never',
+  GetFlush: 'never',
   ListTokens: 'never',
   RevokeToken: 'never',
 }

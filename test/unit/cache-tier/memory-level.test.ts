@@ -1,5 +1,5 @@
 import { beforeEach, expect, test } from 'vitest'
-import { MemoryLevel, type FetchBlock } from '../../../src/cache-tier/memory-level.ts'
+import { MemoryLevel, type FetchBlock, type FetchRun } from '../../../src/cache-tier/memory-level.ts'
 import { Slab } from '../../../src/cache-tier/slab.ts'
 import type { SegmentId } from '../../../src/common/ids.ts'
 import { Scheduler } from '../../sim/scheduler.ts'
@@ -119,22 +119,129 @@ test('a forgotten segment leaves memory: what is leased with its last lease, the
   expect([slab.freeSlots, memory.bytesHeld, memory.leases]).toEqual([SLOTS, 0, 0])
 })
 
-test('prefetch brings a block in once, and a failure of it is nobody’s', async () => {
-  memory.prefetch(ONE, 5, fetch)
-  memory.prefetch(ONE, 5, fetch)
-  memory.prefetch(ONE, 6, () => Promise.reject(new Error('disk')))
-  await scheduler.step()
-  const hitsBefore = memory.stats.hits
-  memory.giveBack((await scheduler.until(lend(ONE, 5), 'lending')).lease)
+/** Each block of a run arrives when it is told to. */
+function runs(): {
+  fetchRun: FetchRun
+  asked: string[]
+  arrive: (block: number) => Promise<void>
+  fail: (block: number) => Promise<void>
+} {
+  const asked: string[] = []
+  const blocks = new Map<number, PromiseWithResolvers<number>>()
+  const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+  return {
+    asked,
+    fetchRun: (segment, firstBlock, slots) => {
+      asked.push(`${segment[0]}/${firstBlock}+${slots.length}`)
+      return slots.map((slabOffset, index) => {
+        const arriving = Promise.withResolvers<number>()
+        blocks.set(firstBlock + index, arriving)
+        return arriving.promise.then((length) => {
+          slab.view(slabOffset, length).fill(firstBlock + index)
+          return length
+        })
+      })
+    },
+    arrive: (block) => {
+      blocks.get(block)?.resolve(256)
+      return settled()
+    },
+    fail: (block) => {
+      blocks.get(block)?.reject(new Error('remote'))
+      return settled()
+    },
+  }
+}
+
+/** Room for 8 blocks fetched ahead. */
+function larger(): void {
+  slab = new Slab({ bytes: 32 * 256, slotBytes: 256, poison: true })
+  memory = new MemoryLevel({ slab, limits: TINY_LIMITS, clock: scheduler.clock })
+}
+
+test('prefetch brings a run in by one fetch; who reads a block of it waits for that block alone', async () => {
+  larger()
+  const { fetchRun, asked, arrive } = runs()
+  expect(memory.prefetch({ segment: ONE, firstBlock: 4, count: 3 }, fetchRun)).toBe(3)
+  expect(memory.prefetch({ segment: ONE, firstBlock: 4, count: 3 }, fetchRun)).toBe(3)
+  expect(asked).toEqual(['1/4+3'])
+  const lending = Array.from({ length: 5 }, () => lend(ONE, 5))
+  await arrive(5)
+  const [lent] = await Promise.all(lending)
+  expect(slab.view(lent?.slabOffset ?? 0, 256).every((byte) => byte === 5)).toBe(true)
+  expect(fetches).toEqual([])
+  await arrive(4)
+  await arrive(6)
+  expect(memory.bytesHeld).toBe(3 * 256)
+})
+
+test('a run leaves out what is here or on its way', async () => {
+  larger()
+  const { fetchRun, asked, arrive } = runs()
+  await scheduler.until(lend(ONE, 2), 'lending')
+  expect(memory.prefetch({ segment: ONE, firstBlock: 1, count: 4 }, fetchRun)).toBe(4)
+  expect(asked).toEqual(['1/1+1', '1/3+2'])
+  expect(memory.prefetch({ segment: ONE, firstBlock: 3, count: 3 }, fetchRun)).toBe(3)
+  expect(asked).toEqual(['1/1+1', '1/3+2', '1/5+1'])
+  for (const block of [1, 3, 4, 5]) await arrive(block)
+  expect(memory.prefetch({ segment: ONE, firstBlock: 1, count: 5 }, fetchRun)).toBe(5)
+  expect(asked.length).toBe(3)
+})
+
+test('a failure ahead is nobody’s: who waits for the block has it fetched for himself, once', async () => {
+  larger()
+  const { fetchRun, fail } = runs()
+  const free = slab.freeSlots
+  memory.prefetch({ segment: ONE, firstBlock: 5, count: 1 }, fetchRun)
+  memory.prefetch({ segment: ONE, firstBlock: 9, count: 1 }, fetchRun)
+  const lending = Promise.all([lend(ONE, 5), lend(ONE, 5)])
+  await fail(9)
+  expect(slab.freeSlots).toBe(free - 1)
+  await fail(5)
+  await scheduler.until(lending, 'lending')
   expect(fetches).toEqual(['1/5'])
-  expect(memory.stats.hits + memory.stats.misses).toBeGreaterThan(hitsBefore)
+})
+
+test('blocks fetched ahead hold a share of memory: of more there is no fetch, and those waiting longest are idle again', async () => {
+  larger()
+  const { fetchRun, asked, arrive } = runs()
+  expect(memory.prefetch({ segment: ONE, firstBlock: 0, count: 20 }, fetchRun)).toBe(8)
+  expect(memory.prefetch({ segment: TWO, firstBlock: 50, count: 1 }, fetchRun)).toBe(0)
+  for (let block = 0; block < 8; block++) await arrive(block)
+  expect(memory.prefetch({ segment: TWO, firstBlock: 50, count: 2 }, fetchRun)).toBe(2)
+  for (const block of [50, 51]) await arrive(block)
+  expect(asked).toEqual(['1/0+8', '2/50+2'])
+  // 24 more blocks that are used fill the rest of memory: blocks 0 and 1, over the share, made room, the other six did not.
+  for (let block = 100; block < 124; block++) {
+    memory.giveBack((await scheduler.until(lend(TWO, block), 'lending')).lease)
+  }
+  expect(memory.residentBytes(ONE, 0, 2 * 256)).toBe(0)
+  expect(memory.residentBytes(ONE, 2 * 256, 6 * 256)).toBe(6 * 256)
+})
+
+test('a block fetched ahead makes room for who needs a slot when nothing else can', async () => {
+  larger()
+  const { fetchRun, arrive } = runs()
+  memory.prefetch({ segment: ONE, firstBlock: 0, count: 8 }, fetchRun)
+  for (let block = 0; block < 8; block++) await arrive(block)
+  for (let slot = 0; slot < 32; slot++) expect(await memory.acquire('stream')).toBeTypeOf('number')
+  expect([memory.bytesHeld, memory.stats.evictions]).toEqual([0, 8])
+})
+
+test('who waits for a slot gets one that was fetched ahead as soon as it has arrived', async () => {
+  larger()
+  const { fetchRun, arrive } = runs()
+  memory.prefetch({ segment: ONE, firstBlock: 0, count: 1 }, fetchRun)
+  for (let slot = 0; slot < 31; slot++) await memory.acquire('stream')
+  const waiting = memory.acquire('journal')
+  await arrive(0)
+  expect(await waiting).toBeTypeOf('number')
 })
 
 test('prefetch never waits for memory: when all of it is held it does nothing', async () => {
+  const { fetchRun, asked } = runs()
   const held = await scheduler.until(Promise.all([0, 1, 2, 3].map((block) => lend(ONE, block))), 'lending')
-  memory.prefetch(TWO, 0, fetch)
-  expect(memory.stats.waits).toBe(0)
+  expect(memory.prefetch({ segment: TWO, firstBlock: 0, count: 1 }, fetchRun)).toBe(0)
+  expect([memory.stats.waits, asked]).toEqual([0, []])
   for (const { lease } of held) memory.giveBack(lease)
-  await scheduler.step()
-  expect(fetches).not.toContain('2/0')
 })

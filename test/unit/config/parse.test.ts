@@ -72,17 +72,74 @@ describe('where values come from', () => {
   })
 })
 
+it.each([
+  ['s3://AKIAEXAMPLE:hunter2hunter2@bucket/a', 'without a user name'],
+  ['s3://bucket?secretKey=hunter2hunter2', 'and not secretKey'],
+  ['s3://bucket?hunter2hunter2', 'and not what it has'],
+  ['s3://bucket?endpoint=http://u:hunter2hunter2@127.0.0.1', 'no user name in it'],
+  ['http://u:hunter2hunter2@s3.example.com/bucket', 's3://BUCKET/PREFIX'],
+])("refuses credentials in a remote store's URL, and does not repeat them: %s", (text, expected) => {
+  const refusal = ((): string => {
+    try {
+      return JSON.stringify(parse(['--remote', text]))
+    } catch (error) {
+      return (error as Error).message
+    }
+  })()
+  expect(refusal).toContain(expected)
+  expect(refusal).not.toContain('hunter2')
+})
+
 describe('values', () => {
   it.each([
     ['--disk-reserve', '1KiB', { diskReserve: 1024 }],
     ['--cache-memory', '1.5 gib', { cacheMemory: 1.5 * 2 ** 30 }],
     ['--disk-reserve', '2MB', { diskReserve: 2e6 }],
+    ['--cache-disk', '0', { cacheDisk: 0 }],
+    ['--cache-disk', '64MiB', { cacheDisk: 64 * 2 ** 20 }],
     ['--disk-reserve', '4096', { diskReserve: 4096 }],
     ['--admission-wait', '500ms', { admissionWait: 500 }],
     ['--segment-age', '1.5m', { segmentAge: 90_000 }],
     ['--s3', '[::1]:0', { s3: { host: '::1', port: 0 } }],
     ['--s3', 'localhost:80', { s3: { host: 'localhost', port: 80 } }],
     ['--remote', 'file:///srv/a%20b', { remote: { kind: 'file', directory: '/srv/a b' } }],
+    [
+      '--remote',
+      's3://bucket/a/prefix/?endpoint=http://127.0.0.1:7070&region=eu-1',
+      {
+        remote: {
+          kind: 's3',
+          bucket: 'bucket',
+          prefix: 'a/prefix',
+          endpoint: 'http://127.0.0.1:7070',
+          region: 'eu-1',
+          style: 'path',
+        },
+      },
+    ],
+    [
+      '--remote',
+      's3://my.bucket',
+      {
+        remote: {
+          kind: 's3',
+          bucket: 'my.bucket',
+          prefix: '',
+          endpoint: undefined,
+          region: 'us-east-1',
+          style: 'host',
+        },
+      },
+    ],
+    [
+      '--remote',
+      's3://bucket/p%3Dq?endpoint=https%3A%2F%2Fs3.example.com%3A443%2F&style=host',
+      { remote: { prefix: 'p=q', endpoint: 'https://s3.example.com', style: 'host' } },
+    ],
+    ['--remote-concurrency', '3', { remoteConcurrency: 3 }],
+    ['--remote-timeout', '5s', { remoteTimeout: 5_000 }],
+    ['--remote-rate', '10MB', { remoteRate: 1e7 }],
+    ['--remote-requests', '100', { remoteRequests: 100 }],
     ['--external-url', 'https://S3.example.com:443/', { externalUrl: 'https://s3.example.com' }],
     ['--otlp-endpoint', 'http://127.0.0.1:4318/', { otlpEndpoint: 'http://127.0.0.1:4318' }],
   ])('%s %s', (flag, text, expected) => {
@@ -98,6 +155,7 @@ describe('values', () => {
     ['--cache-memory', '-1', 'a number of bytes'],
     ['--cache-memory', '1constructor', 'a number of bytes'],
     ['--cache-memory', '1MiB', 'at least 32MiB'],
+    ['--cache-disk', '1MiB', 'at least 64MiB'],
     ['--segment-size', '1MiB', 'at least 8MiB'],
     ['--segment-size', '3GiB', 'at most 2GiB'],
     ['--segment-age', '1ms', 'at least 100ms'],
@@ -105,7 +163,22 @@ describe('values', () => {
     ['--hash-workers', '0', 'a whole number from 1'],
     ['--ack', 'replicated', 'replicated needs more than one node'],
     ['--ack', 'Journal', 'one of memory, journal, persisted'],
-    ['--remote', 's3://bucket/prefix', 'no s3:// remote store yet'],
+    ['--remote', 's3://', 's3://BUCKET/PREFIX'],
+    ['--remote', 's3:bucket', 's3://BUCKET/PREFIX'],
+    ['--remote', 's3://bucket:9000/a', 'bucket:9000 is no bucket name; an address goes into endpoint=URL'],
+    ['--remote', 's3://b/a', 'b is no bucket name'],
+    ['--remote', 's3://bucket/a//b', 'with a prefix of at most'],
+    ['--remote', 's3://bucket/a/../b', 'with a prefix of at most'],
+    ['--remote', 's3://bucket/a b', 'with a prefix of at most'],
+    ['--remote', 's3://bucket/a%2', 'two hex digits'],
+    ['--remote', 's3://bucket?endpoint=127.0.0.1:9000', 'whose endpoint begins with http:// or https://'],
+    ['--remote', 's3://bucket?endpoint=http://a/b', 'whose endpoint has no path'],
+    ['--remote', 's3://bucket?region=', 'whose region is a name such as'],
+    ['--remote', 's3://bucket?style=virtual', 'whose style is path or host'],
+    ['--remote', 's3://bucket?region=a&region=b', 'that gives region once'],
+    ['--remote-timeout', '10ms', 'at least 1s'],
+    ['--remote-rate', '1', 'at least 64KiB'],
+    ['--remote-concurrency', '0', 'a whole number from 1'],
     ['--remote', 'file://host/dir', 'file:///DIR'],
     ['--remote', '/srv', 'file:///DIR'],
     ['--external-url', 'https://a/b', 'without a path'],

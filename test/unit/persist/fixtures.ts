@@ -2,7 +2,7 @@
 import type { ContentId, Revision, SegmentId } from '../../../src/common/ids.ts'
 import { segmentIdFrom } from '../../../src/common/ids.ts'
 import type { StoredRun } from '../../../src/common/model.ts'
-import { encodeFooter, encodeFrame, alignFrame } from '../../../src/persist/journal/format.ts'
+import { encodeFooter, encodeFrame, alignFrame, TRAILER_BYTES } from '../../../src/persist/journal/format.ts'
 import type { IndexCommit, IndexedSegment, SegmentBody, SegmentIndex } from '../../../src/persist/ports.ts'
 import { crc32 } from 'node:zlib'
 import { Random } from '../../model/random.ts'
@@ -70,6 +70,18 @@ export function segmentImage(segment: SegmentId, contents: readonly Uint8Array[]
   )
   const footer = encodeFooter({ segment, dataBytes: data.length, pageBytes, pageCrcs, bodies })
   return { data, bodies, sealed: Buffer.concat([data, footer]) }
+}
+
+/** A sealed segment as it was written when the page table had no checksum of its own ('TGT1'). */
+export function withoutTableCrc(sealed: Buffer, dataBytes: number, pageBytes = 64): Buffer {
+  const tableEnd = dataBytes + Math.ceil(dataBytes / pageBytes) * 4
+  const old = Buffer.concat([sealed.subarray(0, tableEnd), sealed.subarray(tableEnd + 4)])
+  const trailer = old.subarray(-TRAILER_BYTES)
+  trailer.write('TGT1', 0, 'latin1')
+  trailer.writeBigUInt64LE(trailer.readBigUInt64LE(16) - 4n, 16)
+  const footer = old.subarray(dataBytes, old.length - TRAILER_BYTES)
+  trailer.writeUInt32LE(crc32(trailer.subarray(8), crc32(footer)), 4)
+  return old
 }
 
 interface Row {

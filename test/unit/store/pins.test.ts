@@ -19,6 +19,7 @@ let pins: Map<string, number>
 let lent: string[]
 let leases: number
 let failing: { lend?: string; pin?: string }
+let ahead: string[]
 let extentsAsked: number
 let pinnedBytesMax: number
 let parts: PinParts
@@ -28,6 +29,7 @@ beforeEach(() => {
   lent = []
   leases = 0
   failing = {}
+  ahead = []
   extentsAsked = 0
   pinnedBytesMax = 10 * BLOCK_BYTES
   const name = ({ segment, block }: Omit<BlockPin, 'holder'>): string => `${segment[0]}/${block}`
@@ -38,7 +40,10 @@ beforeEach(() => {
       leases++
       return Promise.resolve({ slabOffset: 0, length: BLOCK_BYTES, lease: leases })
     },
-    prefetch: () => undefined,
+    prefetch: (segment: SegmentId, firstBlock: number, count: number) => {
+      ahead.push(`${segment[0]}/${firstBlock}+${count}`)
+      return count
+    },
     giveBack: () => leases--,
     pin: (pin: BlockPin, untilMs: number) => {
       expect([pin.holder, leases]).toEqual([INODE, 1])
@@ -69,6 +74,8 @@ function version(body: ObjectVersion['body'] = { kind: 'content', content: 3 }, 
 test('every block that an object lies in is fetched as far as the object needs, pinned once, and given back', async () => {
   expect(await pinObject(parts, version(), 99)).toBe(550)
   expect(lent).toEqual(['1/0:256', '1/1:256', '1/2:200', '2/3:256', '2/4:26'])
+  // Fetched ahead in as few runs as they lie in.
+  expect(ahead).toEqual(['1/0+3', '2/3+2'])
   expect(leases).toBe(0)
   expect([...pins]).toEqual(['1/0', '1/1', '1/2', '2/3', '2/4'].map((block) => [block, 99]))
   await unpinObject(parts, version())

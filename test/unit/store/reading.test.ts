@@ -16,6 +16,8 @@ const EXTENTS: Extent[] = [
 ]
 let lent: string[]
 let prefetched: string[]
+/** Blocks that there is memory for. */
+let room: number
 let leases: Set<number>
 let readers: Readers
 let asked: number
@@ -23,6 +25,7 @@ let asked: number
 beforeEach(() => {
   lent = []
   prefetched = []
+  room = Infinity
   leases = new Set()
   asked = 0
   const memory = {
@@ -32,7 +35,12 @@ beforeEach(() => {
       leases.add(lease)
       return Promise.resolve({ slabOffset: block * BLOCK_BYTES, length: BLOCK_BYTES, lease })
     },
-    prefetch: (segment: SegmentId, block: number) => prefetched.push(`${segment[0]}/${block}`),
+    prefetch: (segment: SegmentId, firstBlock: number, count: number) => {
+      const covered = Math.min(count, room)
+      if (covered > 0) prefetched.push(`${segment[0]}/${firstBlock}+${covered}`)
+      return covered
+    },
+    aheadBytesMax: 16 * BLOCK_BYTES,
     giveBack: (lease: number) => leases.delete(lease),
     view: () => new Uint8Array(0),
   } as unknown as Memory
@@ -77,7 +85,8 @@ test('holes are zeros, at most a block at a time, each with a lease of its own',
   const zeros = new Uint8Array(BLOCK_BYTES).fill(7)
   const memory = {
     lend: () => Promise.resolve({ slabOffset: 0, length: BLOCK_BYTES, lease: 5 }),
-    prefetch: () => undefined,
+    prefetch: (_: SegmentId, __: number, count: number) => count,
+    aheadBytesMax: 16 * BLOCK_BYTES,
     acquire: () => {
       if (acquired++ === 0) return Promise.reject(new TidegateError('SlowDown', 'no memory'))
       return Promise.resolve(4096)
@@ -115,12 +124,31 @@ test('holes are zeros, at most a block at a time, each with a lease of its own',
   expect(zeros.every((byte) => byte === 0)).toBe(true)
 })
 
-test('blocks are fetched ahead of who reads in order, and of nobody else', async () => {
+test('what was asked for is fetched ahead across extents, in windows that grow, and nothing beyond its end', async () => {
+  const reader = open()
+  for (let at = 0; at < 600;) at += (await readers.read(reader, at, 600 - at)).length
+  // Of 600 bytes: the second block of the first extent, then the next extents as far as they are asked for.
+  expect(prefetched).toEqual(['1/1+1', '2/0+1', '1/2+1', '1/3+1'])
+})
+
+test('who asks for one piece after the other is fetched ahead of, and who jumps is not', async () => {
   const reader = open()
   await readers.read(reader, 300, 10)
   expect(prefetched).toEqual([])
   await readers.read(reader, 310, 10)
-  expect(prefetched).toEqual(['1/3', '1/4'])
+  expect(prefetched).toEqual(['1/2+2'])
+  for (const at of [700, 200, 450]) await readers.read(reader, at, 10)
+  expect(prefetched).toEqual(['1/2+2'])
+})
+
+test('what memory had no room for is asked for again, and the window does not grow meanwhile', async () => {
+  const reader = open()
+  room = 0
+  for (const at of [150, 160, 170]) await readers.read(reader, at, 10)
+  expect(prefetched).toEqual([])
+  room = 1
+  await readers.read(reader, 180, 10)
+  expect(prefetched).toEqual(['1/2+1'])
 })
 
 test('C12: the horizon is the oldest reader, until it closes', () => {

@@ -60,7 +60,7 @@ function newBody(expectedLength?: number): StreamedBody {
       return Promise.resolve()
     },
   } as unknown as Journaling
-  return new StreamedBody({ memory, journal, limits: TINY_LIMITS, hash, content: 1, label: '{}', expectedLength })
+  return new StreamedBody({ memory, journal, limits: TINY_LIMITS, hash, content: 1, bucket: 'b', expectedLength })
 }
 
 function turns(): Promise<void> {
@@ -74,7 +74,7 @@ test.each([0, 1, 255, 256, 257, 1023, 1024])(
     const body = newBody()
     for (let at = 0; at < length; at += 100) await body.append(bytes.subarray(at, at + 100))
     expect((await body.finish()).md5).toBe(createHash('md5').update(bytes).digest('hex'))
-    await body.store()
+    await body.store('{}')
     const pieces = Array.from({ length: Math.ceil(length / 256) }, (_, index) => Math.min(256, length - index * 256))
     expect(calls).toEqual([`append ${pieces.join('+')}`])
     expect(slab.freeSlots).toBe(slab.slots)
@@ -88,7 +88,7 @@ test('a body that outgrows a shared segment streams, and so does one that says s
     const bytes = Buffer.alloc(1100, 3)
     await body.append(bytes)
     expect((await body.finish()).md5).toBe(createHash('md5').update(bytes).digest('hex'))
-    await body.store()
+    await body.store('{}')
     expect(calls.filter((call) => call.startsWith('write'))).toEqual([
       ...Array<string>(4).fill('write 256'),
       'write 76',

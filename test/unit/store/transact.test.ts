@@ -117,9 +117,15 @@ function run(fields: Partial<TransactionRequest>): Promise<TransactionResult> {
       calls.push(`persisted ${segment[0]}`)
       return Promise.resolve()
     },
+    named: ({ inode }) => {
+      calls.push(`named ${inode}`)
+      return Promise.resolve()
+    },
     isLocal: () => true,
     accept: () => Promise.resolve(),
     acceptNow: () => true,
+    reserve: () => Promise.resolve(),
+    pacer: () => ({ pace: () => Promise.resolve() }),
   }
   const acknowledgement = new Acknowledgement({ journal, persisting, contents: metadata })
   const request = { bucket: 'b', compares: [], then: [], else: [], owner: 'o', ack: undefined, ...fields }
@@ -160,9 +166,9 @@ test('bodies are as safe as asked before the commit; those of the branch not tak
 test.each<[AckLevel, string[]]>([
   ['memory', ['journal a', 'name unsynced', 'commit', 'done 5', 'done 600']],
   ['journal', ['journal a', 'sync a', 'commit', 'done 5', 'done 600']],
-  ['persisted', ['journal a', 'journal s', 'sync a', 'sync s', 'commit', 'done 5', 'done 600', 'seal', 'persisted a']],
+  ['persisted', ['journal a', 'sync a', 'commit', 'done 5', 'done 600', 'seal', 'persisted a', 'named 7']],
 ])('C15: what happens in which order with ack %s', async (ack, expected) => {
-  answers = [done(true)]
+  answers = [done(true, [{ op: 'put', version: large(7) }])]
   await run({ ack, then: [put('s', SMALL), put('a', LARGE)] })
   const at = calls.indexOf('commit')
   expect([...calls.slice(0, at).toSorted(), ...calls.slice(at)]).toEqual(expected)
@@ -268,9 +274,9 @@ test('as many large values can be compared as a transaction may compare', async 
   expect((await run({ compares })).succeeded).toBe(true)
 })
 
-test.each(['then', 'else'] as const)('C17: a counter in %s cannot be persisted, and says so', async (branch) => {
+test('C17: a counter is persisted once the remote store has its name', async () => {
   const increment: TransactionOperation = { op: 'increment', key: 'n', delta: 1n, ttlMs: undefined }
-  const request = { ack: 'persisted' as const, [branch]: [increment, put('a', SMALL)] }
-  await expect(run(request)).rejects.toMatchObject({ code: 'NotImplemented' })
-  expect(calls).toEqual(['discard 5'])
+  answers = [done(true, [{ op: 'increment', value: 1n, version: version(9, { kind: 'inline', bytes: SMALL }, 1) }])]
+  expect((await run({ ack: 'persisted', then: [increment] })).succeeded).toBe(true)
+  expect(calls).toEqual(['commit', 'named 9'])
 })

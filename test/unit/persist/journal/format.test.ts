@@ -5,14 +5,16 @@ import {
   alignFrame,
   decodeFooter,
   decodeFrame,
+  decodePageTable,
   encodeFooter,
   encodeFrame,
   framedBodyBytes,
   FRAME_BYTES,
+  pageTableBytes,
   readTrailer,
   TRAILER_BYTES,
 } from '../../../../src/persist/journal/format.ts'
-import { segmentImage, segmentNumber } from '../fixtures.ts'
+import { segmentImage, segmentNumber, withoutTableCrc } from '../fixtures.ts'
 
 const u32 = fc.nat({ max: 2 ** 32 - 1 })
 const segmentIds = fc
@@ -85,6 +87,35 @@ test('no changed byte of a footer or trailer goes unnoticed', () => {
     expect(valid(changed), `byte ${at}`).toBe(false)
   }
   for (let length = data.length; length < sealed.length; length++) expect(valid(sealed.subarray(0, length))).toBe(false)
+})
+
+test('C14: the page table can be taken by itself from where the data ends, and only for what it was made for', () => {
+  const segment = segmentNumber(9)
+  const { data, sealed } = segmentImage(segment, [Buffer.from('one'), Buffer.alloc(200, 2)])
+  const shape = { segment, dataBytes: data.length, pageBytes: 64 }
+  const table = Buffer.from(sealed.subarray(data.length, data.length + pageTableBytes(shape)))
+  expect(decodePageTable(shape, table)).toEqual(decodeFooter(segment, sealed.subarray(data.length))?.pageCrcs)
+  expect(decodePageTable({ ...shape, segment: segmentNumber(8) }, table)).toBeUndefined()
+  expect(decodePageTable({ ...shape, dataBytes: data.length - 1 }, table)).toBeUndefined()
+  expect(decodePageTable(shape, table.subarray(0, table.length - 4))).toBeUndefined()
+  for (let at = 0; at < table.length; at++) {
+    const changed = Buffer.from(table)
+    changed.writeUInt8(changed.readUInt8(at) ^ 0x40, at)
+    expect(decodePageTable(shape, changed), `byte ${at}`).toBeUndefined()
+  }
+})
+
+test('footers from before the table had a checksum stay readable, and their table alone does not check', () => {
+  const segment = segmentNumber(9)
+  const { data, sealed } = segmentImage(segment, [Buffer.from('one'), Buffer.alloc(200, 2)])
+  const old = withoutTableCrc(sealed, data.length)
+  expect(old.toString('latin1', old.length - TRAILER_BYTES).slice(0, 4)).toBe('TGT1')
+  const described = readTrailer(segment, old.subarray(-TRAILER_BYTES), old.length)
+  expect(described).toEqual({ dataBytes: data.length, footerBytes: old.length - data.length - TRAILER_BYTES })
+  expect(decodeFooter(segment, old.subarray(data.length))).toEqual(decodeFooter(segment, sealed.subarray(data.length)))
+  const shape = { segment, dataBytes: data.length, pageBytes: 64 }
+  const table = old.subarray(data.length, data.length + pageTableBytes(shape))
+  expect(decodePageTable(shape, table)).toBeUndefined()
 })
 
 test('frames begin at multiples of 16, and a body takes its frame and label too', () => {

@@ -42,7 +42,7 @@ beforeEach(() => {
     limits: TINY_LIMITS,
     clock: scheduler.clock,
     fillRandom: (bytes) => bytes.fill(++id),
-    onSealed: (segment) => sealed.push(segment),
+    onSealed: ({ segment }) => sealed.push(segment),
     onBroken: (segment) => broken.push(segment),
     slabView,
   })
@@ -227,7 +227,7 @@ test('when the next segment cannot be made ahead, it is made when it is needed',
 
 test('a streamed body has a segment of its own, sealed and recorded before it may be published', async () => {
   const body = Buffer.from(Array.from({ length: 256 * 3 + 70 }, (_, at) => at % 251))
-  const stream = journal.stream({ content: 5, label: 'big' })
+  const stream = journal.stream({ content: 5 })
   for (let at = 0; at < body.length; at += 256) {
     const slot = await memory.acquire('stream')
     const part = body.subarray(at, at + 256)
@@ -235,7 +235,7 @@ test('a streamed body has a segment of its own, sealed and recorded before it ma
     await stream.write(slot, part.length)
     memory.release(slot)
   }
-  const run = await stream.finish()
+  const run = await stream.finish('big')
   expect(run).toEqual({ content: 5, segment: stream.segment, segmentOffset: 0, length: body.length })
   expect(index.rows.get(stream.segment)).toMatchObject({ state: 'sealed', bytes: body.length })
   expect(journal.hasPending(stream.segment)).toBe(true)
@@ -248,21 +248,21 @@ test('a streamed body has a segment of its own, sealed and recorded before it ma
 })
 
 test.each([false, true])('a streamed body that is given up leaves nothing behind (finished: %s)', async (finished) => {
-  const stream = journal.stream({ content: 5, label: 'big' })
+  const stream = journal.stream({ content: 5 })
   const slot = await memory.acquire('stream')
   await stream.write(slot, 100)
   memory.release(slot)
-  if (finished) await stream.finish()
+  if (finished) await stream.finish('big')
   await journal.discardStream(stream)
   expect([fileSystem.paths(), [...index.rows.keys()], journal.hasPending(stream.segment)]).toEqual([[], [], false])
 })
 
 test('a stream whose disk fails says so at the next write, and can still be discarded', async () => {
-  const stream = journal.stream({ content: 5, label: 'big' })
+  const stream = journal.stream({ content: 5 })
   const slot = await memory.acquire('stream')
   fileSystem.faults.full = true
   await expect(stream.write(slot, 100)).rejects.toMatchObject({ code: 'StorageFull' })
-  await expect(stream.finish()).rejects.toMatchObject({ code: 'StorageFull' })
+  await expect(stream.finish('big')).rejects.toMatchObject({ code: 'StorageFull' })
   await journal.discardStream(stream)
   expect(fileSystem.paths()).toEqual([])
 })

@@ -71,6 +71,7 @@ export interface Fixture {
   /** Refuses writes while set. */
   full: Error | undefined
   persisted: string[]
+  named: string[]
   make(name: string): Promise<InodeId>
   open(inode: InodeId): Promise<number>
   contentOf(handle: number, offset?: number, length?: number): Promise<Buffer>
@@ -99,10 +100,17 @@ export function createFixture(
   const memory = { ...slab.memory, residentBytes: whereabouts.residentBytes }
   const failures: FileFailure[] = []
   const persisted: string[] = []
+  const named: string[] = []
   const persisting = {
     isLocal: whereabouts.isLocal,
     acceptNow: () => fixture.full === undefined,
     accept: () => (fixture.full ? Promise.reject(fixture.full) : Promise.resolve()),
+    reserve: () => (fixture.full ? Promise.reject(fixture.full) : Promise.resolve()),
+    pacer: () => ({ pace: () => Promise.resolve() }),
+    named: ({ key }: { key: string }) => {
+      named.push(key)
+      return Promise.resolve()
+    },
     persisted: (segment: string) => {
       persisted.push(segment)
       return Promise.resolve()
@@ -136,6 +144,7 @@ export function createFixture(
     failures,
     full: undefined,
     persisted,
+    named,
     make: async (name) => {
       const made = { kind: 'file', mode: 0o644, uid: 1, gid: 1 } as const
       return (await files.makeFile(1, name as ByteString, made)).inode

@@ -88,21 +88,26 @@ test('C20: a sync with nothing left to publish still waits for the commit that a
   await sync
 })
 
-test('a bucket of level persisted keeps no bytes inline, and its sync waits for the remote store', async () => {
-  const { files, metadata, persisted } = fixture
+test('C17: a sync in a bucket of level persisted waits for the remote store to have the name, and the inline bytes with it', async () => {
+  const { files, metadata, persisted, named } = fixture
   metadata.ack = 'persisted'
   const inode = await fixture.make('a')
   const handle = await fixture.open(inode)
   await files.write(handle, 0, text('small'), false)
   await files.flush(handle)
+  expect(named).toEqual([])
+  await files.sync(handle)
+  expect(named).toEqual(['a'])
   expect(persisted).toEqual([])
+  expect((await fixture.publishedContent(inode)).toString()).toBe('small')
+  await files.write(handle, 0, filled(10_000, 1), false)
   await files.sync(handle)
   expect(persisted).toHaveLength(1)
-  expect((await fixture.publishedContent(inode)).toString()).toBe('small')
+  expect(named).toHaveLength(2)
   metadata.ack = 'memory'
   await files.write(handle, 0, text('SMALL'), false)
   await files.sync(handle)
-  expect(persisted).toHaveLength(1)
+  expect(named).toHaveLength(2)
 })
 
 test('C20: what was written is published by age, and a publish that fails keeps the data and is tried again', async () => {

@@ -1,0 +1,136 @@
+/**
+ * The value of `--remote`:
+ *
+ *   file:///DIR
+ *   s3://BUCKET[/PREFIX][?endpoint=URL][&region=NAME][&style=path|host]
+ *
+ * Credentials never stand here, since a command line is seen by everybody on the machine: they come by the SDK's chain. A text that looks as if
+ * it held some is refused and not repeated.
+ */
+import { fileURLToPath } from 'node:url'
+import { ValueError } from './value-error.ts'
+
+/** Where sealed segments end up. */
+export type RemoteLocation =
+  | {
+      readonly kind: 'file'
+      /** Absolute. */
+      readonly directory: string
+    }
+  | {
+      readonly kind: 's3'
+      readonly bucket: string
+      /** Without slashes at its ends; empty for the whole bucket. */
+      readonly prefix: string
+      /** An origin; undefined: AWS's own for the region. */
+      readonly endpoint: string | undefined
+      readonly region: string
+      readonly style: 'path' | 'host'
+    }
+
+const FORMS = 'file:///DIR or s3://BUCKET/PREFIX?endpoint=URL&region=NAME'
+const PARAMETERS: readonly string[] = ['endpoint', 'region', 'style']
+const STYLES = ['path', 'host'] as const
+const REGION_DEFAULT = 'us-east-1'
+const PREFIX_LENGTH_MAX = 512
+const S3_URL = /^s3:\/\/(?<authority>[^/?#]*)(?<path>\/[^?#]*)?(?:\?(?<query>[^#]*))?$/
+
+export function parseRemote(text: string): RemoteLocation {
+  if (text.startsWith('s3:')) return parseS3(text)
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (url?.protocol !== 'file:' || url.host !== '' || url.search !== '' || url.hash !== '') {
+    throw new ValueError(FORMS, { mayHoldSecret: text.includes('@') })
+  }
+  return { kind: 'file', directory: fileURLToPath(url) }
+}
+
+function parseS3(text: string): RemoteLocation {
+  const { authority = '', path = '', query = '' } = S3_URL.exec(text)?.groups ?? {}
+  if (authority.includes('@')) {
+    throw new ValueError(
+      'one without a user name: credentials come from the environment or the files that AWS tools use',
+      {
+        mayHoldSecret: true,
+      },
+    )
+  }
+  const parameters = parseParameters(query)
+  if (authority === '') throw new ValueError(FORMS)
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]$/.test(authority)) {
+    throw new ValueError(`${FORMS}: ${authority} is no bucket name; an address goes into endpoint=URL`)
+  }
+  const endpoint = parameters.get('endpoint')
+  return {
+    kind: 's3',
+    bucket: authority,
+    prefix: parsePrefix(path),
+    endpoint: endpoint === undefined ? undefined : parseEndpoint(endpoint),
+    region: parseRegion(parameters.get('region') ?? REGION_DEFAULT),
+    style: parseStyle(parameters.get('style') ?? (endpoint === undefined ? 'host' : 'path')),
+  }
+}
+
+function parseParameters(query: string): ReadonlyMap<string, string> {
+  const parameters = new Map<string, string>()
+  for (const [name, value] of new URLSearchParams(query)) {
+    if (!PARAMETERS.includes(name)) {
+      // accessKey=, secret=, X-Amz-Security-Token=, ...: the name is shown, what it says is not.
+      const shown = /^[A-Za-z-]{1,40}$/.test(name) ? name : 'what it has'
+      throw new ValueError(`one with these parameters only: ${PARAMETERS.join(', ')}, and not ${shown}`, {
+        mayHoldSecret: true,
+      })
+    }
+    if (parameters.has(name)) throw new ValueError(`one that gives ${name} once`)
+    parameters.set(name, value)
+  }
+  return parameters
+}
+
+function parsePrefix(path: string): string {
+  const prefix = decoded(path).replace(/^\/|\/$/g, '')
+  if (prefix === '') return ''
+  const components = prefix.split('/')
+  const isUsable =
+    prefix.length <= PREFIX_LENGTH_MAX &&
+    /^[A-Za-z0-9!_.*'()=/-]+$/.test(prefix) &&
+    components.every((component) => component !== '' && component !== '.' && component !== '..')
+  if (!isUsable) {
+    throw new ValueError(
+      `one with a prefix of at most ${PREFIX_LENGTH_MAX} letters, digits and !_.*'()=- between single slashes`,
+    )
+  }
+  return prefix
+}
+
+function decoded(path: string): string {
+  try {
+    return decodeURIComponent(path)
+  } catch {
+    throw new ValueError('one with a prefix whose % signs are followed by two hex digits')
+  }
+}
+
+function parseEndpoint(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (url !== undefined && (url.username !== '' || url.password !== '')) {
+    throw new ValueError('one whose endpoint has no user name in it', { mayHoldSecret: true })
+  }
+  if (url === undefined || !/^https?:$/.test(url.protocol)) {
+    throw new ValueError('one whose endpoint begins with http:// or https:// (written as it is, or %-encoded)')
+  }
+  if (url.pathname !== '/' || url.search !== '' || url.hash !== '') {
+    throw new ValueError('one whose endpoint has no path, such as https://s3.example.com')
+  }
+  return url.origin
+}
+
+function parseRegion(text: string): string {
+  if (!/^[a-z0-9]+(-[a-z0-9]+)*$/.test(text)) throw new ValueError('one whose region is a name such as us-east-1')
+  return text
+}
+
+function parseStyle(text: string): 'path' | 'host' {
+  const style = STYLES.find((one) => one === text)
+  if (style === undefined) throw new ValueError(`one whose style is ${STYLES.join(' or ')}`)
+  return style
+}

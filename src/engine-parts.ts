@@ -1,0 +1,84 @@
+/** What the engine is made of, and what it says while it runs: see engine.ts. */
+import type { Clock } from './common/clock.ts'
+import type { BackgroundJob } from './common/background.ts'
+import type { SegmentId } from './common/ids.ts'
+import type { Limits } from './common/limits.ts'
+import type { AckLevel } from './common/model.ts'
+import type { PageReader } from './cache-tier/ports.ts'
+import type { EmbeddedStore } from './meta/stage/ports.ts'
+import type { Hashing } from './persist/hashing/ports.ts'
+import type { DeviceMemory, JournalDevice } from './persist/journal/device.ts'
+import type { FileSystem } from './persist/ports.ts'
+import type { RecoveryReport } from './persist/recovery.ts'
+import type { RemoteStore } from './persist/remote/ports.ts'
+import type { SegmentPlaces } from './persist/segment-files.ts'
+
+export interface EngineParts {
+  readonly clock: Clock
+  readonly limits: Limits
+  readonly fileSystem: FileSystem
+  readonly places: SegmentPlaces
+  /** Undefined: segments are adopted under `places.store`, beside the metadata, and there are no names. */
+  readonly remote?: EngineRemote | undefined
+  readonly slabBytes: number
+  readonly defaultAck: AckLevel
+  readonly diskReserveBytes: number | undefined
+  /** Twins: threads in production, inline in the simulation. */
+  readonly createDevice: (memory: DeviceMemory & { buffer: SharedArrayBuffer }) => JournalDevice
+  readonly createHashing: (slab: SharedArrayBuffer) => Hashing
+  /** `beforeCommit` is to be awaited before every metadata sync (C15). */
+  readonly createOrderedStore: (beforeCommit: () => Promise<void>) => EmbeddedStore
+  readonly fillRandom: (bytes: Uint8Array) => void
+  readonly random: () => number
+  readonly onEvent: (event: EngineEvent) => void
+  /** Scribble over slots that are given back; for tests. */
+  readonly poison?: boolean
+  /** The simulation drives the rounds itself. */
+  readonly backgroundJobs?: boolean
+}
+
+export type EngineEvent =
+  | { readonly kind: 'recovered'; readonly report: RecoveryReport }
+  | { readonly kind: 'segment-broken'; readonly segment: SegmentId; readonly cause: unknown }
+  | {
+      readonly kind: 'persist-failed'
+      readonly segment: SegmentId
+      readonly action: string
+      readonly attempt: number
+      readonly cause: unknown
+    }
+  | { readonly kind: 'bad-block'; readonly segment: SegmentId; readonly block: number }
+  /** Persisted, referred to, and not in the remote store. */
+  | { readonly kind: 'segment-missing'; readonly segment: SegmentId }
+  | { readonly kind: 'job-failed'; readonly job: string; readonly cause: unknown }
+
+/** A remote store that may outlive this node. */
+export interface EngineRemote {
+  readonly store: RemoteStore
+  /** `adopting`: it is a directory, and `places.store` is the same; `uploading`: it is reached over a network. */
+  readonly carries: 'adopting' | 'uploading'
+  readonly guard: RemoteWatch
+  readonly names: { readonly intervalMs: number; readonly backupIntervalMs: number; readonly backupsKept: number }
+  readonly collectIntervalMs: number
+  /** How long a stop waits for what is not carried yet; it is safe here, and goes with the next start. */
+  readonly drainMsMax: number
+  /** Blocks and segments kept on local disk; undefined: none are. */
+  readonly disk?: EngineDiskLevel | undefined
+}
+
+/** Whether the store still is this node's (remote-guard.ts). */
+export interface RemoteWatch {
+  /** 32 hex digits. */
+  readonly holder: string
+  verified(): Promise<void>
+  verifiedNow(): Promise<void>
+  readonly job: BackgroundJob
+}
+
+export interface EngineDiskLevel {
+  readonly directory: string
+  readonly bytesMax: number
+  /** It gives way while less than this is free; more than the reserve for writes. */
+  readonly freeBytesMin: number
+  readonly createReader: (slab: SharedArrayBuffer) => PageReader
+}

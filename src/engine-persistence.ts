@@ -1,0 +1,271 @@
+/**
+ * The part of the engine that keeps bytes and carries them (engine.ts): journal, flusher, back-pressure, what lies behind the cache, names, and
+ * the reclaimer. Where segments go depends on the remote store:
+ *
+ *   none, or a directory    adopted by rename, read from their files
+ *   over a network          uploaded; files of persisted segments go to the disk level, and are read back from the remote store
+ */
+import { createDiskLevel, type DiskLevel } from './cache-tier/disk/disk-level.ts'
+import type { SegmentId } from './common/ids.ts'
+import type { Bytes, Fetch } from './engine-bytes.ts'
+import { copyBody } from './engine-bytes.ts'
+import type { EngineParts, EngineRemote } from './engine-parts.ts'
+import type { Namespace } from './meta/namespace/namespace.ts'
+import { Admission, BackPressure, type PressureStatus } from './persist/backpressure.ts'
+import { BlockSource } from './persist/block-source.ts'
+import { AdoptingCarrier, UploadingCarrier, type SegmentCarrier } from './persist/carrier.ts'
+import { DiskSpace } from './persist/disk-space.ts'
+import type { DrainResult, FlushStatus } from './persist/flush/status.ts'
+import { Flusher } from './persist/flusher.ts'
+import { Journal } from './persist/journal/journal.ts'
+import { sealScanned } from './persist/journal/scan.ts'
+import type { Names } from './persist/names/ports.ts'
+import type { DiskBlocks } from './persist/reading/ports.ts'
+import { RemoteHealth } from './persist/reading/remote-health.ts'
+import { RemoteSegments } from './persist/reading/remote-segments.ts'
+import { Reclaimer } from './persist/reclaimer.ts'
+import { LocalDiskStore } from './persist/remote/local-disk.ts'
+import { readFooter } from './persist/segment-files.ts'
+import type { RunningStore } from './store/store.ts'
+
+const COMPACT_BELOW_LIVE_SHARE = 0.5
+
+export interface Persistence {
+  readonly carrier: SegmentCarrier
+  readonly journal: Journal
+  readonly flusher: Flusher
+  readonly disk: DiskSpace
+  readonly pressure: BackPressure
+  readonly admission: Admission
+  readonly source: BlockSource
+  readonly diskLevel: DiskLevel | undefined
+  readonly names: Names
+}
+
+/** Write-behind as people see it and steer it. */
+export interface WriteBehind {
+  status(): FlushStatus & { readonly pressure: PressureStatus }
+  pause(): void
+  resume(): void
+  drain(options: { readonly waitMsMax: number; readonly through: number | undefined }): Promise<DrainResult>
+}
+
+export function buildPersistence(
+  parts: EngineParts,
+  bytes: Bytes,
+  { namespace, names, onDead }: { namespace: Namespace; names: Names; onDead: (segment: SegmentId) => void },
+): Persistence {
+  const { fileSystem, clock, places } = parts
+  const disk = new DiskSpace({ fileSystem, path: places.journal, clock, reserveBytes: parts.diskReserveBytes })
+  const { carrier, remote, diskLevel } = buildBehind(parts, bytes, namespace)
+  const { journal, flusher } = buildJournal(parts, bytes, { namespace, carrier, names, onDead })
+  const pressure = buildPressure(parts, { journal, flusher, disk })
+  const source = new BlockSource({
+    fileSystem,
+    files: bytes.files,
+    journal: () => journal,
+    verifier: bytes.hashing,
+    limits: parts.limits,
+    slabView: bytes.slabView,
+    onBadBlock: (segment, block) => parts.onEvent({ kind: 'bad-block', segment, block }),
+    behind: remote && { index: namespace, remote, disk: diskBlocks(diskLevel, bytes, parts) },
+  })
+  const admission = new Admission(disk, pressure)
+  return { carrier, journal, flusher, disk, pressure, admission, source, diskLevel, names }
+}
+
+interface Behind {
+  readonly carrier: SegmentCarrier
+  /** Where persisted segments are read from that no file of ours holds. */
+  readonly remote: RemoteSegments | undefined
+  readonly diskLevel: DiskLevel | undefined
+}
+
+function buildBehind(parts: EngineParts, bytes: Bytes, namespace: Namespace): Behind {
+  const { fileSystem, remote, clock, limits } = parts
+  const { files, slabView, hashing } = bytes
+  if (remote?.carries !== 'uploading') {
+    const carrier = new AdoptingCarrier(new LocalDiskStore(fileSystem, files), files)
+    return { carrier, remote: undefined, diskLevel: undefined }
+  }
+  const { store, guard } = remote
+  const diskLevel = buildDiskLevel(parts, bytes, remote)
+  const carrier = new UploadingCarrier({
+    remote: store,
+    fileSystem,
+    files,
+    index: namespace,
+    diskLevel,
+    verified: () => guard.verified(),
+    verifiedNow: () => guard.verifiedNow(),
+  })
+  const segments = new RemoteSegments({
+    remote: store,
+    health: new RemoteHealth(clock),
+    index: namespace,
+    verifier: hashing,
+    limits,
+    slabView,
+    onBadBlock: (segment, block) => parts.onEvent({ kind: 'bad-block', segment, block }),
+    disk: diskBlocks(diskLevel, bytes, parts),
+  })
+  return { carrier, remote: segments, diskLevel }
+}
+
+function buildDiskLevel(parts: EngineParts, { slab }: Bytes, remote: EngineRemote): DiskLevel | undefined {
+  if (!remote.disk) return undefined
+  const { fileSystem, limits, clock } = parts
+  const { directory, bytesMax, freeBytesMin, createReader } = remote.disk
+  return createDiskLevel({
+    fileSystem,
+    directory,
+    bytesMax,
+    freeBytesMin,
+    limits,
+    clock,
+    reader: createReader(slab.buffer),
+    readFooter: async (path, segment) => {
+      const file = await fileSystem.open(path, 'read')
+      try {
+        return await readFooter(file, segment)
+      } finally {
+        await file.close()
+      }
+    },
+    onFailure: (doing, cause) => parts.onEvent({ kind: 'job-failed', job: `disk level: ${doing}`, cause }),
+  })
+}
+
+/** The disk level as persistence sees it. */
+function diskBlocks(
+  level: DiskLevel | undefined,
+  { slabView }: Bytes,
+  { limits }: EngineParts,
+): DiskBlocks | undefined {
+  return (
+    level && {
+      read: (segment, block, slabOffset) => level.read(segment, block, slabView(slabOffset, limits.blockBytes)),
+      keep: (segment, block, blockBytes, pageCrcs) => level.keep(segment, block, blockBytes, pageCrcs),
+    }
+  )
+}
+
+interface JournalNeeds {
+  readonly namespace: Namespace
+  readonly carrier: SegmentCarrier
+  readonly names: Names
+  readonly onDead: (segment: SegmentId) => void
+}
+
+function buildJournal(
+  parts: EngineParts,
+  bytes: Bytes,
+  { namespace, carrier, names, onDead }: JournalNeeds,
+): { journal: Journal; flusher: Flusher } {
+  const { clock, limits, fileSystem, fillRandom } = parts
+  const { files, memory, sharedDevice, streamDevice, slabView } = bytes
+  /** Cuts a segment whose write failed at its last good sync and seals it there. */
+  const mend = async (segment: SegmentId): Promise<number> => {
+    const unsealed = journal.unsealed(segment)
+    await sharedDevice.submit([{ kind: 'close', segment }])
+    const target = { segment, path: files.journalPath(segment), directory: parts.places.journal }
+    const cut = unsealed ? { cutAt: unsealed.durableBytes } : {}
+    const { dataBytes } = await sealScanned(fileSystem, target, { pageBytes: limits.pageBytes, ...cut })
+    await (
+      await namespace.segmentChanged(segment, 'sealed', dataBytes)
+    ).durable
+    journal.mended(segment)
+    return dataBytes
+  }
+  const flusher = new Flusher({
+    index: namespace,
+    clock,
+    random: parts.random,
+    persist: (segment, signal) => carrier.persist(segment, signal),
+    onPersisted: (segment) => carrier.persisted(segment),
+    mend,
+    onDead,
+    holds: (segment) => names.holds(segment),
+    concurrency: limits.flushConcurrency,
+    ageMsMax: limits.flushAgeMsMax,
+    waitMsMax: limits.persistWaitMsMax,
+    onFailure: (failure) => parts.onEvent({ kind: 'persist-failed', ...failure }),
+  })
+  const journal: Journal = new Journal({
+    files,
+    index: namespace,
+    memory,
+    sharedDevice,
+    streamDevice,
+    limits,
+    clock,
+    slabView,
+    fillRandom,
+    onSealed: (sealed) => flusher.add(sealed),
+    onBroken: (segment, cause) => {
+      parts.onEvent({ kind: 'segment-broken', segment, cause })
+      // Until it is mended its bytes are the journal's (`unsealedBytes`).
+      flusher.add({ segment, bytes: 0 }, 'mend')
+    },
+  })
+  return { journal, flusher }
+}
+
+const BACKLOG_BYTES_MAX = 10 * 1024 ** 3
+const BACKLOG_DISK_SHARE_MAX = 0.25
+/** The open segment, those being sealed and those being carried are no backlog to speak of. */
+const BACKLOG_SEGMENTS_MIN = 8
+
+function buildPressure(
+  { clock, limits }: EngineParts,
+  { journal, flusher, disk }: { journal: Journal; flusher: Flusher; disk: DiskSpace },
+): BackPressure {
+  const derived = (): number => Math.min(BACKLOG_BYTES_MAX, disk.totalBytes * BACKLOG_DISK_SHARE_MAX)
+  return new BackPressure({
+    clock,
+    backlogBytes: () => flusher.backlogBytes + journal.unsealedBytes,
+    streamingBytes: () => journal.streamingBytes,
+    backlogBytesMax: () => Math.max(limits.backlogBytesMax ?? derived(), BACKLOG_SEGMENTS_MIN * limits.segmentBytesMax),
+    bytesPerSecond: () => flusher.bytesPerSecond,
+    waitMsMax: limits.admissionWaitMsMax,
+  })
+}
+
+export function writeBehind(engine: { journal: Journal; flusher: Flusher; pressure: BackPressure }): WriteBehind {
+  const { journal, flusher, pressure } = engine
+  return {
+    status: () => ({ ...flusher.status(), pressure: pressure.status }),
+    pause: () => flusher.pause(),
+    resume: () => flusher.resume(),
+    async drain({ waitMsMax, through }) {
+      if (through === undefined) await journal.sealOpen()
+      return await flusher.drainBacklog({ waitMsMax, through })
+    },
+  }
+}
+
+export function buildReclaimer(
+  parts: EngineParts,
+  { memory, slabView }: Bytes,
+  built: Persistence & { namespace: Namespace; store: RunningStore },
+): Reclaimer {
+  const { namespace, journal, flusher, store, source, carrier, names } = built
+  const { blockBytes } = parts.limits
+  const fetch: Fetch = (segment, block, slabOffset) => source.read(segment, block, slabOffset)
+  return new Reclaimer({
+    index: namespace,
+    horizon: () => store.horizon(),
+    hasPending: (segment) => journal.hasPending(segment),
+    isUnsealed: (segment) => journal.isUnsealed(segment),
+    compactBelow: COMPACT_BELOW_LIVE_SHARE,
+    names,
+    remove: async (record) => {
+      await flusher.forget(record.segment)
+      await carrier.remove(record)
+      source.forget(record.segment)
+      memory.forget(record.segment)
+    },
+    bodies: async (segment) => (await source.footer(segment)).bodies,
+    copyBody: (segment, body) => copyBody({ memory, journal, fetch, slabView, blockBytes }, segment, body),
+  })
+}

@@ -1,0 +1,210 @@
+/**
+ * The rows of metadata as they are copied to the remote store (docs/decisions/0013): which rows those are, what changed since a revision,
+ * page after page of all of them, and single objects. Satisfies `NamesSource` of persist/names/ports.ts.
+ *
+ * Only what is durable here is given out. Names are all rows but
+ *
+ *   J, M, N      the logs and the state of the store itself
+ *   Q, A n       counters of usage and of tokens, and
+ *   S 01         the live bytes of segments: all of them follow from the other rows, and are counted anew on a restore
+ *
+ * Rows of a table that is added to the schema are names unless it says otherwise here.
+ */
+import { TidegateError } from '../../common/errors.ts'
+import { Turns } from '../../common/turns.ts'
+import type { Clock } from '../../common/clock.ts'
+import type { ByteString, InodeId, Revision, SegmentId } from '../../common/ids.ts'
+import type { DurableRows, EmbeddedStore } from '../stage/ports.ts'
+import { decodeCounters } from '../stage/counters.ts'
+import {
+  SEGMENT_LIVE_ROWS,
+  SEGMENT_STATE_ROWS,
+  TOKEN_COUNT_KEY,
+  USAGE,
+  bytesHex,
+  prefixEnd,
+  segmentLiveKey,
+} from './keys.ts'
+import type { NamespaceContext } from './context.ts'
+import { describePublished, type DescribedName } from './names-describe.ts'
+import { readChangedRows, sortedInTurns, type ChangedRows } from './names-delta.ts'
+import { decodeSegment } from './records-contents.ts'
+import { newestSegment, segmentRecord, type SegmentRecord } from './segments.ts'
+
+/** What a store must offer, so that its rows can be copied. */
+export type CopiedStore = Pick<EmbeddedStore, 'readDurable' | 'neededAfter'>
+
+export interface CopiedRow {
+  readonly key: ByteString
+  readonly value: Uint8Array | undefined
+}
+
+export interface NamesOfNamespace {
+  readonly revision: () => Revision
+  readonly durableRevision: () => Revision
+  readonly flush: () => Promise<void>
+  readonly segment: (segment: SegmentId) => Promise<SegmentRecord | undefined>
+  readonly delta: (after: Revision, bytesMax: number) => Promise<CopiedDelta | undefined>
+  readonly basePage: (after: ByteString | undefined, bytesMax: number) => Promise<CopiedPage>
+  readonly describe: (
+    published: readonly { bucket: string; key: string; inode: InodeId; revision: Revision }[],
+  ) => Promise<(DescribedName | undefined)[]>
+  readonly newestSegment: () => Promise<SegmentId | undefined>
+  /** What changed up to this revision need not be told any more. */
+  readonly shipped: (revision: Revision) => void
+}
+
+export interface CopiedDelta {
+  readonly after: Revision
+  readonly through: Revision
+  readonly rows: readonly CopiedRow[]
+  readonly unpersisted: readonly SegmentId[]
+}
+
+export interface CopiedPage {
+  readonly rows: readonly CopiedRow[]
+  readonly next: ByteString | undefined
+  readonly revision: Revision
+}
+
+/** Ascending, and none within another. */
+const NOT_NAMES: readonly string[] = [TOKEN_COUNT_KEY, 'J', 'M', 'N', USAGE, SEGMENT_LIVE_ROWS]
+
+const DESCRIBED_AT_ONCE = 32
+const PAGE_ROWS = 128
+const SEGMENT_ROWS = 256
+
+export function isName(key: ByteString): boolean {
+  return !NOT_NAMES.some((prefix) => key.startsWith(prefix))
+}
+
+/** What the store must log so that `delta` knows (stage/key-log.ts). */
+export const NAMES_KEY_LOG: { readonly includes: (key: ByteString) => boolean; readonly bytesMax: number } = {
+  includes: isName,
+  // An hour of 3,000 changes a second; a base takes its place when it is not enough.
+  bytesMax: 512 * 1024 * 1024,
+}
+
+export function createNamesSource(context: NamespaceContext, offered: Partial<CopiedStore>): NamesOfNamespace {
+  const store = copied(offered)
+  const { clock } = context
+  const unpersisted = new UnpersistedSegments(store, clock)
+  return {
+    revision: () => context.store.revision(),
+    durableRevision: () => context.store.durableRevision(),
+    flush: () => context.store.flush(),
+    segment: (segment) => segmentRecord(context, segment),
+    async delta(after, bytesMax) {
+      await unpersisted.know(after)
+      const capture = (view: DurableRows, changed: ChangedRows): SegmentId[] => unpersisted.atCapture(view, changed)
+      const read = await readChangedRows(
+        { readDurable: (fn) => store.readDurable(fn), clock },
+        { after, bytesMax },
+        capture,
+      )
+      if (!read) return undefined
+      const { through, rows } = read.changed
+      const keys = await sortedInTurns(rows.keys(), clock)
+      return { after, through, rows: keys.map((key) => ({ key, value: rows.get(key) })), unpersisted: read.finished }
+    },
+    basePage: (after, bytesMax) => Promise.resolve(store.readDurable((view) => basePage(view, after, bytesMax))),
+    async describe(published) {
+      const described: (DescribedName | undefined)[] = []
+      const turns = new Turns(clock)
+      for (let at = 0; at < published.length; at += DESCRIBED_AT_ONCE) {
+        const some = published.slice(at, at + DESCRIBED_AT_ONCE)
+        described.push(...(await context.store.read((view) => describePublished(view, some, context.limits))))
+        await turns.pass()
+      }
+      return described
+    },
+    newestSegment: () => newestSegment(context),
+    shipped: (revision) => store.neededAfter(revision),
+  }
+}
+
+function basePage(view: DurableRows, after: ByteString | undefined, bytesMax: number): CopiedPage {
+  const { revision } = view
+  const rows: CopiedRow[] = []
+  let bytes = 0
+  let start = (after === undefined ? '\0' : `${after}\0`) as ByteString
+  for (const prefix of [...NOT_NAMES, undefined]) {
+    const stop = (prefix ?? '\xff\xff') as ByteString
+    if (start < stop) {
+      const found = view.scan({ start, end: stop }, PAGE_ROWS - rows.length)
+      for (const row of found) {
+        rows.push(row)
+        bytes += row.key.length + row.value.length
+        if (bytes >= bytesMax || rows.length >= PAGE_ROWS) return { rows, next: row.key, revision }
+      }
+    }
+    if (prefix !== undefined && start < prefixEnd(prefix)) start = prefixEnd(prefix)
+  }
+  return { rows, next: undefined, revision }
+}
+
+function copied(store: Partial<CopiedStore>): CopiedStore {
+  const { readDurable, neededAfter } = store
+  if (readDurable && neededAfter) return store as CopiedStore
+  const refuse = (): never => {
+    throw new TidegateError('NotImplemented', 'the metadata store does not offer to copy its rows')
+  }
+  return { readDurable: refuse, neededAfter: refuse }
+}
+
+/**
+ * Which segments are not in the remote store. Read once from all rows, then kept in step with each delta, which names every segment whose
+ * row changed; so a delta need not look at the rows of millions that have long been there.
+ */
+class UnpersistedSegments {
+  readonly #store: CopiedStore
+  readonly #clock: Clock
+  readonly #segments = new Set<SegmentId>()
+  /** The set is exact once every change after this revision is applied to it; undefined: it says nothing. */
+  #knownAt: Revision | undefined
+
+  constructor(store: CopiedStore, clock: Clock) {
+    this.#store = store
+    this.#clock = clock
+  }
+
+  /** Makes the set one to which a delta that begins there can be applied. */
+  async know(after: Revision): Promise<void> {
+    if (this.#knownAt !== undefined && after <= this.#knownAt) return
+    this.#segments.clear()
+    this.#knownAt = undefined
+    const end = prefixEnd(SEGMENT_STATE_ROWS)
+    let start = SEGMENT_STATE_ROWS as ByteString
+    let begun: Revision | undefined
+    const turns = new Turns(this.#clock)
+    for (;;) {
+      const { revision, rows } = this.#store.readDurable((view) => ({
+        revision: view.revision,
+        rows: view.scan({ start, end }, SEGMENT_ROWS),
+      }))
+      begun ??= revision
+      for (const { key, value } of rows) this.#apply(key, value)
+      const last = rows.at(-1)
+      if (!last || rows.length < SEGMENT_ROWS) break
+      start = `${last.key}\0` as ByteString
+      await turns.pass()
+    }
+    this.#knownAt = begun
+  }
+
+  /** Those with live bytes, at the revision of the capture. */
+  atCapture(view: DurableRows, { through, rows }: ChangedRows): SegmentId[] {
+    for (const [key, value] of rows) if (key.startsWith(SEGMENT_STATE_ROWS)) this.#apply(key, value)
+    this.#knownAt = through
+    return [...this.#segments].filter((segment) => {
+      const [liveBytes = 0] = decodeCounters(view.get(segmentLiveKey(segment)), 1)
+      return liveBytes > 0
+    })
+  }
+
+  #apply(key: ByteString, value: Uint8Array | undefined): void {
+    const segment = bytesHex(key.slice(SEGMENT_STATE_ROWS.length)) as SegmentId
+    if (value === undefined || decodeSegment(value).state === 'persisted') this.#segments.delete(segment)
+    else this.#segments.add(segment)
+  }
+}

@@ -1,0 +1,162 @@
+/**
+ * Reading from an external S3 into the caller's memory. Every byte goes from the connection's chunk to where it belongs, and nothing is
+ * believed that the answer's own head does not bear out: the range that was asked for, its length, the object's length.
+ */
+import { GetObjectCommand, type GetObjectCommandOutput } from '@aws-sdk/client-s3'
+import type { Readable } from 'node:stream'
+import { assert } from '../../common/assert.ts'
+import { TidegateError } from '../../common/errors.ts'
+import type { Attempt } from './s3-calls.ts'
+import { badAnswer } from './s3-errors.ts'
+
+export interface S3Object {
+  readonly bucket: string
+  readonly key: string
+  /** For messages. */
+  readonly what: string
+}
+
+/** @returns bytes read: all that was asked for, or up to the object's end */
+export async function readRange(
+  { client, signal, progress }: Attempt,
+  object: S3Object,
+  offset: number,
+  into: readonly Uint8Array[],
+): Promise<number> {
+  const wanted = into.reduce((sum, { length }) => sum + length, 0)
+  assert(wanted > 0 && offset >= 0, 'a range has bytes')
+  const range = `bytes=${offset}-${offset + wanted - 1}`
+  const command = new GetObjectCommand({ Bucket: object.bucket, Key: object.key, Range: range })
+  let answer: GetObjectCommandOutput
+  try {
+    answer = await client.send(command, { abortSignal: signal })
+  } catch (error) {
+    // Beyond the object's end.
+    if ((error as GetObjectCommandOutput).$metadata?.httpStatusCode === 416) return 0
+    throw error
+  }
+  const body = bodyOf(answer, object.what)
+  try {
+    const expected = expectedBytes(answer, { offset, wanted, what: object.what })
+    await pour(body, { expected, what: object.what, signal, progress }, scatter(into))
+    return expected
+  } catch (error) {
+    body.destroy()
+    throw error
+  }
+}
+
+/** A whole object of at most that many bytes. */
+export async function readWhole(
+  { client, signal, progress }: Attempt,
+  object: S3Object,
+  bytesMax: number,
+): Promise<{ bytes: Buffer; etag: string }> {
+  const command = new GetObjectCommand({ Bucket: object.bucket, Key: object.key })
+  const answer = await client.send(command, { abortSignal: signal })
+  const body = bodyOf(answer, object.what)
+  try {
+    const { ContentLength: length, ETag: etag } = answer
+    if (length === undefined || etag === undefined) throw badAnswer(object.what, 'the answer has no length or no ETag')
+    if (length > bytesMax) {
+      throw new TidegateError('EntityTooLarge', `${object.what}: it has ${length} bytes, over ${bytesMax}`)
+    }
+    const bytes = Buffer.alloc(length)
+    await pour(body, { expected: length, what: object.what, signal, progress }, scatter([bytes]))
+    return { bytes, etag }
+  } catch (error) {
+    body.destroy()
+    throw error
+  }
+}
+
+function bodyOf(answer: GetObjectCommandOutput, what: string): Readable {
+  if (answer.Body === undefined) throw badAnswer(what, 'the answer has no body')
+  const body = answer.Body as Readable
+  // From here on somebody listens, whatever happens to the connection before the body is read.
+  body.on('error', () => undefined)
+  return body
+}
+
+/** How long the body must be, from what its head says about itself. @throws Unavailable when it does not fit what was asked for */
+function expectedBytes(
+  answer: GetObjectCommandOutput,
+  { offset, wanted, what }: { readonly offset: number; readonly wanted: number; readonly what: string },
+): number {
+  const { ContentLength: length, ContentRange: range } = answer
+  if (range === undefined) {
+    // Whole: the store ignored the range, or it covers all of it.
+    if (offset === 0 && length !== undefined && length <= wanted) return length
+    throw badAnswer(what, `the store answered a range from ${offset} with the whole object`)
+  }
+  const match = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(range)
+  const [first, last, total] = [Number(match?.[1]), Number(match?.[2]), Number(match?.[3])]
+  const bytes = last - first + 1
+  const reachesEnd = last + 1 === total
+  const fits = first === offset && bytes >= 1 && bytes <= wanted && last < total && (bytes === wanted || reachesEnd)
+  if (!fits || (length !== undefined && length !== bytes)) {
+    throw badAnswer(
+      what,
+      `asked for ${wanted} bytes from ${offset}, the answer says ${range.slice(0, 80)}, length ${length}`,
+    )
+  }
+  return bytes
+}
+
+/** Writes chunks one after the other over the buffers. */
+function scatter(into: readonly Uint8Array[]): (chunk: Uint8Array) => void {
+  let index = 0
+  let filled = 0
+  return (chunk) => {
+    for (let taken = 0; taken < chunk.length;) {
+      const buffer = into[index]
+      assert(buffer, 'a chunk fits the buffers')
+      const part = chunk.subarray(taken, taken + buffer.length - filled)
+      buffer.set(part, filled)
+      taken += part.length
+      filled += part.length
+      if (filled === buffer.length) {
+        index++
+        filled = 0
+      }
+    }
+  }
+}
+
+/** Resolves when exactly the expected bytes have come and the body has ended. Nothing is written any more once it has settled. */
+function pour(
+  body: Readable,
+  options: {
+    readonly expected: number
+    readonly what: string
+    readonly signal: AbortSignal
+    readonly progress: () => void
+  },
+  write: (chunk: Uint8Array) => void,
+): Promise<void> {
+  const { expected, what, signal, progress } = options
+  return new Promise((resolve, reject) => {
+    let got = 0
+    const settle = (error?: Error): void => {
+      body.off('data', onData).off('end', onEnd).off('error', settle).off('close', onClose)
+      signal.removeEventListener('abort', onAbort)
+      if (error === undefined) return resolve()
+      body.destroy()
+      reject(error)
+    }
+    const onData = (chunk: Uint8Array): void => {
+      progress()
+      if (got + chunk.length > expected)
+        return settle(badAnswer(what, `more than the ${expected} bytes that were said`))
+      got += chunk.length
+      write(chunk)
+    }
+    const onEnd = (): void =>
+      settle(got === expected ? undefined : badAnswer(what, `${got} bytes came, not ${expected}`))
+    const onClose = (): void => settle(badAnswer(what, `the connection broke after ${got} of ${expected} bytes`))
+    const onAbort = (): void => settle(signal.reason as Error)
+    if (signal.aborted) return onAbort()
+    signal.addEventListener('abort', onAbort)
+    body.on('data', onData).on('end', onEnd).on('error', settle).on('close', onClose)
+  })
+}

@@ -1,0 +1,320 @@
+/**
+ * Uploading a file to an external S3.
+ *
+ *   up to 16 MiB    PutObject
+ *   above           CreateMultipartUpload, UploadPart (several at once), CompleteMultipartUpload
+ *
+ * The file is never in memory as a whole: each request reads its own range in chunks, as fast as the connection takes them.
+ *
+ * What must not happen is that a torn upload is believed, for the local file goes once it is. So:
+ *
+ *   - Each request's body is covered by a digest in a header, made from the file before it is sent: CRC32 where the store has been seen to
+ *     check it (s3-probe.ts), else Content-MD5. A store refuses bytes that do not match, and the attempt is repeated.
+ *   - A part's ETag must have come back for it to be named in the completion.
+ *   - In the end the object is looked at: its length, and its ETag if the answer gave one, must be those of what was uploaded.
+ *
+ * An object appears with PutObject or with the completion, whole. Before that a failure leaves parts at most: they are abandoned at once if
+ * the store can be reached, and else by `abandonUploads`. Whether the completion happened is not known when its answer is lost; the next attempt
+ * is then told NoSuchUpload, and the look at the object decides.
+ */
+import {
+  AbortMultipartUploadCommand,
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  HeadObjectCommand,
+  PutObjectCommand,
+  UploadPartCommand,
+  type CompletedPart,
+  type S3Client,
+} from '@aws-sdk/client-s3'
+import { createHash } from 'node:crypto'
+import { crc32 } from 'node:zlib'
+import { must } from '../../common/assert.ts'
+import { TidegateError } from '../../common/errors.ts'
+import type { FileSystem, OpenFile } from '../ports.ts'
+import { FileSlice } from './file-slice.ts'
+import type { S3Calls } from './s3-calls.ts'
+import { badAnswer } from './s3-errors.ts'
+import type { S3Object } from './s3-read.ts'
+
+export type DigestKind = 'crc32' | 'md5'
+
+const MIB = 2 ** 20
+const PART_BYTES = 16 * MIB
+const PARTS_MAX = 10_000
+/** Of one file, so that several files share the connections. */
+const PARTS_AT_ONCE = 4
+/** To join thousands of parts takes a store minutes. */
+const COMPLETION_TIMEOUTS = 10
+
+export interface UploadOptions {
+  readonly calls: S3Calls
+  readonly fileSystem: FileSystem
+  readonly timeoutMs: number
+  readonly digest: DigestKind
+}
+
+interface Part {
+  readonly number: number
+  readonly offset: number
+  readonly bytes: number
+}
+
+/** Parts of 16 MiB, or of as many whole MiB as keep their number within what S3 allows. One part: no multipart upload. */
+export function planParts(bytes: number): Part[] {
+  const partBytes = Math.max(PART_BYTES, Math.ceil(bytes / PARTS_MAX / MIB) * MIB)
+  const count = Math.max(1, Math.ceil(bytes / partBytes))
+  return Array.from({ length: count }, (_, index) => ({
+    number: index + 1,
+    offset: index * partBytes,
+    bytes: Math.min(partBytes, bytes - index * partBytes),
+  }))
+}
+
+/** Resolves when the object is in the store, whole. @throws TidegateError as the port says */
+export async function uploadFile(
+  options: UploadOptions,
+  object: S3Object,
+  { path, bytes }: { readonly path: string; readonly bytes: number },
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const file = await options.fileSystem.open(path, 'read').catch((error: Error) => {
+    throw unreadable(object, path, error)
+  })
+  try {
+    const size = await file.size()
+    if (size !== bytes) throw unreadable(object, path, new Error(`it has ${size} bytes, not ${bytes}`))
+    const upload = new Upload(options, object, { file, path, bytes }, signal)
+    const parts = planParts(bytes)
+    await upload.confirm(
+      parts.length === 1 ? await upload.putWhole(must(parts[0], 'part')) : await upload.inParts(parts),
+    )
+  } finally {
+    await file.close()
+  }
+}
+
+function unreadable(object: S3Object, path: string, error: Error): TidegateError {
+  return new TidegateError('Unavailable', `${object.what}: cannot read ${path}: ${error.message}`, { cause: error })
+}
+
+function givenUp(what: string, signal: AbortSignal): TidegateError {
+  return new TidegateError('Unavailable', `${what}: it was given up`, { cause: signal.reason })
+}
+
+class Upload {
+  readonly #options: UploadOptions
+  readonly #object: S3Object
+  readonly #source: { readonly file: OpenFile; readonly path: string; readonly bytes: number }
+  readonly #signal: AbortSignal | undefined
+
+  constructor(
+    options: UploadOptions,
+    object: S3Object,
+    source: { readonly file: OpenFile; readonly path: string; readonly bytes: number },
+    signal: AbortSignal | undefined,
+  ) {
+    this.#options = options
+    this.#object = object
+    this.#source = source
+    this.#signal = signal
+  }
+
+  /** @returns the object's ETag, if the store said it */
+  async putWhole(part: Part): Promise<string | undefined> {
+    const { bucket: Bucket, key: Key } = this.#object
+    const { ETag: etag } = await this.#send(part, this.#signal, ({ body, digest, client, abortSignal }) =>
+      client.send(new PutObjectCommand({ Bucket, Key, ContentLength: part.bytes, ...digest, Body: body }), {
+        abortSignal,
+      }),
+    )
+    return etag
+  }
+
+  async inParts(parts: readonly Part[]): Promise<string | undefined> {
+    const { bucket: Bucket, key: Key, what } = this.#object
+    const { calls, digest } = this.#options
+    const command = { Bucket, Key, ...(digest === 'crc32' ? { ChecksumAlgorithm: 'CRC32' as const } : {}) }
+    if (this.#signal?.aborted === true) throw givenUp(what, this.#signal)
+    // Not given up by the caller's signal: an upload whose id is not known could not be abandoned.
+    const begun = await calls.call({ what, kind: 'other' }, ({ client, signal }) =>
+      client.send(new CreateMultipartUploadCommand(command), { abortSignal: signal }),
+    )
+    const uploadId = begun.UploadId
+    if (uploadId === undefined || uploadId === '') throw badAnswer(what, 'the upload that was begun has no id')
+    try {
+      return await this.#complete(uploadId, await this.#allParts(uploadId, parts))
+    } catch (error) {
+      await this.#abandon(uploadId)
+      throw error
+    }
+  }
+
+  async #allParts(uploadId: string, parts: readonly Part[]): Promise<CompletedPart[]> {
+    const failed = new AbortController()
+    const abort = (): void => failed.abort(this.#signal?.reason)
+    if (this.#signal?.aborted) abort()
+    this.#signal?.addEventListener('abort', abort)
+    const left = [...parts].reverse()
+    const done: CompletedPart[] = []
+    const uploadNext = async (): Promise<void> => {
+      for (let part = left.pop(); part !== undefined; part = left.pop()) {
+        if (failed.signal.aborted) throw givenUp(this.#object.what, failed.signal)
+        done.push(await this.#part(uploadId, part, failed.signal))
+      }
+    }
+    try {
+      const uploaders = Array.from({ length: Math.min(PARTS_AT_ONCE, parts.length) }, () =>
+        uploadNext().catch((error: unknown) => {
+          // The others stop, and are waited for: a part that arrives after the upload was abandoned would stay.
+          failed.abort(error)
+          throw error
+        }),
+      )
+      // What went wrong first: the others only gave up because of it.
+      const first = Promise.all(uploaders).then(
+        () => undefined,
+        (error: unknown) => ({ error }),
+      )
+      await Promise.allSettled(uploaders)
+      const failure = await first
+      if (failure !== undefined) throw failure.error
+    } finally {
+      this.#signal?.removeEventListener('abort', abort)
+    }
+    return done.sort((a, b) => (a.PartNumber ?? 0) - (b.PartNumber ?? 0))
+  }
+
+  async #part(uploadId: string, part: Part, signal: AbortSignal): Promise<CompletedPart> {
+    const { bucket: Bucket, key: Key, what } = this.#object
+    const target = { Bucket, Key, UploadId: uploadId, PartNumber: part.number, ContentLength: part.bytes }
+    const sent = await this.#send(part, signal, ({ body, digest, client, abortSignal }) =>
+      client.send(new UploadPartCommand({ ...target, ...digest, Body: body }), { abortSignal }),
+    )
+    if (sent.ETag === undefined) throw badAnswer(what, `part ${part.number} has no ETag`)
+    const { ChecksumCRC32 } = sent.digest
+    return { PartNumber: part.number, ETag: sent.ETag, ...(ChecksumCRC32 === undefined ? {} : { ChecksumCRC32 }) }
+  }
+
+  /** One request with a range of the file as its body, digested beforehand. */
+  async #send(
+    part: Part,
+    signal: AbortSignal | undefined,
+    send: (request: {
+      readonly body: FileSlice
+      readonly digest: DigestHeader
+      readonly client: S3Client
+      readonly abortSignal: AbortSignal
+    }) => Promise<{ ETag?: string | undefined }>,
+  ): Promise<{ ETag: string | undefined; digest: DigestHeader }> {
+    const { calls } = this.#options
+    const { file, path } = this.#source
+    const digest = await digestOf(file, part, this.#options.digest).catch((error: Error) => {
+      throw unreadable(this.#object, path, error)
+    })
+    return await calls.call({ what: this.#object.what, kind: 'upload', signal }, async (attempt) => {
+      const body = new FileSlice(file, part, async (bytes) => {
+        await calls.bytesRate.take(bytes, attempt.signal)
+        attempt.progress()
+      })
+      try {
+        const { ETag } = await send({ body, digest, client: attempt.client, abortSignal: attempt.signal })
+        return { ETag, digest }
+      } catch (error) {
+        throw body.failure === undefined ? error : unreadable(this.#object, path, body.failure)
+      } finally {
+        // Before the file is closed, and before the next attempt reads it.
+        await body.ended()
+      }
+    })
+  }
+
+  /** Not given up by the caller's signal: whether it took place would not be known. */
+  async #complete(uploadId: string, parts: CompletedPart[]): Promise<string | undefined> {
+    const { bucket: Bucket, key: Key, what } = this.#object
+    const target = { Bucket, Key, UploadId: uploadId, MultipartUpload: { Parts: parts } }
+    let isAmbiguous = false
+    const call = {
+      what,
+      kind: 'other',
+      timeoutMs: this.#options.timeoutMs * COMPLETION_TIMEOUTS,
+      onRetry: () => void (isAmbiguous = true),
+    } as const
+    try {
+      const { ETag } = await this.#options.calls.call(call, ({ client, signal }) =>
+        client.send(new CompleteMultipartUploadCommand(target), { abortSignal: signal }),
+      )
+      return ETag
+    } catch (error) {
+      const isGone = error instanceof TidegateError && error.details['remoteCode'] === 'NoSuchUpload'
+      if (!isGone || !isAmbiguous) throw error
+      return etagOfParts(parts)
+    }
+  }
+
+  /** What cannot be reached now is left to abandonUploads. */
+  async #abandon(uploadId: string): Promise<void> {
+    const { bucket: Bucket, key: Key, what } = this.#object
+    const command = new AbortMultipartUploadCommand({ Bucket, Key, UploadId: uploadId })
+    await this.#options.calls
+      .call({ what, kind: 'other', isCleanup: true }, ({ client, signal }) =>
+        client.send(command, { abortSignal: signal }),
+      )
+      .catch(() => undefined)
+  }
+
+  /** The object is there, and is what was uploaded. */
+  async confirm(etag: string | undefined): Promise<void> {
+    const { bucket: Bucket, key: Key, what } = this.#object
+    const found = await this.#options.calls.call({ what, kind: 'other' }, ({ client, signal }) =>
+      client.send(new HeadObjectCommand({ Bucket, Key }), { abortSignal: signal }),
+    )
+    const { bytes } = this.#source
+    if (found.ContentLength !== bytes) {
+      throw badAnswer(what, `${bytes} bytes were uploaded, the store has ${found.ContentLength}`)
+    }
+    if (etag !== undefined && found.ETag !== undefined && bare(found.ETag) !== bare(etag)) {
+      throw badAnswer(what, `${etag} was uploaded, the store has ${found.ETag}`)
+    }
+  }
+}
+
+interface DigestHeader {
+  readonly ContentMD5?: string
+  readonly ChecksumCRC32?: string
+}
+
+/** Of a range of the file, read in chunks; the system still has it in memory for the upload that follows. */
+async function digestOf(file: OpenFile, { offset, bytes }: Part, kind: DigestKind): Promise<DigestHeader> {
+  const chunk = Buffer.allocUnsafe(Math.min(bytes, MIB))
+  const md5 = kind === 'md5' ? createHash('md5') : undefined
+  let crc = 0
+  for (let done = 0; done < bytes;) {
+    const piece = chunk.subarray(0, Math.min(chunk.length, bytes - done))
+    if ((await file.read(piece, offset + done)) !== piece.length) throw new Error('it became shorter')
+    if (md5) md5.update(piece)
+    else crc = crc32(piece, crc)
+    done += piece.length
+  }
+  return md5 ? { ContentMD5: md5.digest('base64') } : { ChecksumCRC32: crc32Text(crc) }
+}
+
+export function crc32Text(crc: number): string {
+  const bytes = Buffer.alloc(4)
+  bytes.writeUInt32BE(crc)
+  return bytes.toString('base64')
+}
+
+function bare(etag: string): string {
+  return etag.replaceAll('"', '')
+}
+
+/** The ETag that nearly all stores give what is joined from parts: MD5 over the parts' MD5s. Undefined where a part's is none. */
+function etagOfParts(parts: readonly CompletedPart[]): string | undefined {
+  const etags = parts.map(({ ETag }) => bare(ETag ?? ''))
+  if (!etags.every((etag) => /^[0-9a-f]{32}$/.test(etag))) return undefined
+  const joined = createHash('md5')
+    .update(Buffer.from(etags.join(''), 'hex'))
+    .digest('hex')
+  return `"${joined}-${parts.length}"`
+}

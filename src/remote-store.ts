@@ -1,0 +1,95 @@
+/** Opens the remote store that the configuration names, as the engine wants it. */
+import { join } from 'node:path'
+import { systemClock } from './common/clock.ts'
+import type { Config } from './config/parse.ts'
+import { diskLevelBytes } from './cache-tier/disk/disk-level.ts'
+import { createPageReaderThreads } from './cache-tier/disk/page-reader.ts'
+import type { EngineDiskLevel, EngineRemote } from './engine-parts.ts'
+import { nodeFileSystem } from './persist/node-file-system.ts'
+import { DirectoryStore } from './persist/remote/directory-store.ts'
+import type { RemoteStore } from './persist/remote/ports.ts'
+import { createS3Store } from './persist/remote/s3-store.ts'
+import { claimFor, finishClaim, refuseLostMetadata, refuseMissingRemote } from './remote-claim.ts'
+import { RemoteGuard } from './remote-guard.ts'
+
+/** Reads of the disk level are checked on so many threads. */
+const READER_THREADS = 2
+/** The disk level gives way to what is written long before the reserve is reached: at a twentieth of the disk, but no more than some GiB. */
+const FREE_SHARE = 0.05
+const FREE_BYTES_MAX = 8 * 1024 ** 3
+
+type RemoteConfig = Pick<
+  Config,
+  'remote' | 'remoteConcurrency' | 'remoteTimeout' | 'remoteRate' | 'remoteRequests' | 'segmentSize'
+>
+
+/** A client of the store; nothing is asked of it yet. */
+export function remoteStoreOf(config: RemoteConfig): RemoteStore | undefined {
+  const { remote } = config
+  switch (remote?.kind) {
+    case undefined:
+      return undefined
+    case 'file':
+      return new DirectoryStore({ directory: remote.directory, fileSystem: nodeFileSystem })
+    case 's3':
+      return createS3Store(remote, {
+        fileSystem: nodeFileSystem,
+        concurrency: config.remoteConcurrency,
+        timeoutMs: config.remoteTimeout,
+        bytesPerSecond: config.remoteRate,
+        requestsPerSecond: config.remoteRequests,
+      })
+  }
+}
+
+export interface OpenedRemote {
+  readonly remote: EngineRemote
+  /** To be called once there is metadata. */
+  readonly finishClaim: () => Promise<void>
+}
+
+/** @throws DataDirectoryUnusable when the directory and the store do not belong together */
+export async function openRemote(
+  config: Config,
+  directory: { readonly path: string; readonly fresh: boolean },
+  onFenced: (error: Error) => void,
+): Promise<OpenedRemote | undefined> {
+  const store = remoteStoreOf(config)
+  const { remote } = config
+  if (!store || !remote) {
+    refuseMissingRemote(directory.path)
+    return undefined
+  }
+  refuseLostMetadata(directory.path)
+  const claim = await claimFor(directory.path, store, {
+    nowMs: systemClock.nowMs(),
+    localSegments: join(directory.path, 'store', 'segments'),
+    unmarkedIsOurs: remote.kind === 'file' && !directory.fresh,
+  })
+  const engineRemote: EngineRemote = {
+    store,
+    carries: remote.kind === 'file' ? 'adopting' : 'uploading',
+    guard: new RemoteGuard({ remote: store, claim, clock: systemClock, onFenced }),
+    names: {
+      intervalMs: config.namesInterval,
+      backupIntervalMs: config.backupInterval,
+      backupsKept: config.backupKeep,
+    },
+    collectIntervalMs: config.collectInterval,
+    drainMsMax: config.drainTimeout,
+    disk: await diskLevelOf(config, directory.path),
+  }
+  return { remote: engineRemote, finishClaim: () => finishClaim(directory.path, claim) }
+}
+
+async function diskLevelOf(config: Config, dataPath: string): Promise<EngineDiskLevel | undefined> {
+  const { totalBytes } = await nodeFileSystem.space(dataPath)
+  const bytesMax = diskLevelBytes(config.cacheDisk, totalBytes)
+  if (bytesMax === 0) return undefined
+  return {
+    directory: join(dataPath, 'cache'),
+    bytesMax,
+    freeBytesMin: Math.min(totalBytes * FREE_SHARE, config.diskReserve + FREE_BYTES_MAX),
+    createReader: (slab) => createPageReaderThreads({ slab, clock: systemClock, threads: READER_THREADS }),
+  }
+}
