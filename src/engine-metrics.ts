@@ -1,5 +1,6 @@
 /** What /metrics shows of an engine. Read when somebody collects; nothing on a hot path. */
 import { metrics, type ObservableResult } from '@opentelemetry/api'
+import { remoteCounters, remoteGauges } from './engine-remote-metrics.ts'
 import type { Engine } from './engine.ts'
 import type { BatchingObserver } from './persist/journal/batching.ts'
 
@@ -60,12 +61,14 @@ export function engineReadings(engine: Engine, journal: JournalStats): EngineRea
     ],
     ['tidegate_compacted_segments', 'Segments compacted', () => reclaimer.compactedSegments],
     ...flushCounters(engine),
+    ...remoteCounters(engine),
   ]
   const gauges: Reading[] = [
     ['tidegate_cache_held_bytes', 'Memory held by cached blocks', () => memory.bytesHeld],
     ['tidegate_cache_pinned_bytes', 'Memory held by pinned blocks', () => memory.bytesPinned],
     ['tidegate_cache_leases', 'Slices of memory that are being sent', () => memory.leases],
     ...flushGauges(engine),
+    ...remoteGauges(engine),
     [
       'tidegate_disk_free_bytes',
       'Free bytes where the journal lies, less what was accepted since they were counted',

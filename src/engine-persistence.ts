@@ -39,6 +39,7 @@ export interface Persistence {
   readonly admission: Admission
   readonly source: BlockSource
   readonly diskLevel: DiskLevel | undefined
+  readonly readHealth: RemoteHealth | undefined
   readonly names: Names
 }
 
@@ -57,7 +58,7 @@ export function buildPersistence(
 ): Persistence {
   const { fileSystem, clock, places } = parts
   const disk = new DiskSpace({ fileSystem, path: places.journal, clock, reserveBytes: parts.diskReserveBytes })
-  const { carrier, remote, diskLevel } = buildBehind(parts, bytes, namespace)
+  const { carrier, remote, diskLevel, readHealth } = buildBehind(parts, bytes, namespace)
   const { journal, flusher } = buildJournal(parts, bytes, { namespace, carrier, names, onDead })
   const pressure = buildPressure(parts, { journal, flusher, disk })
   const source = new BlockSource({
@@ -71,7 +72,7 @@ export function buildPersistence(
     behind: remote && { index: namespace, remote, disk: diskBlocks(diskLevel, bytes, parts) },
   })
   const admission = new Admission(disk, pressure)
-  return { carrier, journal, flusher, disk, pressure, admission, source, diskLevel, names }
+  return { carrier, journal, flusher, disk, pressure, admission, source, diskLevel, readHealth, names }
 }
 
 interface Behind {
@@ -79,6 +80,7 @@ interface Behind {
   /** Where persisted segments are read from that no file of ours holds. */
   readonly remote: RemoteSegments | undefined
   readonly diskLevel: DiskLevel | undefined
+  readonly readHealth: RemoteHealth | undefined
 }
 
 function buildBehind(parts: EngineParts, bytes: Bytes, namespace: Namespace): Behind {
@@ -86,7 +88,7 @@ function buildBehind(parts: EngineParts, bytes: Bytes, namespace: Namespace): Be
   const { files, slabView, hashing } = bytes
   if (remote?.carries !== 'uploading') {
     const carrier = new AdoptingCarrier(new LocalDiskStore(fileSystem, files), files)
-    return { carrier, remote: undefined, diskLevel: undefined }
+    return { carrier, remote: undefined, diskLevel: undefined, readHealth: undefined }
   }
   const { store, guard } = remote
   const diskLevel = buildDiskLevel(parts, bytes, remote)
@@ -99,9 +101,10 @@ function buildBehind(parts: EngineParts, bytes: Bytes, namespace: Namespace): Be
     verified: () => guard.verified(),
     verifiedNow: () => guard.verifiedNow(),
   })
+  const readHealth = new RemoteHealth(clock)
   const segments = new RemoteSegments({
     remote: store,
-    health: new RemoteHealth(clock),
+    health: readHealth,
     index: namespace,
     verifier: hashing,
     limits,
@@ -109,7 +112,7 @@ function buildBehind(parts: EngineParts, bytes: Bytes, namespace: Namespace): Be
     onBadBlock: (segment, block) => parts.onEvent({ kind: 'bad-block', segment, block }),
     disk: diskBlocks(diskLevel, bytes, parts),
   })
-  return { carrier, remote: segments, diskLevel }
+  return { carrier, remote: segments, diskLevel, readHealth }
 }
 
 function buildDiskLevel(parts: EngineParts, { slab }: Bytes, remote: EngineRemote): DiskLevel | undefined {

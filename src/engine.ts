@@ -22,6 +22,7 @@ import type { Hashing } from './persist/hashing/ports.ts'
 import type { Journal } from './persist/journal/journal.ts'
 import type { NamesStream } from './persist/names/names-stream.ts'
 import { noNames } from './persist/names/no-names.ts'
+import type { RemoteHealth } from './persist/reading/remote-health.ts'
 import type { Reclaimer } from './persist/reclaimer.ts'
 import { recover } from './persist/recovery.ts'
 import type { SegmentFiles } from './persist/segment-files.ts'
@@ -44,6 +45,7 @@ export interface Engine {
   /** Undefined without a remote store of its own. */
   readonly names: NamesStream | undefined
   readonly collector: Collector | undefined
+  readonly readHealth: RemoteHealth | undefined
   readonly hashing: Hashing
   jobs(): readonly BackgroundStatus[]
   /** Seals and persists what is there; the doors have drained. */
@@ -127,7 +129,7 @@ function buildEngine(parts: EngineParts): BuiltEngine {
   }
   const onDead = (segment: SegmentId): void => reclaimer.emptied([segment])
   const persistence = buildPersistence(parts, bytes, { namespace, names, onDead })
-  const { carrier, journal, flusher, disk, pressure, admission, source, diskLevel } = persistence
+  const { carrier, journal, flusher, disk, pressure, admission, source, diskLevel, readHealth } = persistence
   const store: RunningStore = createStore({
     metadata: namespace,
     journal,
@@ -181,6 +183,7 @@ function buildEngine(parts: EngineParts): BuiltEngine {
     diskLevel,
     names: stream,
     collector,
+    readHealth,
     hashing,
     jobs: () => runners.map((runner) => runner.status),
     async drain() {

@@ -63,6 +63,8 @@ export class RemoteGuard {
     const askedMs = this.#clock.monotonicMs()
     try {
       await checkRemote(this.#remote, this.#claim)
+      // Of a store that did not answer at the start it is not known yet what it can do.
+      if (this.#verifiedMs === -Infinity) await this.#remote.connect()
       this.#verifiedMs = askedMs
     } catch (error) {
       if (isTidegateError(error) && error.details['fenced'] === true) {

@@ -1,6 +1,8 @@
 /** Opens the remote store that the configuration names, as the engine wants it. */
 import { join } from 'node:path'
 import { systemClock } from './common/clock.ts'
+import { isTidegateError } from './common/errors.ts'
+import { DataDirectoryUnusable } from './config/data-directory.ts'
 import type { Config } from './config/parse.ts'
 import { diskLevelBytes } from './cache-tier/disk/disk-level.ts'
 import { createPageReaderThreads } from './cache-tier/disk/page-reader.ts'
@@ -8,12 +10,12 @@ import type { EngineDiskLevel, EngineRemote } from './engine-parts.ts'
 import { nodeFileSystem } from './persist/node-file-system.ts'
 import { DirectoryStore } from './persist/remote/directory-store.ts'
 import type { RemoteStore } from './persist/remote/ports.ts'
-import { createS3Store } from './persist/remote/s3-store.ts'
 import { claimFor, finishClaim, refuseLostMetadata, refuseMissingRemote } from './remote-claim.ts'
 import { RemoteGuard } from './remote-guard.ts'
 
 /** Reads of the disk level are checked on so many threads. */
 const READER_THREADS = 2
+const FIRST_ANSWER_MS_MAX = 5000
 /** The disk level gives way to what is written long before the reserve is reached: at a twentieth of the disk, but no more than some GiB. */
 const FREE_SHARE = 0.05
 const FREE_BYTES_MAX = 8 * 1024 ** 3
@@ -24,14 +26,16 @@ type RemoteConfig = Pick<
 >
 
 /** A client of the store; nothing is asked of it yet. */
-export function remoteStoreOf(config: RemoteConfig): RemoteStore | undefined {
+async function remoteStoreOf(config: RemoteConfig): Promise<RemoteStore | undefined> {
   const { remote } = config
   switch (remote?.kind) {
     case undefined:
       return undefined
     case 'file':
       return new DirectoryStore({ directory: remote.directory, fileSystem: nodeFileSystem })
-    case 's3':
+    case 's3': {
+      // The SDK takes a second and tens of MiB, which only those pay who want it.
+      const { createS3Store } = await import('./persist/remote/s3-store.ts')
       return createS3Store(remote, {
         fileSystem: nodeFileSystem,
         concurrency: config.remoteConcurrency,
@@ -39,6 +43,7 @@ export function remoteStoreOf(config: RemoteConfig): RemoteStore | undefined {
         bytesPerSecond: config.remoteRate,
         requestsPerSecond: config.remoteRequests,
       })
+    }
   }
 }
 
@@ -54,7 +59,7 @@ export async function openRemote(
   directory: { readonly path: string; readonly fresh: boolean },
   onFenced: (error: Error) => void,
 ): Promise<OpenedRemote | undefined> {
-  const store = remoteStoreOf(config)
+  const store = await remoteStoreOf(config)
   const { remote } = config
   if (!store || !remote) {
     refuseMissingRemote(directory.path)
@@ -66,10 +71,12 @@ export async function openRemote(
     localSegments: join(directory.path, 'store', 'segments'),
     unmarkedIsOurs: remote.kind === 'file' && !directory.fresh,
   })
+  const guard = new RemoteGuard({ remote: store, claim, clock: systemClock, onFenced })
+  await refuseFenced(guard)
   const engineRemote: EngineRemote = {
     store,
     carries: remote.kind === 'file' ? 'adopting' : 'uploading',
-    guard: new RemoteGuard({ remote: store, claim, clock: systemClock, onFenced }),
+    guard,
     names: {
       intervalMs: config.namesInterval,
       backupIntervalMs: config.backupInterval,
@@ -80,6 +87,16 @@ export async function openRemote(
     disk: await diskLevelOf(config, directory.path),
   }
   return { remote: engineRemote, finishClaim: () => finishClaim(directory.path, claim) }
+}
+
+/** A store that does not answer soon is asked again later, and meanwhile what is here is served. */
+async function refuseFenced(guard: RemoteGuard): Promise<void> {
+  const patience = systemClock.sleep(FIRST_ANSWER_MS_MAX)
+  const refused = await Promise.race([guard.verified(), patience]).then(
+    () => undefined,
+    (error: unknown) => (isTidegateError(error, 'InvalidRequest') ? error : undefined),
+  )
+  if (refused) throw new DataDirectoryUnusable(`--remote: ${refused.message}`, { cause: refused })
 }
 
 async function diskLevelOf(config: Config, dataPath: string): Promise<EngineDiskLevel | undefined> {

@@ -33,6 +33,8 @@ export interface FooterReport {
 
 const LISTED_MAX = 10_000
 const TIME_HEX = 12
+const SETTLED_AFTER_MS = 600_000
+const UNDER_WAY_MS = 60_000
 
 interface Tally {
   objects: number
@@ -48,7 +50,7 @@ export async function addFooterBodies(
   restored: RestoredNamespace,
   onProgress: (progress: RestoreProgress) => void,
 ): Promise<FooterReport> {
-  const segments = [...restored.footers.segments.keys()].filter((one) => !restored.settled.has(one)).sort()
+  const segments = [...restored.footers.segments.keys()].filter((one) => mayHoldNewer(restored, one)).toSorted()
   const adder = restored.namespace.restoring.bodies()
   const unreadable: SegmentId[] = []
   const tally: Tally = { objects: 0, fileWrites: 0, older: 0, dropped: 0, unlabelled: 0, uploads: new Map() }
@@ -62,6 +64,27 @@ export async function addFooterBodies(
   return { segments: segments.length, unreadable, ...counts, uploads: [...uploads.values()].slice(0, LISTED_MAX) }
 }
 
+/** What lay in a segment that was persisted long before the state was captured was published, or given up, by then. */
+function mayHoldNewer({ settled, capturedMs }: RestoredNamespace, segment: SegmentId): boolean {
+  return !settled.has(segment) || begunMs(segment) > capturedMs - SETTLED_AFTER_MS
+}
+
+function begunMs(segment: SegmentId): number {
+  return Number.parseInt(segment.slice(0, TIME_HEX), 16)
+}
+
+/**
+ * Whether a body that no row knows came after the state. Bytes come a little before they are published, so one of the last minute is taken for
+ * newer if it was begun after all that rows know: rather does something come back that was deleted in that minute than that something is lost.
+ */
+function isNewer(
+  { contentMax, capturedMs }: RestoredNamespace,
+  body: { readonly content: number; readonly modifiedMs: number },
+): boolean {
+  if (body.modifiedMs > capturedMs) return true
+  return body.content > contentMax && body.modifiedMs > capturedMs - UNDER_WAY_MS
+}
+
 async function addOne(
   restored: RestoredNamespace,
   adder: BodyAdder,
@@ -70,9 +93,8 @@ async function addOne(
   const { segment, body, tally } = found
   if (await adder.knows(body.content)) return
   const label = decodeLabel(body.label)
-  const modifiedMs = label?.modifiedMs ?? Number.parseInt(segment.slice(0, TIME_HEX), 16)
-  // Contents are numbered in the order in which they begin, so one beyond all that rows know is newer than they are.
-  if (body.content <= restored.contentMax && modifiedMs <= restored.capturedMs) {
+  const modifiedMs = label?.modifiedMs ?? begunMs(segment)
+  if (!isNewer(restored, { content: body.content, modifiedMs })) {
     tally.dropped++
     return
   }

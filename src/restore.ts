@@ -100,12 +100,13 @@ interface Look {
 export async function restore(request: RestoreRequest): Promise<RestoreReport> {
   const { remote } = request
   await remote.connect()
-  const unusable = new Map<string, string>()
-  await refuseNothing(request, await look(request, unusable))
+  const holderNow = (await remoteHolder(remote))?.holder
+  await refuseNothing(request, await look(request, { holder: holderNow, unusable: new Map() }))
   const directory = await openRestoredDirectory(request.data)
   try {
-    const holder = await takeOver(directory, remote)
-    const report = await new Restore(request, directory, unusable).run()
+    const holders = await noteHolders(directory, remote)
+    const holder = await takeOver(remote, holders)
+    const report = await new Restore(request, directory, holders.before).run()
     await writeClaim(directory.path, { ...holder, state: 'claimed', description: remote.description })
     await directory.finish()
     return report
@@ -114,11 +115,15 @@ export async function restore(request: RestoreRequest): Promise<RestoreReport> {
   }
 }
 
-async function look({ remote, backup }: RestoreRequest, unusable: ReadonlyMap<string, string>): Promise<Look> {
+/** `holder`: whose the store was. */
+async function look(
+  { remote, backup }: RestoreRequest,
+  { holder, unusable }: { readonly holder: string | undefined; readonly unusable: ReadonlyMap<string, string> },
+): Promise<Look> {
   const objects = await listNames(remote)
   if (backup !== undefined) return { objects, names: namesOfBackup(await readManifest(remote, backup)) }
   const usable = objects.filter(({ name }) => !unusable.has(name))
-  return { objects, names: newestNames(usable, (await remoteHolder(remote))?.holder) }
+  return { objects, names: newestNames(usable, holder) }
 }
 
 /** @throws InvalidRequest */
@@ -138,11 +143,34 @@ function nothing(message: string): TidegateError {
   return new TidegateError('InvalidRequest', message)
 }
 
-/** The holder is noted before it takes over, so that a run that is begun again is the same one. */
-async function takeOver(directory: RestoredDirectory, remote: RemoteStore): Promise<RemoteHolder> {
-  const noted = directory.note?.trim()
-  const holder = noted !== undefined && /^[0-9a-f]{32}$/.test(noted) ? noted : newHolderId()
-  await directory.writeNote(`${holder}\n`)
+/** Of this run and of those that it goes on with. */
+interface Holders {
+  /** Whose the store is from now on. */
+  readonly holder: string
+  /** Whose it was: what that one wrote is the newest. */
+  readonly before: string | undefined
+}
+
+/** Both are noted before the store is taken over, so that a run that is begun again is the same one. */
+async function noteHolders(directory: RestoredDirectory, remote: RemoteStore): Promise<Holders> {
+  const noted = directory.note === undefined ? undefined : parseNote(directory.note)
+  if (noted) return noted
+  const holders = { holder: newHolderId(), before: (await remoteHolder(remote))?.holder }
+  await directory.writeNote(`${JSON.stringify(holders)}\n`)
+  return holders
+}
+
+function parseNote(note: string): Holders | undefined {
+  try {
+    const { holder, before } = JSON.parse(note) as Partial<Record<keyof Holders, unknown>>
+    if (typeof holder !== 'string' || (before !== undefined && typeof before !== 'string')) return undefined
+    return { holder, before }
+  } catch {
+    return undefined
+  }
+}
+
+function takeOver(remote: RemoteStore, { holder }: Holders): Promise<RemoteHolder> {
   const fallback = { namespace: randomBytes(16).toString('hex'), nowMs: systemClock.nowMs() }
   return takeOverRemote(remote, holder, fallback)
 }
@@ -150,12 +178,13 @@ async function takeOver(directory: RestoredDirectory, remote: RemoteStore): Prom
 class Restore {
   readonly #request: RestoreRequest
   readonly #metaPath: string
-  readonly #unusable: Map<string, string>
+  readonly #holderBefore: string | undefined
+  readonly #unusable = new Map<string, string>()
 
-  constructor(request: RestoreRequest, directory: RestoredDirectory, unusable: Map<string, string>) {
+  constructor(request: RestoreRequest, directory: RestoredDirectory, holderBefore: string | undefined) {
     this.#request = request
     this.#metaPath = join(directory.path, 'meta')
-    this.#unusable = unusable
+    this.#holderBefore = holderBefore
   }
 
   async run(): Promise<RestoreReport> {
@@ -198,7 +227,7 @@ class Restore {
   /** Of the newest state that can be read whole. */
   async #writeRows(footers: RemoteFooters): Promise<{ seen: Look; capturedMs: number; recounted: Recounted }> {
     for (;;) {
-      const seen = await look(this.#request, this.#unusable)
+      const seen = await look(this.#request, { holder: this.#holderBefore, unusable: this.#unusable })
       await refuseNothing(this.#request, seen)
       const backend = new LmdbBackend({ directory: this.#metaPath })
       await backend.open()

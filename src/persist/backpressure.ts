@@ -10,9 +10,10 @@
  * rest where as much comes in as goes out, and there is no step anywhere on the way. When nothing is carried at all (the remote
  * store is away) the measured rate fades within a minute, and a rate that would take minutes to fill what is left is used instead.
  *
- * Above the high watermark nobody is let in. A piece of a body waits at most the admission time, and a body, over all its pieces, no longer
- * than that for a backlog that is full; then it is refused with SlowDown, and nothing of it is published. Pieces are let in in the order in
- * which they came.
+ * Above the high watermark nobody is let in. A piece of a body waits at most the admission time, and all pieces of a body together no longer
+ * than that and what they would take at the slowest pace that is worth going on with; then the body is refused with SlowDown, and nothing
+ * of it is published. So a large body is slowed along the way, and none hangs on a backlog that does not move. Pieces are let in in the
+ * order in which they came.
  *
  * Bodies that are being streamed into segments of their own count too, but alone they only ever bring writers down to what the
  * flusher carries, and they never make the backlog full: none of them can leave before it is whole, so waiting for that
@@ -59,16 +60,15 @@ const SLOWDOWN_MAX = 16
 const FILLING_SECONDS = 600
 /** What was let in too late may be made up for: timers are coarse, and a pause of half a millisecond is one of several. */
 const CATCH_UP_MS = 20
+/** A body that gets in more slowly uses up its patience. */
+const SLOWEST_BODY_BYTES_PER_SECOND = 256 * 1024
 /** While somebody waits, the backlog is looked at this often. */
 const LOOK_MS = 50
 const WAITING_MAX = 65_536
 
 interface Waiter {
   readonly bytes: number
-  readonly sinceMs: number
-  readonly fullSinceMs: number
-  /** Of a backlog that is full. */
-  readonly fullMsMax: number
+  readonly untilMs: number
   readonly resolve: () => void
   readonly reject: (error: Error) => void
 }
@@ -78,9 +78,6 @@ export class BackPressure {
   #waiters: Waiter[] = []
   /** Until then what was let in is paid for. */
   #paidMs = -Infinity
-  /** Time for which somebody waited for a full backlog, and when that was last looked at. */
-  #fullMs = 0
-  #lookedMs = 0
   #serving = false
   readonly #stopping = new AbortController()
   #accepted = 0
@@ -130,30 +127,31 @@ export class BackPressure {
 
   /** One body's way in: pieces in sequence. */
   pacer(): Pacer {
-    let fullMsLeft = this.#options.waitMsMax
+    const { waitMsMax } = this.#options
+    let patienceMs = waitMsMax
     return {
       pace: async (bytes) => {
-        if (!this.paceNow(bytes)) fullMsLeft -= await this.#wait(bytes, fullMsLeft)
+        if (!this.paceNow(bytes)) patienceMs -= await this.#wait(bytes, patienceMs)
+        patienceMs = Math.min(waitMsMax, patienceMs + (bytes * 1000) / SLOWEST_BODY_BYTES_PER_SECOND)
       },
     }
   }
 
-  /** Resolves with the time for which the backlog was full meanwhile. @throws SlowDown, Unavailable */
-  async #wait(bytes: number, fullMsMax: number): Promise<number> {
+  /** Resolves with the time that it took. @throws SlowDown, Unavailable */
+  async #wait(bytes: number, waitMsMax: number): Promise<number> {
     if (this.#stopping.signal.aborted) throw stoppingError()
     if (this.#waiters.length >= WAITING_MAX) {
       this.#refused++
       throw new TidegateError('SlowDown', `${WAITING_MAX} writes wait for the remote store already`)
     }
-    const sinceMs = this.#options.clock.monotonicMs()
-    if (this.#waiters.length === 0) this.#lookedMs = sinceMs
-    const fullSinceMs = this.#fullMs
+    const { clock } = this.#options
+    const sinceMs = clock.monotonicMs()
     this.#slowed++
     await new Promise<void>((resolve, reject) => {
-      this.#waiters.push({ bytes, sinceMs, fullSinceMs, fullMsMax, resolve, reject })
+      this.#waiters.push({ bytes, untilMs: sinceMs + waitMsMax, resolve, reject })
       if (!this.#serving) void this.#serve()
-    }).finally(() => (this.#waitedMs += this.#options.clock.monotonicMs() - sinceMs))
-    return this.#fullMs - fullSinceMs
+    }).finally(() => (this.#waitedMs += clock.monotonicMs() - sinceMs))
+    return clock.monotonicMs() - sinceMs
   }
 
   /** Never rejects; ends when nobody waits. */
@@ -163,8 +161,6 @@ export class BackPressure {
     this.#serving = true
     while (this.#waiters.length > 0 && !signal.aborted) {
       const nowMs = clock.monotonicMs()
-      if (this.fill >= 1) this.#fullMs += nowMs - this.#lookedMs
-      this.#lookedMs = nowMs
       let served = 0
       for (; served < this.#waiters.length && this.#isDue(nowMs); served++) {
         const waiter = this.#waiters[served] as Waiter
@@ -181,23 +177,16 @@ export class BackPressure {
   }
 
   #refuseLate(nowMs: number): void {
-    const { waitMsMax } = this.#options
-    const isLate = ({ sinceMs, fullSinceMs, fullMsMax }: Waiter): boolean =>
-      nowMs - sinceMs >= waitMsMax || this.#fullMs - fullSinceMs >= fullMsMax
-    const late = this.#waiters.filter(isLate)
+    const late = this.#waiters.filter(({ untilMs }) => untilMs <= nowMs)
     if (late.length === 0) return
-    this.#waiters = this.#waiters.filter((waiter) => !isLate(waiter))
+    this.#waiters = this.#waiters.filter(({ untilMs }) => untilMs > nowMs)
     this.#refused += late.length
     for (const { reject } of late) {
       const backlogBytes = this.#options.backlogBytes()
       reject(
-        new TidegateError(
-          'SlowDown',
-          `${backlogBytes} bytes wait for the remote store; no room within ${waitMsMax} ms`,
-          {
-            details: { backlogBytes },
-          },
-        ),
+        new TidegateError('SlowDown', `${backlogBytes} bytes wait for the remote store; no room came free in time`, {
+          details: { backlogBytes },
+        }),
       )
     }
   }

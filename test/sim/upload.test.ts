@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { testSeed } from '../model/random.ts'
 import { runSimulation } from './simulation.ts'
 
-const RUNS = 80
+const RUNS = 40
 const CUTS_PER_RUN = 8
 const RUNS_TO_FIND_SABOTAGE = 20
 

@@ -17,6 +17,7 @@ import { DirectoryStore } from '../../src/persist/remote/directory-store.ts'
 import { nodeFileSystem } from '../../src/persist/node-file-system.ts'
 import { restore, type RestoreReport, type RestoreRequest } from '../../src/restore.ts'
 import {
+  LINEAGE,
   contentsOf,
   fillWithAllKinds,
   put,
@@ -247,6 +248,29 @@ test(
     expect(readClaim(restored)).toMatchObject({ ...between, state: 'claimed' })
     expect((await readdir(restored)).sort()).toEqual(['FORMAT', 'REMOTE', 'meta'])
     await expect(run()).rejects.toThrow('is not empty')
+  },
+)
+
+test(
+  'a node that is lost right after its restore, before it had a state of its own, is restored with its records',
+  { timeout: 60_000 },
+  async () => {
+    await lostNode()
+    await claimRemote(remote, { namespace: '1'.repeat(32), holder: LINEAGE }, { nowMs: 1, unmarkedIsOurs: true })
+    await run()
+    const bytes = randomBytes(600)
+    const at = { bucket: 'plain', key: 'second-life' }
+    const contents = await withNode(restored, async (engine) => {
+      await put(engine, at, bytes)
+      await settle(engine)
+      const { inode, revision } = await engine.store.objects.head(at, NO_CONDITIONS)
+      const records = await engine.namespace.names.describe([{ ...at, inode, revision }])
+      await shipRecords(remote, [must(records[0], 'record')], must(readClaim(restored), 'claim').holder)
+      return contentsOf(engine)
+    })
+    const third = join(base, 'third')
+    expect(await run({ data: third })).toMatchObject({ records: 1, state: { lineage: LINEAGE } })
+    await withNode(third, async (engine) => expect(await contentsOf(engine)).toEqual(contents))
   },
 )
 

@@ -33,9 +33,8 @@ async function accepted(atBacklog: number, seconds = 5): Promise<number> {
   let bytes = 0
   let over = false
   const write = async (): Promise<void> => {
-    const pacer = pressure.pacer()
     for (;;) {
-      await pacer.pace(500)
+      await pressure.pacer().pace(500)
       if (over) return
       bytes += 500
     }
@@ -142,7 +141,7 @@ describe('C19: above the high watermark', () => {
     expect(pressure.paceNow(1)).toBe(true)
   })
 
-  test('one body waits no longer than the admission time over all its pieces', async () => {
+  test('a body that hardly moves uses up its patience: over all its pieces it waits no longer than the admission time', async () => {
     const pacer = pressure.pacer()
     let pieces = 0
     const body = (async () => {
@@ -163,6 +162,20 @@ describe('C19: above the high watermark', () => {
     expect(pieces).toBeGreaterThanOrEqual(3)
     expect(ms).toBeLessThanOrEqual(31_000)
   })
+})
+
+test('C19: nothing is carried at all: no body trickles in for longer than it is worth', async () => {
+  rate = 0
+  backlog = HIGH * 0.75
+  const pacer = pressure.pacer()
+  const body = (async () => {
+    for (;;) await pacer.pace(1000)
+  })()
+  const refused = expect(body).rejects.toMatchObject({ code: 'SlowDown' })
+  let ms = 0
+  for (; pressure.status.refused === 0 && ms < 120_000; ms += 50) await clock.advance(50)
+  await refused
+  expect(ms).toBeLessThanOrEqual(31_000)
 })
 
 describe('bodies that are being streamed', () => {

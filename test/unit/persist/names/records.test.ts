@@ -11,9 +11,10 @@ function shipper(options: { describe?: (published: PublishedName) => boolean; pu
   let deltasWanted = 0
   const clock = new ModelClock()
   const fast = {
-    nowMs: clock.nowMs,
-    monotonicMs: clock.monotonicMs,
-    sleep: (ms: number, signal?: AbortSignal) => clock.sleep(ms > 10_000 ? ms : 0, signal),
+    nowMs: () => clock.nowMs(),
+    monotonicMs: () => clock.monotonicMs(),
+    sleep: (ms: number, signal?: AbortSignal): Promise<void> =>
+      ms > 10_000 ? clock.sleep(ms, signal) : new Promise((resolve) => setImmediate(resolve)),
   }
   const records = new RecordShipper({
     source: {

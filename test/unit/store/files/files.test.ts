@@ -53,7 +53,7 @@ test('C15: a close names its bytes unsynced before the commit; a sync waits for 
   await files.write(handle, 0, filled(1000, 1), false)
   await files.flush(handle)
   expect(journal.log.filter((line) => !line.startsWith('file'))).toEqual([
-    'append {"b":"b","k":"a"} 1000',
+    'append {"b":"b","k":"a","m":1700000000000,"f":2,"o":0} 1000',
     'name unsynced',
     'publishFile',
     'published',
@@ -65,7 +65,7 @@ test('C15: a close names its bytes unsynced before the commit; a sync waits for 
   let synced = false
   const sync = files.sync(handle).then(() => (synced = true))
   await turns()
-  expect(journal.log).toEqual(['append {"b":"b","k":"a"} 1000', 'sync', 'publishFile', 'published'])
+  expect(journal.log).toEqual(['append {"b":"b","k":"a","m":1700000000000,"f":2,"o":0} 1000', 'sync', 'publishFile', 'published'])
   expect(synced).toBe(false)
   durable()
   await sync
