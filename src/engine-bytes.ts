@@ -47,6 +47,13 @@ export function buildBytes(parts: EngineParts): Bytes {
   }
 }
 
+export async function stopBytes({ sharedDevice, streamDevice, hashing, files }: Bytes): Promise<void> {
+  await sharedDevice.stop()
+  await streamDevice.stop()
+  await hashing.stop()
+  files.close()
+}
+
 /** The memory level as the store sees it. */
 export function storeMemory({ memory, slab, slabView }: Bytes, source: BlockSource): StoreMemory {
   const fetch: Fetch = (segment, block, slabOffset) => source.read(segment, block, slabOffset)
@@ -76,6 +83,7 @@ export async function copyBody(
     memory: MemoryLevel
     journal: Journal
     fetch: Fetch
+    fetchRun: FetchRun
     slabView: (offset: number, length: number) => Uint8Array
     blockBytes: number
   },
@@ -83,6 +91,9 @@ export async function copyBody(
   body: SegmentBody,
 ): Promise<AppendedBody> {
   const bytes = Buffer.alloc(body.length)
+  const firstBlock = Math.floor(body.offset / parts.blockBytes)
+  const count = Math.ceil((body.offset + body.length) / parts.blockBytes) - firstBlock
+  if (count > 1) parts.memory.prefetch({ segment, firstBlock, count }, parts.fetchRun)
   for (let done = 0; done < body.length;) {
     const at = body.offset + done
     const block = Math.floor(at / parts.blockBytes)

@@ -6,6 +6,7 @@
  *   over a network          uploaded; files of persisted segments go to the disk level, and are read back from the remote store
  */
 import { createDiskLevel, type DiskLevel } from './cache-tier/disk/disk-level.ts'
+import type { FetchRun } from './cache-tier/memory-level.ts'
 import type { SegmentId } from './common/ids.ts'
 import type { Bytes, Fetch } from './engine-bytes.ts'
 import { copyBody } from './engine-bytes.ts'
@@ -255,6 +256,7 @@ export function buildReclaimer(
   const { namespace, journal, flusher, store, source, carrier, names } = built
   const { blockBytes } = parts.limits
   const fetch: Fetch = (segment, block, slabOffset) => source.read(segment, block, slabOffset)
+  const fetchRun: FetchRun = (segment, firstBlock, slots) => source.readRun(segment, firstBlock, slots)
   return new Reclaimer({
     index: namespace,
     horizon: () => store.horizon(),
@@ -269,6 +271,6 @@ export function buildReclaimer(
       memory.forget(record.segment)
     },
     bodies: async (segment) => (await source.footer(segment)).bodies,
-    copyBody: (segment, body) => copyBody({ memory, journal, fetch, slabView, blockBytes }, segment, body),
+    copyBody: (segment, body) => copyBody({ memory, journal, fetch, fetchRun, slabView, blockBytes }, segment, body),
   })
 }

@@ -1,4 +1,5 @@
 /** The part of the engine that looks after the remote store as a whole: names, and what is left over there (engine.ts). */
+import type { BackgroundJob } from './common/background.ts'
 import type { SegmentId } from './common/ids.ts'
 import type { EngineParts } from './engine-parts.ts'
 import type { Namespace } from './meta/namespace/namespace.ts'
@@ -48,4 +49,29 @@ export function buildCollector(
     onMissing: (segment) => parts.onEvent({ kind: 'segment-missing', segment }),
     startedMs: parts.clock.nowMs(),
   })
+}
+
+const LOOK_EVERY_MS = 1000
+const COLLECT_AGAIN_MS = 60_000
+
+/** What goes on in the background as long as there is a remote store. */
+export function remoteJobs(
+  { remote, clock }: EngineParts,
+  { names, collector }: { names: NamesStream | undefined; collector: Collector | undefined },
+): BackgroundJob[] {
+  if (!remote) return []
+  const jobs = [remote.guard.job]
+  if (names) jobs.push(names.job)
+  if (!collector) return jobs
+  let dueMs = -Infinity
+  const round = async (): Promise<boolean> => {
+    const nowMs = clock.monotonicMs()
+    // Before names have looked it is not known what backups need, and nothing could be removed.
+    if (nowMs < dueMs || (names && names.status().shippedThrough < 0)) return false
+    dueMs = nowMs + COLLECT_AGAIN_MS
+    const more = await collector.step()
+    dueMs = more ? -Infinity : nowMs + remote.collectIntervalMs
+    return more
+  }
+  return [...jobs, { name: 'collect', pauseMs: LOOK_EVERY_MS, round }]
 }

@@ -7,10 +7,16 @@ import type { DiskLevel } from './cache-tier/disk/disk-level.ts'
 import type { MemoryLevel } from './cache-tier/memory-level.ts'
 import { BackgroundRunner, type BackgroundJob, type BackgroundStatus } from './common/background.ts'
 import { segmentCreatedMs, type SegmentId } from './common/ids.ts'
-import { buildBytes, storeMemory } from './engine-bytes.ts'
+import { buildBytes, stopBytes, storeMemory, type Bytes } from './engine-bytes.ts'
 import type { EngineParts } from './engine-parts.ts'
-import { buildCollector, buildNames } from './engine-remote.ts'
-import { buildPersistence, buildReclaimer, writeBehind, type WriteBehind } from './engine-persistence.ts'
+import { buildCollector, buildNames, remoteJobs } from './engine-remote.ts'
+import {
+  buildPersistence,
+  buildReclaimer,
+  writeBehind,
+  type Persistence,
+  type WriteBehind,
+} from './engine-persistence.ts'
 import { createNamespace, type Namespace } from './meta/namespace/namespace.ts'
 import type { EmbeddedStore } from './meta/stage/ports.ts'
 import type { BackPressure } from './persist/backpressure.ts'
@@ -129,37 +135,13 @@ function buildEngine(parts: EngineParts): BuiltEngine {
   }
   const onDead = (segment: SegmentId): void => reclaimer.emptied([segment])
   const persistence = buildPersistence(parts, bytes, { namespace, names, onDead })
-  const { carrier, journal, flusher, disk, pressure, admission, source, diskLevel, readHealth } = persistence
-  const store: RunningStore = createStore({
-    metadata: namespace,
-    journal,
-    hashing,
-    limits,
-    clock,
-    defaultAck: parts.defaultAck,
-    persisting: {
-      persisted: (segment) => flusher.persisted(segment),
-      named: (published) => names.named(published),
-      isLocal: (segment) => journal.isUnsealed(segment) || flusher.isWaiting(segment),
-      accept: (length) => admission.accept(length),
-      acceptNow: (length) => admission.acceptNow(length),
-      reserve: (length) => admission.reserve(length),
-      pacer: () => admission.pacer(),
-    },
-    memory: storeMemory(bytes, source),
-    files: {
-      metadata: namespace.files,
-      space: { space: () => fileSpace(parts, disk, namespace) },
-      owner: MOUNT_OWNER,
-      onFailure: ({ inode, doing, cause }) =>
-        parts.onEvent({ kind: 'job-failed', job: `${doing} file ${inode}`, cause }),
-    },
-  })
+  const { carrier, journal, flusher, disk, pressure, diskLevel, readHealth } = persistence
+  const store = buildStore(parts, bytes, { ...persistence, namespace })
   const reclaimer: Reclaimer = buildReclaimer(parts, bytes, { ...persistence, namespace, store })
   const collector = buildCollector(parts, { namespace, names: stream })
   const runners = [
     ...backgroundJobs({ namespace, journal, reclaimer }),
-    ...remoteJobs(parts, { stream, collector }),
+    ...remoteJobs(parts, { names: stream, collector }),
     store.files.job,
     store.files.compactor.job,
   ].map(
@@ -195,21 +177,49 @@ function buildEngine(parts: EngineParts): BuiltEngine {
     },
     async stop() {
       pressure.stop()
+      // Whoever waits for the remote store waits no longer: what was not carried is here, and goes with the next start.
+      await parts.remote?.store.stop()
       await Promise.all(runners.map((runner) => runner.stop()))
       await flusher.stop()
       await stream?.stop()
-      await parts.remote?.store.stop()
       await diskLevel?.drain()
       await diskLevel?.stop()
       await orderedStore.drain()
       await orderedStore.stop()
-      await bytes.sharedDevice.stop()
-      await bytes.streamDevice.stop()
-      await hashing.stop()
-      files.close()
+      await stopBytes(bytes)
     },
   }
   return { engine, files, carrier, runners }
+}
+
+function buildStore(parts: EngineParts, bytes: Bytes, built: Persistence & { namespace: Namespace }): RunningStore {
+  const { clock, limits } = parts
+  const { namespace, journal, flusher, admission, names, disk, source } = built
+  return createStore({
+    metadata: namespace,
+    journal,
+    hashing: bytes.hashing,
+    limits,
+    clock,
+    defaultAck: parts.defaultAck,
+    persisting: {
+      persisted: (segment) => flusher.persisted(segment),
+      named: (published) => names.named(published),
+      isLocal: (segment) => journal.isUnsealed(segment) || flusher.isWaiting(segment),
+      accept: (length) => admission.accept(length),
+      acceptNow: (length) => admission.acceptNow(length),
+      reserve: (length) => admission.reserve(length),
+      pacer: () => admission.pacer(),
+    },
+    memory: storeMemory(bytes, source),
+    files: {
+      metadata: namespace.files,
+      space: { space: () => fileSpace(parts, disk, namespace) },
+      owner: MOUNT_OWNER,
+      onFailure: ({ inode, doing, cause }) =>
+        parts.onEvent({ kind: 'job-failed', job: `${doing} file ${inode}`, cause }),
+    },
+  })
 }
 
 /** For statfs(2). */
@@ -222,17 +232,6 @@ async function fileSpace(
   const { totalBytes } = await fileSystem.space(places.journal)
   const { freeBytes, availableBytes } = disk
   return { totalBytes, freeBytes, availableBytes, files: await namespace.files.fileCount() }
-}
-
-function remoteJobs(
-  { remote }: EngineParts,
-  { stream, collector }: { stream: NamesStream | undefined; collector: Collector | undefined },
-): BackgroundJob[] {
-  if (!remote) return []
-  const jobs = [remote.guard.job]
-  if (stream) jobs.push(stream.job)
-  if (collector) jobs.push({ name: 'collect', pauseMs: remote.collectIntervalMs, round: () => collector.step() })
-  return jobs
 }
 
 function backgroundJobs({

@@ -2,7 +2,7 @@
  * The data directory: who may use it, and whether it is one we understand.
  *
  *     DATA/            mode 0700, made if absent
- *       FORMAT         {"format": 2, "createdBy": "tidegate"}: written first, synced, never changed by a running gateway
+ *       FORMAT         {"format": 3, "createdBy": "tidegate"}: written first, synced; changed only by an upgrade, at a start
  *       LOCK-<hex>     Unix socket on which the owner listens
  *       credentials    root credentials made at the first start (credentials.ts)
  *       RESTORING      a restore is being made here; only while there is no FORMAT does it mean anything
@@ -31,9 +31,11 @@ import type { Server } from 'node:net'
 
 /**
  * 2 since entries carry revisions and expiries. Format 1 was only ever written by builds from before the first release, so
- * it is refused rather than upgraded.
+ * it is refused rather than upgraded. 3 since footers of segments have a checksum of their page table: those of format 2 are still
+ * read, but who knows only 2 would take new segments for damaged; so the version is raised at the first start, and nothing else is done.
  */
-const FORMAT_VERSION = 2
+const FORMAT_VERSION = 3
+const UPGRADED_VERSION_MIN = 2
 const SOCKET_PATH_BYTES_MAX = 107
 const LOCK_PREFIX = 'LOCK-'
 const UNFINISHED = 'RESTORING'
@@ -169,12 +171,13 @@ async function checkFormat(directory: string): Promise<boolean> {
       `--data: ${directory} has format ${format}, written by a newer Tidegate; this one knows formats up to ${FORMAT_VERSION}`,
     )
   }
-  if (format < FORMAT_VERSION) {
+  if (format < UPGRADED_VERSION_MIN) {
     throw new DataDirectoryUnusable(
-      `--data: ${directory} has format ${format}, written by a Tidegate from before the first release; this one reads format ` +
-        `${FORMAT_VERSION} only: start in an empty directory and copy the objects over through the S3 door`,
+      `--data: ${directory} has format ${format}, written by a Tidegate from before the first release; this one reads formats ` +
+        `from ${UPGRADED_VERSION_MIN} on: start in an empty directory and copy the objects over through the S3 door`,
     )
   }
+  if (format < FORMAT_VERSION) await writeFormat(directory)
   return false
 }
 

@@ -1,6 +1,6 @@
 /** Records as a payload (format.ts): single objects, enough of each to put it back without the rows around it. */
 import { TidegateError } from '../../common/errors.ts'
-import { isSegmentId, type SegmentId } from '../../common/ids.ts'
+import { isSegmentId } from '../../common/ids.ts'
 import type { Extent } from '../../common/model.ts'
 import { PayloadReader, varintBytes, writeVarint } from './payload.ts'
 import type { NameRecord } from './ports.ts'
@@ -66,5 +66,5 @@ function readExtent(reader: PayloadReader): Extent {
   const length = reader.varint()
   const segment = reader.bytes(SEGMENT_ID_BYTES).toString('hex')
   if (!isSegmentId(segment)) throw new TidegateError('DataLost', 'an object under names/ names no segment')
-  return { offset, length, segment: segment as SegmentId, segmentOffset: reader.varint() }
+  return { offset, length, segment, segmentOffset: reader.varint() }
 }

@@ -48,7 +48,7 @@ it('is made with mode 0700 and says its format', async () => {
   const directory = await openDataDirectory(path)
   expect(directory).toMatchObject({ path, fresh: true })
   expect(statSync(path).mode & 0o777).toBe(0o700)
-  expect(JSON.parse(readFileSync(join(path, 'FORMAT'), 'utf8'))).toEqual({ format: 2, createdBy: 'tidegate' })
+  expect(JSON.parse(readFileSync(join(path, 'FORMAT'), 'utf8'))).toEqual({ format: 3, createdBy: 'tidegate' })
   await directory.close()
   expect(locks(path)).toEqual([])
   const again = await openDataDirectory(path)
@@ -98,14 +98,22 @@ it('may have a path too long for a socket', async () => {
 })
 
 it('refuses a newer format in words', async () => {
-  writeFileSync(join(folder, 'FORMAT'), '{"format":3}')
-  await expect(openDataDirectory(folder)).rejects.toThrow(/has format 3, written by a newer Tidegate/)
+  writeFileSync(join(folder, 'FORMAT'), '{"format":4}')
+  await expect(openDataDirectory(folder)).rejects.toThrow(/has format 4, written by a newer Tidegate/)
   expect(locks(folder)).toEqual([])
+})
+
+it('raises format 2 to 3, so that programs that know only 2 leave it alone', async () => {
+  writeFileSync(join(folder, 'FORMAT'), '{"format":2,"createdBy":"tidegate"}')
+  const directory = await openDataDirectory(folder)
+  expect(directory.fresh).toBe(false)
+  expect(JSON.parse(readFileSync(join(folder, 'FORMAT'), 'utf8'))).toEqual({ format: 3, createdBy: 'tidegate' })
+  await directory.close()
 })
 
 it('refuses format 1, of builds from before the first release, in words', async () => {
   writeFileSync(join(folder, 'FORMAT'), '{"format":1}')
-  await expect(openDataDirectory(folder)).rejects.toThrow(/has format 1, .* reads format 2 only/)
+  await expect(openDataDirectory(folder)).rejects.toThrow(/has format 1, .* reads formats from 2 on/)
   expect(locks(folder)).toEqual([])
 })
 

@@ -14,7 +14,7 @@ import { randomBytes } from 'node:crypto'
 import { Random } from '../../model/random.ts'
 import { runTidegate } from '../../support/command-line.ts'
 import { randomCredentials, startGateway, type GatewayProcess } from '../../support/gateway-process.ts'
-import { BUCKET, Clients, MIXED_LOAD, MixedLoad } from '../load/mixed-load.ts'
+import { BUCKET, Clients, MIXED_LOAD, MixedLoad, persistingClient } from '../load/mixed-load.ts'
 import { BrokenPromise, digest, Ledger, type Safety } from '../load/ledger.ts'
 import { readBack } from '../load/read-back.ts'
 import { drainFlusher } from '../remote/flush-command.ts'
@@ -75,10 +75,15 @@ export async function runDisaster(options: DisasterOptions): Promise<DisasterRep
   await node.expectRefused('old')
   options.onStep?.('the old node is refused')
 
+  await node.writeAndLose('newest', ledger)
+  await node.command('restore', 'again')
+  compared += await node.compare('again', ledger, 'persisted')
+  options.onStep?.('the restored node is lost as soon as it has acknowledged a write at persisted, and restored')
+
   await node.command('restore', 'from-backup', ['--backup', backup])
   compared += await node.compare('from-backup', atBackup, 'persisted')
   options.onStep?.('restored from the backup')
-  await node.expectRefused('newest')
+  await node.expectRefused('again')
 
   return { acknowledged: ledger.acknowledged, compared }
 }
@@ -189,6 +194,23 @@ class Node {
     const where = ['--data', this.#data(name), ...remote.flags(this.#prefix)]
     const { code, output } = await runTidegate([command, ...where, ...options], remote.environment)
     if (code !== 0) throw new Error(`tidegate ${command} ended with ${code}: ${output}`)
+  }
+
+  /** One write at `persisted`, the first thing that the node does, and it is gone: only a record may know of it. */
+  async writeAndLose(name: string, ledger: Ledger): Promise<void> {
+    const gateway = await this.start(name)
+    const client = persistingClient(gateway)
+    const key = 'the-first-after-a-restore'
+    const body = randomBytes(LABELLED_BYTES_MIN)
+    try {
+      const attempt = ledger.begin(key, digest(body))
+      await client.send(new PutObjectCommand({ Bucket: BUCKET, Key: key, Body: body }))
+      attempt.acknowledged('persisted')
+    } finally {
+      client.destroy()
+      await gateway.kill()
+    }
+    this.remove(name)
   }
 
   /** Every key, read by a gateway that has nothing but what the remote store holds. */
