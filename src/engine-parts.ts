@@ -58,7 +58,13 @@ export interface EngineRemote {
   /** `adopting`: it is a directory, and `places.store` is the same; `uploading`: it is reached over a network. */
   readonly carries: 'adopting' | 'uploading'
   readonly guard: RemoteWatch
-  readonly names: { readonly intervalMs: number; readonly backupIntervalMs: number; readonly backupsKept: number }
+  readonly names: {
+    readonly intervalMs: number
+    readonly backupIntervalMs: number
+    readonly backupsKept: number
+    /** A new base is written once the deltas are larger than the last one, and than this; by default so that bases are rare. */
+    readonly basedOnBytesMin?: number | undefined
+  }
   readonly collectIntervalMs: number
   /** How long a stop waits for what is not carried yet; it is safe here, and goes with the next start. */
   readonly drainMsMax: number

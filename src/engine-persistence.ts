@@ -20,7 +20,9 @@ import type { DrainResult, FlushStatus } from './persist/flush/status.ts'
 import { Flusher } from './persist/flusher.ts'
 import { Journal } from './persist/journal/journal.ts'
 import { sealScanned } from './persist/journal/scan.ts'
+import type { NamesStream } from './persist/names/names-stream.ts'
 import type { Names } from './persist/names/ports.ts'
+import type { NamesStatus } from './persist/names/status.ts'
 import type { DiskBlocks } from './persist/reading/ports.ts'
 import { RemoteHealth } from './persist/reading/remote-health.ts'
 import { RemoteSegments } from './persist/reading/remote-segments.ts'
@@ -46,7 +48,7 @@ export interface Persistence {
 
 /** Write-behind as people see it and steer it. */
 export interface WriteBehind {
-  status(): FlushStatus & { readonly pressure: PressureStatus }
+  status(): FlushStatus & { readonly pressure: PressureStatus; readonly names: NamesStatus | undefined }
   pause(): void
   resume(): void
   drain(options: { readonly waitMsMax: number; readonly through: number | undefined }): Promise<DrainResult>
@@ -55,12 +57,12 @@ export interface WriteBehind {
 export function buildPersistence(
   parts: EngineParts,
   bytes: Bytes,
-  { namespace, names, onDead }: { namespace: Namespace; names: Names; onDead: (segment: SegmentId) => void },
+  { namespace, names, onDead, compact }: Omit<JournalNeeds, 'carrier'>,
 ): Persistence {
   const { fileSystem, clock, places } = parts
   const disk = new DiskSpace({ fileSystem, path: places.journal, clock, reserveBytes: parts.diskReserveBytes })
   const { carrier, remote, diskLevel, readHealth } = buildBehind(parts, bytes, namespace)
-  const { journal, flusher } = buildJournal(parts, bytes, { namespace, carrier, names, onDead })
+  const { journal, flusher } = buildJournal(parts, bytes, { namespace, carrier, names, onDead, compact })
   const pressure = buildPressure(parts, { journal, flusher, disk })
   const source = new BlockSource({
     fileSystem,
@@ -159,12 +161,13 @@ interface JournalNeeds {
   readonly carrier: SegmentCarrier
   readonly names: Names
   readonly onDead: (segment: SegmentId) => void
+  readonly compact: (segment: SegmentId) => Promise<boolean>
 }
 
 function buildJournal(
   parts: EngineParts,
   bytes: Bytes,
-  { namespace, carrier, names, onDead }: JournalNeeds,
+  { namespace, carrier, names, onDead, compact }: JournalNeeds,
 ): { journal: Journal; flusher: Flusher } {
   const { clock, limits, fileSystem, fillRandom } = parts
   const { files, memory, sharedDevice, streamDevice, slabView } = bytes
@@ -190,6 +193,7 @@ function buildJournal(
     mend,
     onDead,
     holds: (segment) => names.holds(segment),
+    compact: { below: COMPACT_BELOW_LIVE_SHARE, run: compact },
     concurrency: limits.flushConcurrency,
     ageMsMax: limits.flushAgeMsMax,
     waitMsMax: limits.persistWaitMsMax,
@@ -235,10 +239,15 @@ function buildPressure(
   })
 }
 
-export function writeBehind(engine: { journal: Journal; flusher: Flusher; pressure: BackPressure }): WriteBehind {
-  const { journal, flusher, pressure } = engine
+export function writeBehind(engine: {
+  journal: Journal
+  flusher: Flusher
+  pressure: BackPressure
+  names: NamesStream | undefined
+}): WriteBehind {
+  const { journal, flusher, pressure, names } = engine
   return {
-    status: () => ({ ...flusher.status(), pressure: pressure.status }),
+    status: () => ({ ...flusher.status(), pressure: pressure.status, names: names?.status() }),
     pause: () => flusher.pause(),
     resume: () => flusher.resume(),
     async drain({ waitMsMax, through }) {

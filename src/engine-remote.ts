@@ -23,6 +23,7 @@ export function buildNames(
     intervalMs: names.intervalMs,
     backupIntervalMs: names.backupIntervalMs,
     backupsKept: names.backupsKept,
+    ...(names.basedOnBytesMin !== undefined && { basedOnBytesMin: names.basedOnBytesMin }),
     waitMsMax: limits.persistWaitMsMax,
     mayDelete: () =>
       guard.verifiedNow().then(

@@ -134,7 +134,8 @@ function buildEngine(parts: EngineParts): BuiltEngine {
     flusher.hurry(segment)
   }
   const onDead = (segment: SegmentId): void => reclaimer.emptied([segment])
-  const persistence = buildPersistence(parts, bytes, { namespace, names, onDead })
+  const compact = (segment: SegmentId): Promise<boolean> => reclaimer.compact(segment)
+  const persistence = buildPersistence(parts, bytes, { namespace, names, onDead, compact })
   const { carrier, journal, flusher, disk, pressure, diskLevel, readHealth } = persistence
   const store = buildStore(parts, bytes, { ...persistence, namespace })
   const reclaimer: Reclaimer = buildReclaimer(parts, bytes, { ...persistence, namespace, store })
@@ -161,7 +162,7 @@ function buildEngine(parts: EngineParts): BuiltEngine {
     reclaimer,
     disk,
     pressure,
-    writeBehind: writeBehind({ journal, flusher, pressure }),
+    writeBehind: writeBehind({ journal, flusher, pressure, names: stream }),
     diskLevel,
     names: stream,
     collector,

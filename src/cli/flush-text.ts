@@ -32,6 +32,15 @@ export interface ShownFlush {
     readonly slowed: number
     readonly refused: number
   }
+  readonly names: ShownNames | null
+}
+
+interface ShownNames {
+  readonly shippedRevision: number | null
+  readonly behindMs: number
+  readonly heldUpBy: readonly string[]
+  readonly backups: number
+  readonly lastError: string | null
 }
 
 export function statusText(shown: ShownFlush): string {
@@ -48,11 +57,26 @@ export function statusText(shown: ShownFlush): string {
     ['writers:', writersText(pressure)],
     ['on the way:', `${uploads.length}`],
     ['failing:', `${failingItems}`],
+    ...namesLines(shown.names),
   ]
   const parts = [table(lines)]
   if (uploads.length > 0) parts.push(uploadsText(uploads))
   if (failing.length > 0) parts.push(itemsText(failing))
   return parts.join('\n')
+}
+
+/** Of the state that a restore would find now. */
+function namesLines(names: ShownNames | null): [string, string][] {
+  if (names === null) return []
+  const { shippedRevision, behindMs, heldUpBy, backups, lastError } = names
+  const age = behindMs === 0 ? 'up to date' : `${timeText(behindMs)} behind`
+  const wait = heldUpBy.length === 0 ? '' : `, waiting for ${heldUpBy.length} segments (${heldUpBy[0]})`
+  const failure = lastError === null ? '' : `; ${lastError}`
+  const state = shippedRevision === null ? 'not in the remote store yet' : age
+  return [
+    ['names:', `${state}${wait}${failure}`],
+    ['backups:', String(backups)],
+  ]
 }
 
 function uploadsText(uploads: ShownFlush['uploads']): string {

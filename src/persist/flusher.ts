@@ -81,7 +81,7 @@ export class Flusher {
     notSentBytes: 0,
     failures: new Map<FailureCode, number>(),
   }
-  /** Told when an item has gone, or will not go for now. */
+  /** Told when an item has gone, was tried in vain, or flushing was paused. */
   readonly #observers = new Set<() => void>()
   #timer: { readonly atMs: number; readonly cancel: AbortController } | undefined
   #sequence = 0

@@ -123,6 +123,13 @@ export class Reclaimer {
     return false
   }
 
+  /** Compacts this one, if it is worthwhile. Returns whether anything moved. */
+  async compact(segment: SegmentId): Promise<boolean> {
+    const record = await this.#options.index.segment(segment)
+    if (!record || record.state === 'open' || this.#options.hasPending(segment)) return false
+    return await this.#compact(record)
+  }
+
   /** Copies what is live in a segment to the open one and lets the contents point there. */
   async #compact(record: IndexedSegment): Promise<boolean> {
     const { index, copyBody, compactBelow } = this.#options

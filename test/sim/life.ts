@@ -1,7 +1,8 @@
 /** One life of a node: the real engine over a forgetful file system and a metadata store in memory, until the power fails. */
-import './without-threads.ts'
+import { COMPRESSES_INLINE } from './without-threads.ts'
 import type { Engine } from '../../src/engine.ts'
 import { startEngine } from '../../src/engine.ts'
+import { assert } from '../../src/common/assert.ts'
 import { checkLimits, DEFAULT_LIMITS, type Limits } from '../../src/common/limits.ts'
 import { MemoryBackend, MemoryDisk } from '../../src/meta/memory/memory-backend.ts'
 import { createMemoryStore } from '../../src/meta/memory/memory-store.ts'
@@ -16,6 +17,8 @@ import type { Random } from '../model/random.ts'
 import { InlinePageReader } from '../support/inline-page-reader.ts'
 import { ForgetfulFileSystem } from './forgetful-file-system.ts'
 import { Scheduler } from './scheduler.ts'
+
+assert(COMPRESSES_INLINE, 'no thread decides the order of things')
 
 /** So small that every boundary is met thousands of times. */
 export const TINY_LIMITS: Limits = checkLimits({
@@ -148,12 +151,13 @@ export class Life {
       store: this.remote,
       carries: 'uploading',
       guard: OURS,
-      names: { intervalMs: 20, backupIntervalMs: backups ? 500 : 0, backupsKept: 2 },
+      names: { intervalMs: 20, backupIntervalMs: backups ? 500 : 0, backupsKept: 2, basedOnBytesMin: 1 },
       collectIntervalMs: 1000,
       drainMsMax: 60_000,
       disk: {
         directory: '/data/cache',
         bytesMax: DISK_LEVEL_BYTES_MAX,
+        freeBytesMin: 0,
         createReader: (slab) => new InlinePageReader(this.fileSystem, slab),
       },
     }

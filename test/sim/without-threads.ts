@@ -1,6 +1,6 @@
 /**
  * Compression in the engine's own thread, for the simulation: what comes back from a pool of threads comes when it likes, and then no seed
- * repeats a run. Imported before anything that takes these functions from `node:zlib`.
+ * repeats a run. Imported before anything that takes these functions from `node:zlib`, so it works by being imported.
  */
 import { syncBuiltinESMExports } from 'node:module'
 import zlib from 'node:zlib'
@@ -23,3 +23,6 @@ function inline<Options>(work: (input: Buffer, options: Options) => Buffer) {
 
 Object.assign(zlib, { zstdCompress: inline(zlib.zstdCompressSync), zstdDecompress: inline(zlib.zstdDecompressSync) })
 syncBuiltinESMExports()
+
+/** Of which the simulation assures itself. */
+export const COMPRESSES_INLINE = true

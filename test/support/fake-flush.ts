@@ -48,6 +48,15 @@ export class FakeFlush implements FlushControl {
         refused: 1,
         waitedMs: 40_000,
       },
+      names: {
+        shippedThrough: 41,
+        durableRevision: 50,
+        stateMs: 1_800_000_000_000,
+        behindMs: 65_000,
+        heldUpBy: ['0'.repeat(31) + '7'],
+        backups: 2,
+        lastError: undefined,
+      },
     }
   }
 

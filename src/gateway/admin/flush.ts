@@ -52,6 +52,19 @@ interface FlushView {
     readonly refused: number
     readonly waitedMs: number
   }
+  /** Undefined where there is no remote store of its own. */
+  readonly names: NamesView | undefined
+}
+
+/** How much of metadata the remote store knows. */
+interface NamesView {
+  readonly shippedThrough: number
+  readonly durableRevision: number
+  readonly stateMs: number
+  readonly behindMs: number
+  readonly heldUpBy: readonly string[]
+  readonly backups: number
+  readonly lastError: string | undefined
 }
 
 interface ItemView {
@@ -79,6 +92,7 @@ interface DrainBody {
 }
 
 const DEFAULT_WAIT_SECONDS = 20
+const LISTED_SEGMENTS_MAX = 100
 /** Below what commands and proxies wait for an answer. */
 const WAIT_SECONDS_MAX = 50
 
@@ -139,6 +153,21 @@ function statusBody(view: FlushView): unknown {
     bytesPerSecond: bytesPerSecond ?? null,
     failing: failing.map(itemBody),
     totals: { ...totals, failures: Object.fromEntries(totals.failures) },
+    names: namesBody(view.names),
+  }
+}
+
+function namesBody(names: NamesView | undefined): unknown {
+  if (!names) return null
+  const { shippedThrough, durableRevision, stateMs, behindMs, heldUpBy, backups, lastError } = names
+  return {
+    shippedRevision: shippedThrough < 0 ? null : shippedThrough,
+    durableRevision,
+    stateMs: shippedThrough < 0 ? null : stateMs,
+    behindMs,
+    heldUpBy: heldUpBy.slice(0, LISTED_SEGMENTS_MAX),
+    backups,
+    lastError: lastError ?? null,
   }
 }
 
@@ -208,6 +237,25 @@ const STATUS = record({
       waitedMs: number('All their waits together.'),
     }),
     description: 'How writers are slowed.',
+  },
+  names: {
+    ...record({
+      shippedRevision: numberOrNull(
+        'The remote store holds the namespace as of this revision; null: it holds none yet.',
+      ),
+      durableRevision: number('Of the namespace here.'),
+      stateMs: numberOrNull('When that state was captured, in ms since 1970.'),
+      behindMs: number('For how long a change has waited to be told.'),
+      heldUpBy: {
+        type: 'array',
+        items: { type: 'string' },
+        description: 'Segments that must arrive first, some of them.',
+      },
+      backups: number('Backups kept.'),
+      lastError: { type: ['string', 'null'], description: 'Why shipping failed, while it does.' },
+    }),
+    type: ['object', 'null'],
+    description: 'How much of metadata the remote store knows; null where it lies under the data directory.',
   },
 })
 

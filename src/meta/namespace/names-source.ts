@@ -68,7 +68,7 @@ export interface CopiedPage {
 }
 
 /** Ascending, and none within another. */
-const NOT_NAMES: readonly string[] = [TOKEN_COUNT_KEY, 'J', 'M', 'N', USAGE, SEGMENT_LIVE_ROWS]
+const NOT_NAMES: readonly string[] = [TOKEN_COUNT_KEY, 'J', 'M', 'Y', USAGE, SEGMENT_LIVE_ROWS]
 
 const DESCRIBED_AT_ONCE = 32
 const PAGE_ROWS = 128

@@ -3,7 +3,7 @@
  * restart, what has changed since (docs/decisions/0013). The change log (change-log.ts) does not tell: it holds values, for watchers, and so
  * only of a few tables and for not many revisions.
  *
- *   key     'N' 0x01, last revision of the group (8 bytes), bytes of the value (4 bytes)
+ *   key     'Y' 0x01, last revision of the group (8 bytes), bytes of the value (4 bytes)
  *   value   for each key its length (varint) and the key, each key once
  *
  *   key     'M' 0x01 'keys'
@@ -33,7 +33,7 @@ export interface LoggedKeys {
   readonly through: Revision
 }
 
-const PREFIX = 'N\x01' as ByteString
+const PREFIX = 'Y\x01' as ByteString
 const STATE_KEY = 'M\x01keys' as ByteString
 const FORMAT = 1
 const STATE_BYTES = 9
@@ -126,7 +126,8 @@ export class KeyLog {
     if (bytes <= bytesMax && neededAfter <= completeAfter) return { bytes, completeAfter }
     for (const key of this.#backend.keys(range(0, revision), TRIMMED_ROWS_MAX)) {
       const row = parseRowKey(key)
-      if (row.revision > neededAfter && bytes <= bytesMax) return { bytes, completeAfter: Math.max(completeAfter, neededAfter) }
+      if (row.revision > neededAfter && bytes <= bytesMax)
+        return { bytes, completeAfter: Math.max(completeAfter, neededAfter) }
       batch.set(key, null)
       bytes -= KEY_BYTES + row.bytes
       completeAfter = Math.max(completeAfter, row.revision)

@@ -104,9 +104,9 @@ class Place {
     return await this.#run(['aws', '--endpoint-url', this.gateway.s3, ...args])
   }
 
-  /** `gate:` is the gateway. */
+  /** `gate:` is the gateway. A CA bundle for the AWS SDK makes rclone fail, whatever the endpoint. */
   async rclone(...args: readonly string[]): Promise<string> {
-    return await this.#run(['rclone', '--config', '', ...args])
+    return await this.#run(['env', '-u', 'AWS_CA_BUNDLE', 'rclone', '--config', '', ...args])
   }
 
   async #run(command: readonly [string, ...string[]]): Promise<string> {

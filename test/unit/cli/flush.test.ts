@@ -42,6 +42,8 @@ carries:     not known yet
 writers:     not slowed, 0 waiting; since the start 2 slowed, 1 refused
 on the way:  1
 failing:     1
+names:       1m5s behind, waiting for 1 segments (00000000000000000000000000000007)
+backups:     2
 
 ON THE WAY                        SIZE      FOR
 00000000000000000000000000000008  64.0 MiB  1.5s

@@ -4,6 +4,7 @@ import type { EngineParts } from '../../../src/engine-parts.ts'
 const NAMES_INTERVAL_MS = 200
 const BACKUP_INTERVAL_MS = 5_000
 const BACKUPS_KEPT = 2
+const BASED_ON_BYTES_MIN = 1
 const COLLECT_INTERVAL_MS = 1_000
 
 export function inHaste(parts: EngineParts): EngineParts {
@@ -14,6 +15,7 @@ export function inHaste(parts: EngineParts): EngineParts {
     intervalMs: NAMES_INTERVAL_MS,
     backupIntervalMs: BACKUP_INTERVAL_MS,
     backupsKept: BACKUPS_KEPT,
+    basedOnBytesMin: BASED_ON_BYTES_MIN,
   }
   return { ...parts, remote: { ...remote, names, collectIntervalMs: COLLECT_INTERVAL_MS } }
 }
