@@ -4,7 +4,7 @@
  *
  * Only what is durable here is given out. Names are all rows but
  *
- *   J, M, N      the logs and the state of the store itself
+ *   J, M, Y      the logs and the state of the store itself
  *   Q, A n       counters of usage and of tokens, and
  *   S 01         the live bytes of segments: all of them follow from the other rows, and are counted anew on a restore
  *
@@ -68,7 +68,7 @@ export interface CopiedPage {
 }
 
 /** Ascending, and none within another. */
-const NOT_NAMES: readonly string[] = [TOKEN_COUNT_KEY, 'J', 'M', 'Y', USAGE, SEGMENT_LIVE_ROWS]
+const NOT_NAMES: readonly string[] = [TOKEN_COUNT_KEY, 'J', 'M', USAGE, SEGMENT_LIVE_ROWS, 'Y']
 
 const DESCRIBED_AT_ONCE = 32
 const PAGE_ROWS = 128

@@ -53,9 +53,10 @@ export class Backups {
   get dueMs(): number | undefined {
     const { intervalMs, remote, lineage, nowMs } = this.#parts
     if (intervalMs === 0) return undefined
-    const last = remote.backups().findLast((manifest) => manifest.lineage === lineage)
-    // A clock that was set back must not put it off for longer than the interval.
-    return last ? Math.min(last.createdMs, nowMs()) + intervalMs : nowMs()
+    const now = nowMs()
+    // One from the future was made before the clock was set back: it says nothing of how long ago the last one was.
+    const last = remote.backups().findLast((manifest) => manifest.lineage === lineage && manifest.createdMs <= now)
+    return last ? last.createdMs + intervalMs : now
   }
 
   /** Sends again what may not have arrived. */
@@ -81,13 +82,16 @@ export class Backups {
     this.#unsure = manifest
     await remote.putBackup(manifest)
     this.#unsure = undefined
-    await this.#dropOldest()
+    await this.#dropOldest(manifest)
     return this.#summary(manifest)
   }
 
-  async #dropOldest(): Promise<void> {
-    const { remote, keep, mayDelete } = this.#parts
-    const old = remote.backups().slice(0, -keep)
+  /** Revisions tell age where clocks may have been set back; what a former holder made is older than all of them. */
+  async #dropOldest(made: BackupManifest): Promise<void> {
+    const { remote, keep, mayDelete, lineage } = this.#parts
+    const age = (backup: BackupManifest): Revision => (backup.lineage === lineage ? backup.revision : -1)
+    const others = remote.backups().filter(({ id }) => id !== made.id)
+    const old = others.toSorted((one, other) => age(one) - age(other)).slice(0, Math.max(0, others.length - keep + 1))
     if (old.length === 0 || !(await mayDelete())) return
     for (const { id } of old) await remote.removeBackup(id)
   }

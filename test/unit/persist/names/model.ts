@@ -65,7 +65,14 @@ export class Model {
   /** All names at each durable revision that a capture may have seen. */
   readonly seen = new Map<Revision, Rows>()
   readonly acknowledged: { key: string; revision: Revision }[] = []
-  readonly options: { deltaBytesMax?: number; basedOnBytesMin?: number; logBytesMax?: number }
+  readonly options: {
+    deltaBytesMax?: number
+    basedOnBytesMin?: number
+    logBytesMax?: number
+    intervalMs?: number
+    backupIntervalMs?: number
+    backupsKept?: number
+  }
   remote!: FaultyStore
   namespace!: Namespace
   stream!: NamesStream
@@ -96,16 +103,16 @@ export class Model {
     this.namespace = createNamespace({ store, clock, limits: DEFAULT_LIMITS, fillRandom: (bytes) => this.#fill(bytes) })
     const inner = new MemoryStore({ clock, fileSystem: undefined as never, objects: this.objects })
     this.remote = new FaultyStore(inner, { clock, random: this.random })
-    const { deltaBytesMax, basedOnBytesMin } = this.options
+    const { deltaBytesMax, basedOnBytesMin, intervalMs = 1000, backupIntervalMs = 0, backupsKept = 3 } = this.options
     this.stream = new NamesStream({
       source: this.namespace.names,
       remote: this.remote,
       lineage: LINEAGE,
       clock,
       fillRandom: (bytes) => this.#fill(bytes),
-      intervalMs: 1000,
-      backupIntervalMs: 0,
-      backupsKept: 3,
+      intervalMs,
+      backupIntervalMs,
+      backupsKept,
       waitMsMax: 60_000,
       mayDelete: () => Promise.resolve(true),
       onFailure: () => undefined,
