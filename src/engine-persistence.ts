@@ -7,7 +7,9 @@
  */
 import { createDiskLevel, type DiskLevel } from './cache-tier/disk/disk-level.ts'
 import type { FetchRun } from './cache-tier/memory-level.ts'
-import type { SegmentId } from './common/ids.ts'
+import { must } from './common/assert.ts'
+import type { Clock } from './common/clock.ts'
+import type { Revision, SegmentId } from './common/ids.ts'
 import type { Bytes, Fetch } from './engine-bytes.ts'
 import { copyBody } from './engine-bytes.ts'
 import type { EngineParts, EngineRemote } from './engine-parts.ts'
@@ -33,6 +35,8 @@ import type { RunningStore } from './store/store.ts'
 
 const COMPACT_BELOW_LIVE_SHARE = 0.5
 
+const DRAINS_KEPT = 100
+
 export interface Persistence {
   readonly carrier: SegmentCarrier
   readonly journal: Journal
@@ -51,7 +55,10 @@ export interface WriteBehind {
   status(): FlushStatus & { readonly pressure: PressureStatus; readonly names: NamesStatus | undefined }
   pause(): void
   resume(): void
-  drain(options: { readonly waitMsMax: number; readonly through: number | undefined }): Promise<DrainResult>
+  drain(options: {
+    readonly waitMsMax: number
+    readonly through: number | undefined
+  }): Promise<DrainResult & { readonly namesLeft: boolean }>
 }
 
 export function buildPersistence(
@@ -90,7 +97,7 @@ function buildBehind(parts: EngineParts, bytes: Bytes, namespace: Namespace): Be
   const { fileSystem, remote, clock, limits } = parts
   const { files, slabView, hashing } = bytes
   if (remote?.carries !== 'uploading') {
-    const carrier = new AdoptingCarrier(new LocalDiskStore(fileSystem, files), files)
+    const carrier = new AdoptingCarrier(new LocalDiskStore(fileSystem, files), files, remote?.guard)
     return { carrier, remote: undefined, diskLevel: undefined, readHealth: undefined }
   }
   const { store, guard } = remote
@@ -101,8 +108,7 @@ function buildBehind(parts: EngineParts, bytes: Bytes, namespace: Namespace): Be
     files,
     index: namespace,
     diskLevel,
-    verified: () => guard.verified(),
-    verifiedNow: () => guard.verifiedNow(),
+    guard,
   })
   const readHealth = new RemoteHealth(clock)
   const segments = new RemoteSegments({
@@ -244,15 +250,24 @@ export function writeBehind(engine: {
   flusher: Flusher
   pressure: BackPressure
   names: NamesStream | undefined
+  clock: Clock
 }): WriteBehind {
-  const { journal, flusher, pressure, names } = engine
+  const { journal, flusher, pressure, names, clock } = engine
+  /** What was durable when a drain was asked for: bodies that lie in metadata are in the remote store once their names are. */
+  const wanted = new Map<number, Revision>()
   return {
     status: () => ({ ...flusher.status(), pressure: pressure.status, names: names?.status() }),
     pause: () => flusher.pause(),
     resume: () => flusher.resume(),
     async drain({ waitMsMax, through }) {
+      const deadlineMs = clock.monotonicMs() + waitMsMax
       if (through === undefined) await journal.sealOpen()
-      return await flusher.drainBacklog({ waitMsMax, through })
+      const flushed = await flusher.drainBacklog({ waitMsMax, through })
+      const revision = wanted.get(flushed.through) ?? names?.status().durableRevision ?? 0
+      wanted.set(flushed.through, revision)
+      if (wanted.size > DRAINS_KEPT) wanted.delete(must(wanted.keys().next().value, 'oldest drain'))
+      if (names && flushed.leftItems === 0) await names.drain(deadlineMs)
+      return { ...flushed, namesLeft: names !== undefined && names.status().shippedThrough < revision }
     },
   }
 }

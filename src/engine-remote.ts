@@ -48,7 +48,8 @@ export function buildCollector(
     verify: () => remote.guard.verifiedNow(),
     mayCollect: (segment) => names?.needsUnknown(segment) === false,
     onMissing: (segment) => parts.onEvent({ kind: 'segment-missing', segment }),
-    startedMs: parts.clock.nowMs(),
+    onFailure: (doing, cause) => parts.onEvent({ kind: 'job-failed', job: `collector: ${doing}`, cause }),
+    nowMs: () => parts.clock.nowMs(),
   })
 }
 

@@ -162,7 +162,7 @@ function buildEngine(parts: EngineParts): BuiltEngine {
     reclaimer,
     disk,
     pressure,
-    writeBehind: writeBehind({ journal, flusher, pressure, names: stream }),
+    writeBehind: writeBehind({ journal, flusher, pressure, names: stream, clock }),
     diskLevel,
     names: stream,
     collector,

@@ -72,7 +72,7 @@ export async function openRemote(
     unmarkedIsOurs: remote.kind === 'file' && !directory.fresh,
   })
   const guard = new RemoteGuard({ remote: store, claim, clock: systemClock, onFenced })
-  await refuseFenced(guard)
+  await refuseFenced(guard, remote.kind)
   const engineRemote: EngineRemote = {
     store,
     carries: remote.kind === 'file' ? 'adopting' : 'uploading',
@@ -89,12 +89,16 @@ export async function openRemote(
   return { remote: engineRemote, finishClaim: () => finishClaim(directory.path, claim) }
 }
 
-/** A store that does not answer soon is asked again later, and meanwhile what is here is served. */
-async function refuseFenced(guard: RemoteGuard): Promise<void> {
+/**
+ * A store over a network that does not answer soon is asked again later, and meanwhile what is here is served. A directory that is not
+ * there now (not mounted, say) is no store: what was adopted lies in it and nowhere else.
+ */
+async function refuseFenced(guard: RemoteGuard, kind: 'file' | 's3'): Promise<void> {
   const patience = systemClock.sleep(FIRST_ANSWER_MS_MAX)
-  const refused = await Promise.race([guard.verified(), patience]).then(
+  const answer = kind === 'file' ? guard.verified() : Promise.race([guard.verified(), patience])
+  const refused = await answer.then(
     () => undefined,
-    (error: unknown) => (isTidegateError(error, 'InvalidRequest') ? error : undefined),
+    (error: Error) => (kind === 'file' || isTidegateError(error, 'InvalidRequest') ? error : undefined),
   )
   if (refused) throw new DataDirectoryUnusable(`--remote: ${refused.message}`, { cause: refused })
 }

@@ -3,7 +3,8 @@
  *
  *   look        what states of the namespace the store holds; nothing: refused, and nothing is touched
  *   take over   the store gets a new holder, so that the old node, should it come back, neither publishes nor deletes
- *   look again  what the old node still published meanwhile counts; from here on nobody changes it
+ *   look again  what the old node still published meanwhile counts: first at names, then at segments. It uploads what names tell of before it
+ *               ships them, so every segment that these names need is in a listing that was begun after theirs
  *   rows        of the state, straight into the metadata file (meta/namespace/restore/rows.ts)
  *   recount     what follows from rows: counters, states of segments, where numbers go on (recount.ts)
  *   mend        objects whose bytes are not there go, and are told
@@ -18,7 +19,7 @@ import { randomBytes } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systemClock } from './common/clock.ts'
-import { TidegateError } from './common/errors.ts'
+import { isTidegateError, TidegateError } from './common/errors.ts'
 import type { Revision, SegmentId } from './common/ids.ts'
 import { checkLimits, DEFAULT_LIMITS } from './common/limits.ts'
 import { openRestoredDirectory, type RestoredDirectory } from './config/data-directory.ts'
@@ -28,17 +29,24 @@ import { createNamespace } from './meta/namespace/namespace.ts'
 import { recount, type Recounted } from './meta/namespace/restore/recount.ts'
 import { RowWriter } from './meta/namespace/restore/rows.ts'
 import type { NamesObject } from './persist/names/object-names.ts'
-import { NamesUnusable, readRecords, stateRows } from './persist/names/read-names.ts'
+import { NamesUnusable, readRecords, stateRows, unusableDeltas } from './persist/names/read-names.ts'
 import {
   listNames,
   namesOfBackup,
+  namesOfHolder,
   newestNames,
   newestRevision,
   readManifest,
   type NamesToRead,
 } from './persist/names/read-states.ts'
 import { RemoteFooters } from './persist/remote-footers.ts'
-import { remoteHolder, takeOverRemote, type RemoteHolder } from './persist/remote-marker.ts'
+import {
+  remoteHistory,
+  takeOverRemote,
+  type HolderOrigin,
+  type RemoteHistory,
+  type RemoteHolder,
+} from './persist/remote-marker.ts'
 import type { RemoteStore } from './persist/remote/ports.ts'
 import { newHolderId, writeClaim } from './remote-claim.ts'
 import { addFooterBodies, type FooterReport } from './restore-footers.ts'
@@ -55,6 +63,8 @@ export interface RestoreRequest {
   readonly remote: RemoteStore
   /** Of a backup; undefined: the newest state. */
   readonly backup: string | undefined
+  /** Whose newest state is meant; undefined: of who holds the store. */
+  readonly holder?: string | undefined
   /** From footers what names do not tell. */
   readonly footers: boolean
   /** Reads every byte that something refers to. */
@@ -66,6 +76,7 @@ export interface RestoreReport {
   readonly data: string
   readonly remote: string
   readonly backup: string | undefined
+  readonly holder: string | undefined
   /** Undefined when there was no state to begin with. */
   readonly state: { readonly revision: Revision; readonly capturedMs: number; readonly lineage: string } | undefined
   readonly buckets: number
@@ -100,13 +111,14 @@ interface Look {
 export async function restore(request: RestoreRequest): Promise<RestoreReport> {
   const { remote } = request
   await remote.connect()
-  const holderNow = (await remoteHolder(remote))?.holder
-  await refuseNothing(request, await look(request, { holder: holderNow, unusable: new Map() }))
+  const history = await remoteHistory(remote)
+  const seen = await look(request, { history, unusable: new Map() })
+  await refuseNothing(request, seen)
   const directory = await openRestoredDirectory(request.data)
   try {
-    const holders = await noteHolders(directory, remote)
-    const holder = await takeOver(remote, holders)
-    const report = await new Restore(request, directory, holders.before).run()
+    const holders = await noteHolders(directory, history)
+    const holder = await takeOver(remote, holders, originOf(request, { holders, seen }))
+    const report = await new Restore(request, directory, { ...history, holder: holders.before }).run()
     await writeClaim(directory.path, { ...holder, state: 'claimed', description: remote.description })
     await directory.finish()
     return report
@@ -115,15 +127,42 @@ export async function restore(request: RestoreRequest): Promise<RestoreReport> {
   }
 }
 
-/** `holder`: whose the store was. */
+/** `history`: whose the store was. */
 async function look(
-  { remote, backup }: RestoreRequest,
-  { holder, unusable }: { readonly holder: string | undefined; readonly unusable: ReadonlyMap<string, string> },
+  { remote, backup, holder }: RestoreRequest,
+  { history, unusable }: { readonly history: RemoteHistory; readonly unusable: ReadonlyMap<string, string> },
 ): Promise<Look> {
   const objects = await listNames(remote)
   if (backup !== undefined) return { objects, names: namesOfBackup(await readManifest(remote, backup)) }
   const usable = objects.filter(({ name }) => !unusable.has(name))
-  return { objects, names: newestNames(usable, holder) }
+  const readBackup = (id: string): Promise<NamesToRead> => backupBegunWith(remote, id)
+  if (holder === undefined) return { objects, names: await newestNames(usable, history, readBackup) }
+  const names = await namesOfHolder(usable, { holder, origins: history.origins }, readBackup)
+  if (!names)
+    throw nothing(`${remote.description} has no names of holder ${holder}: "tidegate restore --list" lists them`)
+  return { objects, names }
+}
+
+/** Of a holder that was lost before it had a state of its own. */
+async function backupBegunWith(remote: RemoteStore, id: string): Promise<NamesToRead> {
+  try {
+    return namesOfBackup(await readManifest(remote, id))
+  } catch (error) {
+    if (!isTidegateError(error, 'InvalidRequest') && !isTidegateError(error, 'DataLost')) throw error
+    const why = `the holder was restored from backup ${id}, has no state of its own yet, and ${error.message}`
+    throw new TidegateError('InvalidRequest', `${why}: choose another backup (--backup) or holder (--holder)`, {
+      cause: error,
+    })
+  }
+}
+
+/** What the marker says that this restore begins with; undefined: with nothing that has a name. */
+function originOf(
+  { backup, holder }: RestoreRequest,
+  { holders, seen }: { readonly holders: Holders; readonly seen: Look },
+): Pick<HolderOrigin, 'from' | 'backup'> | undefined {
+  const from = backup === undefined ? (holder ?? holders.before ?? seen.names?.lineage) : seen.names?.lineage
+  return from === undefined ? undefined : { from, backup }
 }
 
 /** @throws InvalidRequest */
@@ -152,10 +191,10 @@ interface Holders {
 }
 
 /** Both are noted before the store is taken over, so that a run that is begun again is the same one. */
-async function noteHolders(directory: RestoredDirectory, remote: RemoteStore): Promise<Holders> {
+async function noteHolders(directory: RestoredDirectory, history: RemoteHistory): Promise<Holders> {
   const noted = directory.note === undefined ? undefined : parseNote(directory.note)
   if (noted) return noted
-  const holders = { holder: newHolderId(), before: (await remoteHolder(remote))?.holder }
+  const holders = { holder: newHolderId(), before: history.holder }
   await directory.writeNote(`${JSON.stringify(holders)}\n`)
   return holders
 }
@@ -170,27 +209,38 @@ function parseNote(note: string): Holders | undefined {
   }
 }
 
-function takeOver(remote: RemoteStore, { holder }: Holders): Promise<RemoteHolder> {
+function takeOver(
+  remote: RemoteStore,
+  { holder }: Holders,
+  origin: Pick<HolderOrigin, 'from' | 'backup'> | undefined,
+): Promise<RemoteHolder> {
   const fallback = { namespace: randomBytes(16).toString('hex'), nowMs: systemClock.nowMs() }
-  return takeOverRemote(remote, holder, fallback)
+  return takeOverRemote(remote, holder, fallback, origin)
+}
+
+/** The newest state that can be read whole, in rows. */
+interface Written {
+  readonly seen: Look
+  readonly footers: RemoteFooters
+  readonly capturedMs: number
+  readonly recounted: Recounted
 }
 
 class Restore {
   readonly #request: RestoreRequest
   readonly #metaPath: string
-  readonly #holderBefore: string | undefined
+  readonly #history: RemoteHistory
   readonly #unusable = new Map<string, string>()
 
-  constructor(request: RestoreRequest, directory: RestoredDirectory, holderBefore: string | undefined) {
+  constructor(request: RestoreRequest, directory: RestoredDirectory, history: RemoteHistory) {
     this.#request = request
     this.#metaPath = join(directory.path, 'meta')
-    this.#holderBefore = holderBefore
+    this.#history = history
   }
 
   async run(): Promise<RestoreReport> {
     const { remote } = this.#request
-    const footers = await RemoteFooters.open(remote)
-    const { seen, capturedMs, recounted } = await this.#writeRows(footers)
+    const { seen, footers, capturedMs, recounted } = await this.#writeRows()
     const { names } = seen
     const store = createLmdbStore({ directory: this.#metaPath, changeLogRevisionsMax: 0 })
     await store.start()
@@ -209,6 +259,7 @@ class Restore {
         data: this.#request.data,
         remote: remote.description,
         backup: this.#request.backup,
+        holder: this.#request.holder,
         state,
         ...(await namespace.restoring.tally()),
         records,
@@ -224,11 +275,12 @@ class Restore {
     }
   }
 
-  /** Of the newest state that can be read whole. */
-  async #writeRows(footers: RemoteFooters): Promise<{ seen: Look; capturedMs: number; recounted: Recounted }> {
+  async #writeRows(): Promise<Written> {
     for (;;) {
-      const seen = await look(this.#request, { holder: this.#holderBefore, unusable: this.#unusable })
+      const seen = await look(this.#request, { history: this.#history, unusable: this.#unusable })
       await refuseNothing(this.#request, seen)
+      // After names: a node that is not fenced yet uploads, and then ships what names it.
+      const footers = await RemoteFooters.open(this.#request.remote)
       const backend = new LmdbBackend({ directory: this.#metaPath })
       await backend.open()
       try {
@@ -240,15 +292,25 @@ class Restore {
           revision: newestRevision(seen.objects),
           nowMs: systemClock.nowMs(),
         })
-        return { seen, capturedMs, recounted }
+        return { seen, footers, capturedMs, recounted }
       } catch (error) {
-        if (!(error instanceof NamesUnusable) || this.#request.backup !== undefined) throw error
+        if (!(error instanceof NamesUnusable) || seen.names?.backup !== undefined) throw error
         this.#unusable.set(error.objectName, error.message)
+        await this.#findUnusable(seen)
       } finally {
         await backend.close()
       }
       await rm(this.#metaPath, { recursive: true })
     }
+  }
+
+  /** Where one delta is damaged others may be: all are looked at, so that the base is not read again for each. */
+  async #findUnusable({ objects, names }: Look): Promise<void> {
+    const { remote } = this.#request
+    const deltas = objects.filter(
+      ({ kind, lineage, name }) => kind === 'delta' && lineage === names?.lineage && !this.#unusable.has(name),
+    )
+    for await (const { objectName, message } of unusableDeltas(remote, deltas)) this.#unusable.set(objectName, message)
   }
 
   async #writeState(writer: RowWriter, { names }: Look): Promise<number> {

@@ -12,6 +12,7 @@ interface ShownDrain {
   readonly leftItems: number
   readonly leftBytes: number
   readonly left: readonly ShownItem[]
+  readonly namesLeft: boolean
 }
 
 /** What one request waits; the gateway takes no more than 50. */
@@ -40,8 +41,10 @@ export async function drainFlush(argv: readonly string[], context: CliContext): 
   }
 }
 
-function drainText({ drained, paused, leftItems, leftBytes, left }: ShownDrain): string {
+function drainText({ drained, paused, leftItems, leftBytes, left, namesLeft }: ShownDrain): string {
   if (drained) return 'all of it is in the remote store\n'
+  if (leftItems === 0 && namesLeft)
+    return 'all segments are in the remote store; metadata, and the small bodies in it, are not yet\n'
   const why = paused ? 'flushing is paused; ' : ''
   return `${why}${leftItems} segments with ${bytesText(leftBytes)} are not in the remote store\n\n${itemsText(left)}`
 }

@@ -12,6 +12,7 @@
  * reclaimed meanwhile is removed here, or by the collector if we die first. A persisted segment goes from the remote store before its record
  * goes from metadata, so a removal that was broken off is done again.
  */
+import { dirname } from 'node:path'
 import { TidegateError } from '../common/errors.ts'
 import type { SegmentId } from '../common/ids.ts'
 import type { FileSystem, IndexedSegment, SegmentIndex } from './ports.ts'
@@ -31,30 +32,48 @@ export interface SegmentCarrier {
   remove(record: IndexedSegment): Promise<void>
 }
 
+/** Whether the store is this node's: rejects when it is not, or is not known to be. */
+export interface StoreGuard {
+  /** Resolves once it was seen to be; nothing leaves before. */
+  verified(): Promise<void>
+  /** Resolves when it was a moment ago; before anything is removed there. */
+  verifiedNow(): Promise<void>
+}
+
 export class AdoptingCarrier implements SegmentCarrier {
   readonly kind = 'adopting'
   readonly #localDisk: LocalDiskStore
   readonly #files: SegmentFiles
+  readonly #guard: StoreGuard | undefined
 
-  constructor(localDisk: LocalDiskStore, files: SegmentFiles) {
+  /** `guard`: of a store that may outlive this node. */
+  constructor(localDisk: LocalDiskStore, files: SegmentFiles, guard?: StoreGuard) {
     this.#localDisk = localDisk
     this.#files = files
+    this.#guard = guard
   }
 
-  start(): Promise<void> {
-    return this.#localDisk.start()
+  /**
+   * Recovery, which follows, believes its eyes: of a directory that is not there now (not mounted, say) it would take all for lost, and of
+   * one that is somebody else's by now all for orphans.
+   */
+  async start(): Promise<void> {
+    await this.#guard?.verified()
+    await this.#localDisk.start()
   }
 
-  persist(segment: SegmentId): Promise<void> {
-    return this.#localDisk.adopt(segment)
+  async persist(segment: SegmentId): Promise<void> {
+    await this.#guard?.verifiedNow()
+    await this.#localDisk.adopt(segment)
   }
 
   persisted(): Promise<void> {
     return Promise.resolve()
   }
 
-  remove(record: IndexedSegment): Promise<void> {
-    return this.#files.remove(record.segment)
+  async remove({ segment, state }: IndexedSegment): Promise<void> {
+    if (state === 'persisted') await this.#guard?.verifiedNow()
+    await this.#files.remove(segment)
   }
 }
 
@@ -74,10 +93,7 @@ export interface UploadingCarrierOptions {
   readonly files: SegmentFiles
   readonly index: SegmentIndex
   readonly diskLevel: TakesSegments | undefined
-  /** Resolves once the store is known to be ours; nothing leaves before. */
-  readonly verified: () => Promise<void>
-  /** Resolves when it was ours a moment ago; before anything is removed there. */
-  readonly verifiedNow: () => Promise<void>
+  readonly guard: StoreGuard
 }
 
 export class UploadingCarrier implements SegmentCarrier {
@@ -91,12 +107,12 @@ export class UploadingCarrier implements SegmentCarrier {
   async start(): Promise<void> {
     const { journal } = this.#options.files.places
     await this.#options.fileSystem.makeDirectory(journal)
-    await this.#options.fileSystem.syncDirectory(journal.slice(0, journal.lastIndexOf('/')) || '/')
+    await this.#options.fileSystem.syncDirectory(dirname(journal))
   }
 
   async persist(segment: SegmentId, signal: AbortSignal): Promise<void> {
-    const { remote, files, index, verified } = this.#options
-    await verified()
+    const { remote, files, index, guard } = this.#options
+    await untilAborted(guard.verifiedNow(), signal)
     const { bytes } = await this.#sealed(segment)
     await remote.putFile(segmentObjectName(segment), { path: files.journalPath(segment), bytes }, signal)
     // Reclaimed while it was on its way: nobody would look for it there.
@@ -136,14 +152,24 @@ export class UploadingCarrier implements SegmentCarrier {
   }
 
   async remove(record: IndexedSegment): Promise<void> {
-    const { remote, files, diskLevel, verifiedNow } = this.#options
+    const { remote, files, diskLevel, guard } = this.#options
     const { segment, state } = record
     // One that is on its way right now is seen to by `persist`; what a crash leaves there, by the collector.
     if (state === 'persisted') {
-      await verifiedNow()
+      await guard.verifiedNow()
       await remote.remove([segmentObjectName(segment)])
     }
     diskLevel?.forget(segment)
     await files.remove(segment)
   }
+}
+
+/** Settles with the work, or rejects as soon as nobody wants it any more; the work then ends unheard. */
+function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason as Error)
+    if (signal.aborted) onAbort()
+    signal.addEventListener('abort', onAbort, { once: true })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+  })
 }

@@ -7,7 +7,9 @@
  * object that was listed, and then has no record, was left behind. Kept backups of a namespace that was restored since may need
  * segments that this one never knew: `mayCollect` says.
  *
- * A round is bounded: one page of the listing. Before anything is removed the store must still be ours.
+ * A round is bounded: one page of the listing. Before anything is removed the store must still be ours. Uploads under way are known to the store's
+ * client and left alone; of others none can be alive, since nobody else may upload here. A store whose uploads cannot be listed (a right that
+ * is easily forgotten) is collected all the same, and that is told.
  */
 import { isSegmentId, type SegmentId } from '../common/ids.ts'
 import type { SegmentIndex } from './ports.ts'
@@ -21,8 +23,8 @@ export interface CollectorOptions {
   readonly mayCollect: (segment: SegmentId) => boolean
   /** Persisted, with live bytes, and not there. */
   readonly onMissing: (segment: SegmentId) => void
-  /** Uploads in parts that were begun before this time are nobody's. */
-  readonly startedMs: number
+  readonly onFailure: (doing: string, cause: unknown) => void
+  readonly nowMs: () => number
 }
 
 export interface CollectorStats {
@@ -35,6 +37,8 @@ export interface CollectorStats {
 
 const PAGE_OBJECTS = 1000
 const PAGE_SEGMENTS = 1000
+/** One of ours may have begun there, and its id not be here yet. */
+const UPLOAD_AGE_MS = 5000
 
 export class Collector {
   readonly #options: CollectorOptions
@@ -78,10 +82,9 @@ export class Collector {
   }
 
   async #begin(): Promise<void> {
-    const { remote, index, verify, startedMs } = this.#options
+    const { index, verify } = this.#options
     await verify()
-    const abandoned = await remote.abandonUploads(startedMs)
-    this.#stats = { ...this.#stats, abandonedUploads: this.#stats.abandonedUploads + abandoned }
+    await this.#abandonUploads()
     const expected = new Set<SegmentId>()
     for (let after: SegmentId | undefined; ;) {
       const page = await index.segments(after, PAGE_SEGMENTS)
@@ -91,6 +94,16 @@ export class Collector {
       after = page.at(-1)?.segment
     }
     this.#expected = expected
+  }
+
+  async #abandonUploads(): Promise<void> {
+    const { remote, nowMs, onFailure } = this.#options
+    try {
+      const abandoned = await remote.abandonUploads(nowMs() - UPLOAD_AGE_MS)
+      this.#stats = { ...this.#stats, abandonedUploads: this.#stats.abandonedUploads + abandoned }
+    } catch (error) {
+      onFailure('give up unfinished uploads', error)
+    }
   }
 
   async #look(names: readonly string[]): Promise<void> {

@@ -7,11 +7,18 @@
  *   check      at each start, before anything is deleted, and every minute: still ours?
  *   takeOver   a restored data directory: the same namespace, a new holder; the old one finds itself fenced at its next check
  *
+ *   {"format":1,"namespace":...,"holder":...,"sinceMs":...,"restored":[{"holder":...,"from":...,"backup":...,"sinceMs":...},...]}
+ *
+ * `restored` says of every holder that a restore made, newest first, what it began with: the newest names of the holder `from`, or those
+ * of a backup. A holder that was lost before its own names made a state is restored as that, and what it acknowledged on top
+ * (names/read-states.ts). A marker without the field, or with fewer holders than there were, is as good as it goes.
+ *
  * Where the store decides conditions, two that claim or take over at the same moment cannot both win. Elsewhere the marker is read back, and
  * the later one wins; the other is fenced. Between two checks a fenced holder may still add segments (their names are random: they are orphans),
  * but it removes nothing, since it checks right before.
  */
 import { TidegateError } from '../common/errors.ts'
+import { isBackupId } from './names/manifest.ts'
 import { REMOTE_MARKER_NAME, type RemoteStore } from './remote/ports.ts'
 
 export interface RemoteHolder {
@@ -20,8 +27,28 @@ export interface RemoteHolder {
   readonly holder: string
 }
 
+/** What a holder that a restore made began with. */
+export interface HolderOrigin {
+  readonly holder: string
+  /** The holder whose names were restored. */
+  readonly from: string
+  /** Those of this backup; undefined: the newest. */
+  readonly backup: string | undefined
+  /** When it took over. */
+  readonly sinceMs: number
+}
+
+export interface RemoteHistory {
+  /** Whose the store is; undefined: nobody's. */
+  readonly holder: string | undefined
+  /** Newest first. */
+  readonly origins: readonly HolderOrigin[]
+}
+
 const FORMAT = 1
 const MARKER_BYTES_MAX = 4096
+/** So many fit a marker. */
+const ORIGINS_MAX = 24
 const ID = /^[0-9a-f]{32}$/
 
 /** Who holds the store; undefined: nobody. @throws Unavailable, AccessDenied; InvalidRequest for a marker that is none of ours */
@@ -29,23 +56,51 @@ export async function remoteHolder(remote: RemoteStore): Promise<RemoteHolder | 
   return (await readMarker(remote))?.holder
 }
 
-async function readMarker(remote: RemoteStore): Promise<{ holder: RemoteHolder; etag: string } | undefined> {
-  const found = await remote.get(REMOTE_MARKER_NAME, MARKER_BYTES_MAX)
-  if (!found) return undefined
-  return { holder: decode(remote, found.bytes), etag: found.etag }
+/** Who holds it, and what those before were restored from. @throws as `remoteHolder` */
+export async function remoteHistory(remote: RemoteStore): Promise<RemoteHistory> {
+  const marker = await readMarker(remote)
+  return { holder: marker?.holder.holder, origins: marker?.origins ?? [] }
 }
 
-function decode(remote: RemoteStore, bytes: Buffer): RemoteHolder {
-  const parsed = parseJson(bytes.toString('utf8')) as { format?: unknown; namespace?: unknown; holder?: unknown } | null
-  const { format, namespace, holder } = parsed ?? {}
+interface Marker {
+  readonly holder: RemoteHolder
+  /** Since when. */
+  readonly sinceMs: number
+  readonly origins: readonly HolderOrigin[]
+}
+
+async function readMarker(remote: RemoteStore): Promise<(Marker & { readonly etag: string }) | undefined> {
+  const found = await remote.get(REMOTE_MARKER_NAME, MARKER_BYTES_MAX)
+  if (!found) return undefined
+  return { ...decode(remote, found.bytes), etag: found.etag }
+}
+
+function decode(remote: RemoteStore, bytes: Buffer): Marker {
+  const parsed = parseJson(bytes.toString('utf8')) as Record<string, unknown> | null
+  const { format, namespace, holder, sinceMs, restored } = parsed ?? {}
   if (typeof format === 'number' && format > FORMAT) {
     throw new TidegateError('InvalidRequest', `${remote.description} has format ${format}, of a newer Tidegate`)
   }
-  const known = format === FORMAT && typeof namespace === 'string' && typeof holder === 'string'
-  if (!known || !ID.test(namespace) || !ID.test(holder)) {
+  if (format !== FORMAT || !isId(namespace) || !isId(holder)) {
     throw new TidegateError('InvalidRequest', `${REMOTE_MARKER_NAME} in ${remote.description} is no marker of Tidegate`)
   }
-  return { namespace, holder }
+  const origins = Array.isArray(restored) ? restored.flatMap((one: unknown) => originOf(one) ?? []) : []
+  return { holder: { namespace, holder }, sinceMs: timeOf(sinceMs), origins }
+}
+
+function originOf(value: unknown): HolderOrigin | undefined {
+  const { holder, from, backup, sinceMs } = (value ?? {}) as Record<string, unknown>
+  if (!isId(holder) || !isId(from)) return undefined
+  if (backup !== undefined && (typeof backup !== 'string' || !isBackupId(backup))) return undefined
+  return { holder, from, backup, sinceMs: timeOf(sinceMs) }
+}
+
+function isId(value: unknown): value is string {
+  return typeof value === 'string' && ID.test(value)
+}
+
+function timeOf(value: unknown): number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : 0
 }
 
 function parseJson(text: string): unknown {
@@ -56,8 +111,9 @@ function parseJson(text: string): unknown {
   }
 }
 
-function encode(holder: RemoteHolder, nowMs: number): Buffer {
-  return Buffer.from(`${JSON.stringify({ format: FORMAT, ...holder, sinceMs: nowMs })}\n`)
+function encode({ holder, sinceMs, origins }: Marker): Buffer {
+  const restored = origins.length > 0 ? origins.slice(0, ORIGINS_MAX) : undefined
+  return Buffer.from(`${JSON.stringify({ format: FORMAT, ...holder, sinceMs, restored })}\n`)
 }
 
 /**
@@ -84,7 +140,9 @@ export async function claimRemote(
   }
   try {
     const { conditionalPut } = remote.capabilities
-    await remote.put(REMOTE_MARKER_NAME, encode(mine, options.nowMs), conditionalPut ? { ifAbsent: true } : undefined)
+    const { namespace, holder } = mine
+    const marker = encode({ holder: { namespace, holder }, sinceMs: options.nowMs, origins: [] })
+    await remote.put(REMOTE_MARKER_NAME, marker, conditionalPut ? { ifAbsent: true } : undefined)
   } catch (error) {
     // Ours, if an earlier attempt arrived and its answer did not.
     if (!(error instanceof TidegateError) || error.code !== 'PreconditionFailed') throw error
@@ -114,7 +172,8 @@ function reason(remote: RemoteStore, mine: RemoteHolder, found: RemoteHolder | u
 }
 
 /**
- * Makes `holder` the one that may change the store, and fences who was. A store without a marker gets one.
+ * Makes `holder` the one that may change the store, and fences who was. A store without a marker gets one. Again with another origin: a restore
+ * that was interrupted, and run again for another state.
  * @returns the namespace that is there, or `fallback` where there was none
  * @throws ConditionalRequestConflict when somebody else took it over at this very moment
  */
@@ -122,15 +181,21 @@ export async function takeOverRemote(
   remote: RemoteStore,
   holder: string,
   fallback: { readonly namespace: string; readonly nowMs: number },
+  origin?: Pick<HolderOrigin, 'from' | 'backup'>,
 ): Promise<RemoteHolder> {
   const before = await readMarker(remote)
   const mine = { namespace: before?.holder.namespace ?? fallback.namespace, holder }
-  if (before?.holder.holder === holder) return mine
+  const isOurs = before?.holder.holder === holder
+  const noted = before?.origins.find((one) => one.holder === holder)
+  if (isOurs && noted?.from === origin?.from && noted?.backup === origin?.backup) return mine
+  const sinceMs = isOurs ? before.sinceMs : fallback.nowMs
+  const others = before?.origins.filter((one) => one.holder !== holder) ?? []
+  const own = origin ? [{ holder, from: origin.from, backup: origin.backup, sinceMs }] : []
   const condition = before ? ({ ifMatch: before.etag } as const) : ({ ifAbsent: true } as const)
   try {
     await remote.put(
       REMOTE_MARKER_NAME,
-      encode(mine, fallback.nowMs),
+      encode({ holder: mine, sinceMs, origins: [...own, ...others] }),
       remote.capabilities.conditionalPut ? condition : undefined,
     )
   } catch (error) {

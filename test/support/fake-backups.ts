@@ -1,5 +1,6 @@
 /** The names stream as the admin API of backups sees it, with backups that a test sets. */
 import { TidegateError } from '../../src/common/errors.ts'
+import type { SegmentId } from '../../src/common/ids.ts'
 import type { BackupControl } from '../../src/gateway/admin/backups.ts'
 
 type Backup = ReturnType<BackupControl['backups']['list']>[number]
@@ -26,7 +27,7 @@ export class FakeBackups implements BackupControl {
     behindMs: 1500,
     stateMs: CREATED_MS,
     heldBytes: 4096,
-    heldUpBy: Array.from({ length: 25 }, (_, index) => index.toString(16).padStart(32, '0')),
+    heldUpBy: Array.from({ length: 25 }, (_, index) => index.toString(16).padStart(32, '0') as SegmentId),
     writesWaiting: 2,
     baseBytes: 60_000,
     deltas: 3,

@@ -70,7 +70,7 @@ export class FakeFlush implements FlushControl {
 
   drain(options: { readonly waitMsMax: number; readonly through: number | undefined }): Promise<Drain> {
     this.calls.push(options)
-    const done: Drain = { through: 9, paused: this.paused, leftItems: 0, leftBytes: 0, left: [] }
+    const done: Drain = { through: 9, paused: this.paused, leftItems: 0, leftBytes: 0, left: [], namesLeft: false }
     return Promise.resolve(this.drains.shift() ?? done)
   }
 }

@@ -146,7 +146,7 @@ test('a drain that finds a body being published leaves it its bytes', async () =
 })
 
 test('C19: a full disk refuses writes, lets deletes through, and takes writes again when there is room', async () => {
-  const life = new Life(newMachine(new Random(3), undefined), new Random(3))
+  const life = new Life(newMachine(new Random(3), undefined, 'local disk'), new Random(3))
   await life.start(undefined)
   const { engine, scheduler, fileSystem } = life
   const until = <T>(work: Promise<T>): Promise<T> => scheduler.until(work, 'a call')
@@ -168,7 +168,7 @@ test('C19: a full disk refuses writes, lets deletes through, and takes writes ag
 })
 
 test('C19: a large body that was let in is refused when others have taken the room meanwhile', async () => {
-  const life = new Life(newMachine(new Random(3), undefined), new Random(3))
+  const life = new Life(newMachine(new Random(3), undefined, 'local disk'), new Random(3))
   await life.start(undefined)
   const { engine, scheduler, fileSystem } = life
   const until = <T>(work: Promise<T>): Promise<T> => scheduler.until(work, 'a call')

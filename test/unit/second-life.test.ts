@@ -78,7 +78,8 @@ async function withNode<T>(data: string, place: Place, use: (node: RemoteNode) =
 /** Replaces, deletes and adds, in segments of its own. */
 async function change(engine: Engine, life: string): Promise<void> {
   const { objects } = engine.store
-  for (const size of [700, 1024, 9000]) await put(engine, { bucket: 'plain', key: `${life}/${size}` }, randomBytes(size))
+  for (const size of [700, 1024, 9000])
+    await put(engine, { bucket: 'plain', key: `${life}/${size}` }, randomBytes(size))
   await put(engine, { bucket: 'plain', key: 'told/ä' }, randomBytes(900))
   await put(engine, { bucket: 'plain', key: 'replaced' }, randomBytes(5000))
   await objects.delete({ bucket: 'plain', key: 'big/parts' }, NO_CONDITIONS)

@@ -84,6 +84,8 @@ interface DrainView {
   readonly leftItems: number
   readonly leftBytes: number
   readonly left: readonly ItemView[]
+  /** All segments are there, and what names them is not. */
+  readonly namesLeft: boolean
 }
 
 interface DrainBody {
@@ -139,7 +141,7 @@ function register(app: FastifyInstance, { flush, access }: FlushPluginOptions): 
       admit(request, 'tidegate:ControlFlush')
       const { waitSeconds = DEFAULT_WAIT_SECONDS, through } = request.body ?? {}
       const { left, leftItems, ...rest } = await flush.drain({ waitMsMax: waitSeconds * 1000, through })
-      return reply.send({ ...rest, drained: leftItems === 0, leftItems, left: left.map(itemBody) })
+      return reply.send({ ...rest, drained: leftItems === 0 && !rest.namesLeft, leftItems, left: left.map(itemBody) })
     },
   )
 }
@@ -305,6 +307,10 @@ const DRAIN_SCHEMA = {
         leftItems: number('Segments that are still not there.'),
         leftBytes: number('In them.'),
         left: { type: 'array', items: ITEM, description: 'The first hundred of them, those that fail first.' },
+        namesLeft: {
+          type: 'boolean',
+          description: 'Metadata, and the small bodies that lie in it, have not all arrived.',
+        },
       }),
     },
   },

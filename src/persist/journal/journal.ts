@@ -123,7 +123,7 @@ export class Journal {
     const next = this.#next
     this.#next = undefined
     this.#current = (await next) ?? (await this.#make())
-    this.#openedMs = this.#options.clock.nowMs()
+    this.#openedMs = this.#options.clock.monotonicMs()
     return this.#current
   }
 
@@ -201,7 +201,7 @@ export class Journal {
 
   /** Seals what has been open longer than `segmentAgeMsMax`; called on a timer. */
   sealAged(): void {
-    const ageMs = this.#options.clock.nowMs() - this.#openedMs
+    const ageMs = this.#options.clock.monotonicMs() - this.#openedMs
     if (ageMs >= this.#options.limits.segmentAgeMsMax && this.#current && this.#current.bytes > 0) {
       this.#appending = this.#appending.then(() => this.#rotate())
     }
@@ -245,7 +245,7 @@ export class Journal {
     const path = files.journalPath(id)
     const parts = { device: streamDevice, limits, slabView, path, directory: files.places.journal, record }
     const stream = new BodyStream(parts, id, body)
-    this.#streams.set(id, { stream, bucket: body.bucket, openedMs: clock.nowMs() })
+    this.#streams.set(id, { stream, bucket: body.bucket, openedMs: clock.monotonicMs() })
     return stream
   }
 
@@ -257,8 +257,8 @@ export class Journal {
     this.#options.onSealed({ segment, bytes: stream.length, bucket, ageMs: this.#sinceMs(openedMs) })
   }
 
-  #sinceMs(wallMs: number): number {
-    return Math.max(0, this.#options.clock.nowMs() - wallMs)
+  #sinceMs(startedMs: number): number {
+    return this.#options.clock.monotonicMs() - startedMs
   }
 
   #settled(segment: SegmentId): void {

@@ -19,6 +19,8 @@ import type { RecordsObject } from './read-states.ts'
 import { decodeRecords } from './record-format.ts'
 
 const READ_AHEAD_OBJECTS = 4
+/** The metadata's own bound on keys: no row of ours has a longer one, and none an empty one. */
+const KEY_BYTES_MAX = 1978
 
 /** An object that cannot be used; a state without it may still be. */
 export class NamesUnusable extends Error {
@@ -47,10 +49,34 @@ export async function* stateRows(remote: RemoteStore, state: NamesState): AsyncG
     if (promised && (namesObjectCrc(bytes) !== promised.crc || bytes.length !== promised.bytes)) {
       throw new NamesUnusable(object.name, 'it is not the part that its base was completed with')
     }
-    const rows = usable(object, () => decodeRows(payload, head.rows))
+    const rows = rowsOf(object, { head, payload })
     return { rows, capturedMs: head.capturedMs, objectBytes: bytes.length }
   }
   yield* ahead(objects, decode)
+}
+
+/** Those of these deltas that cannot be used, so that who met one need not begin anew for each. @throws Unavailable */
+export async function* unusableDeltas(
+  remote: RemoteStore,
+  deltas: readonly NamesObject[],
+): AsyncGenerator<NamesUnusable> {
+  const check = async (object: NamesObject): Promise<NamesUnusable | undefined> => {
+    try {
+      rowsOf(object, await readObject(remote, object))
+      return undefined
+    } catch (error) {
+      if (error instanceof NamesUnusable) return error
+      throw error
+    }
+  }
+  for await (const found of ahead(deltas, check)) if (found) yield found
+}
+
+function rowsOf(object: NamesObject, { head, payload }: { head: NamesHead; payload: Buffer }): readonly NameRow[] {
+  const rows = usable(object, () => decodeRows(payload, head.rows))
+  const strange = rows.find(({ key }) => key.length === 0 || key.length > KEY_BYTES_MAX)
+  if (strange) throw new NamesUnusable(object.name, `it has a row with a key of ${strange.key.length} bytes`)
+  return rows
 }
 
 async function baseParts(remote: RemoteStore, { base: { whole } }: NamesState): Promise<BasePart[]> {

@@ -73,7 +73,10 @@ async function listPage(
 }
 
 /** @returns how many were given up */
-export async function abandonUploads(source: ListSource, begunBeforeMs: number): Promise<number> {
+export async function abandonUploads(
+  source: ListSource,
+  { begunBeforeMs, except }: { readonly begunBeforeMs: number; readonly except: ReadonlySet<string> },
+): Promise<number> {
   const { calls, bucket, base } = source
   const what = 'list uploads'
   let abandoned = 0
@@ -86,7 +89,7 @@ export async function abandonUploads(source: ListSource, begunBeforeMs: number):
     for (const { Key, UploadId, Initiated } of page.Uploads ?? []) {
       if (Key === undefined || UploadId === undefined || !Key.startsWith(base)) continue
       // Without a time it may have been begun just now.
-      if (Initiated === undefined || Initiated.getTime() >= begunBeforeMs) continue
+      if (Initiated === undefined || Initiated.getTime() >= begunBeforeMs || except.has(UploadId)) continue
       if (await abandon(source, Key, UploadId)) abandoned++
     }
     if (page.IsTruncated !== true) return abandoned

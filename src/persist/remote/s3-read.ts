@@ -104,17 +104,17 @@ function expectedBytes(
 }
 
 /** Writes chunks one after the other over the buffers. */
-function scatter(into: readonly Uint8Array[]): (chunk: Uint8Array) => void {
+function scatter(into: readonly Uint8Array[]): (chunk: Buffer) => void {
   let index = 0
   let filled = 0
   return (chunk) => {
     for (let taken = 0; taken < chunk.length;) {
       const buffer = into[index]
       assert(buffer, 'a chunk fits the buffers')
-      const part = chunk.subarray(taken, taken + buffer.length - filled)
-      buffer.set(part, filled)
-      taken += part.length
-      filled += part.length
+      // Not `set`: into shared memory that takes thrice as long when the chunk does not begin at a word, as behind the answer's head.
+      const copied = chunk.copy(buffer, filled, taken)
+      taken += copied
+      filled += copied
       if (filled === buffer.length) {
         index++
         filled = 0
@@ -132,7 +132,7 @@ function pour(
     readonly signal: AbortSignal
     readonly progress: () => void
   },
-  write: (chunk: Uint8Array) => void,
+  write: (chunk: Buffer) => void,
 ): Promise<void> {
   const { expected, what, signal, progress } = options
   return new Promise((resolve, reject) => {
@@ -144,7 +144,7 @@ function pour(
       body.destroy()
       reject(error)
     }
-    const onData = (chunk: Uint8Array): void => {
+    const onData = (chunk: Buffer): void => {
       progress()
       if (got + chunk.length > expected)
         return settle(badAnswer(what, `more than the ${expected} bytes that were said`))

@@ -75,6 +75,7 @@ class S3Store implements RemoteStore {
   /** Before it has been tried: what every store has known from the beginning. */
   #abilities: S3Abilities = { conditionalPut: false, digest: 'md5' }
   #knowsBatches = true
+  readonly #uploadsUnderWay = new Set<string>()
 
   constructor(place: S3Place, options: S3StoreOptions) {
     const { clock = systemClock, random = Math.random, concurrency = CONCURRENCY, timeoutMs = TIMEOUT_MS } = options
@@ -169,6 +170,7 @@ class S3Store implements RemoteStore {
       fileSystem: this.#fileSystem,
       timeoutMs: this.#timeoutMs,
       digest: this.#abilities.digest,
+      underWay: this.#uploadsUnderWay,
     }
     await this.#calls.tracked(() => uploadFile(options, this.#object('put', name), file, signal))
   }
@@ -211,7 +213,9 @@ class S3Store implements RemoteStore {
   }
 
   async abandonUploads(begunBeforeMs: number): Promise<number> {
-    return await abandonUploads({ calls: this.#calls, bucket: this.#place.bucket, base: this.#base }, begunBeforeMs)
+    const source = { calls: this.#calls, bucket: this.#place.bucket, base: this.#base }
+    // By the store's clock, which may be behind ours: then even what was begun just now looks old.
+    return await abandonUploads(source, { begunBeforeMs, except: this.#uploadsUnderWay })
   }
 
   async remove(names: readonly string[]): Promise<void> {

@@ -52,6 +52,8 @@ export interface UploadOptions {
   readonly fileSystem: FileSystem
   readonly timeoutMs: number
   readonly digest: DigestKind
+  /** Ids of this process's uploads in parts: nobody but their owner abandons them. */
+  readonly underWay: Set<string>
 }
 
 interface Part {
@@ -142,11 +144,15 @@ class Upload {
     )
     const uploadId = begun.UploadId
     if (uploadId === undefined || uploadId === '') throw badAnswer(what, 'the upload that was begun has no id')
+    const { underWay } = this.#options
+    underWay.add(uploadId)
     try {
       return await this.#complete(uploadId, await this.#allParts(uploadId, parts))
     } catch (error) {
       await this.#abandon(uploadId)
       throw error
+    } finally {
+      underWay.delete(uploadId)
     }
   }
 

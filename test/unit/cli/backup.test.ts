@@ -59,7 +59,8 @@ it('ends with 1 when not all arrived in time, and says what is missing and why',
 
 it('lists them for people', async () => {
   await tidegate()
-  expect((await tidegate('list')).stdout).toBe(`ID                                          STATE                     REVISION  OBJECTS  BYTES
+  expect((await tidegate('list')).stdout)
+    .toBe(`ID                                          STATE                     REVISION  OBJECTS  BYTES
 20261122T063918Z-3fa9 (before the restore)  2026-11-22T06:39:17.000Z  1234      5        70000
 20261123T063918Z-0001                       2026-11-22T06:39:17.000Z  1234      5        70000
 
@@ -116,7 +117,16 @@ const QUIET: ShownNames = {
 }
 
 it('what failed comes before what is waited for', () => {
-  const made = { id: 'id', state: 'then', revision: 7, objects: 1, bytes: 1, ancestral: false, complete: false }
+  const made = {
+    id: 'id',
+    created: 'later',
+    state: 'then',
+    revision: 7,
+    objects: 1,
+    bytes: 1,
+    ancestral: false,
+    complete: false,
+  }
   const why = (more: Partial<ShownNames>): string | undefined =>
     /since: (.*)\n/.exec(backupText({ ...made, names: { ...QUIET, ...more } }))?.[1]
   expect(why({})).toBe('it is on its way')

@@ -64,7 +64,7 @@ it('pauses and resumes', async () => {
 })
 
 it('drains: asks again for the same segments until they are all there', async () => {
-  const left = { through: 9, paused: false, leftItems: 1, leftBytes: 10, left: [] }
+  const left = { through: 9, paused: false, leftItems: 1, leftBytes: 10, left: [], namesLeft: false }
   flush.drains.push(left, left)
   expect(await tidegate('drain')).toEqual({ code: 0, stdout: 'all of it is in the remote store\n', stderr: '' })
   expect(flush.calls).toEqual([
@@ -75,7 +75,7 @@ it('drains: asks again for the same segments until they are all there', async ()
 })
 
 it('says what is left when the time is up, or when flushing is paused, and ends with 1', async () => {
-  const left = { through: 9, paused: false, leftItems: 1, leftBytes: FAILING.bytes, left: [FAILING] }
+  const left = { through: 9, paused: false, leftItems: 1, leftBytes: FAILING.bytes, left: [FAILING], namesLeft: false }
   flush.drains.push(left)
   const late = await tidegate('drain', '--timeout', '0s')
   expect([late.code, late.stdout]).toEqual([

@@ -44,7 +44,14 @@ function newCarrier(): UploadingCarrier {
     forget: () => undefined,
   }
   const verified = (): Promise<void> => (ours ? Promise.resolve() : Promise.reject(new Error('not ours')))
-  return new UploadingCarrier({ remote: faulty, fileSystem, files, index, diskLevel, verified, verifiedNow: verified })
+  return new UploadingCarrier({
+    remote: faulty,
+    fileSystem,
+    files,
+    index,
+    diskLevel,
+    guard: { verified, verifiedNow: verified },
+  })
 }
 
 async function sealed(bytes: Uint8Array = IMAGE.sealed): Promise<void> {

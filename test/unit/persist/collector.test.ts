@@ -12,12 +12,14 @@ let store: MemoryStore
 let faulty: FaultyStore
 let index: FakeIndex
 let missing: SegmentId[]
+let failures: string[]
 
 beforeEach(() => {
   store = new MemoryStore({ clock: new HandClock(), fileSystem: newFileSystem() })
   faulty = new FaultyStore(store, { clock: new HandClock(), random: () => 0 })
   index = new FakeIndex()
   missing = []
+  failures = []
 })
 
 function newCollector(options: Partial<CollectorOptions> = {}): Collector {
@@ -27,7 +29,8 @@ function newCollector(options: Partial<CollectorOptions> = {}): Collector {
     verify: () => Promise.resolve(),
     mayCollect: () => true,
     onMissing: (segment) => missing.push(segment),
-    startedMs: 0,
+    onFailure: (doing) => failures.push(doing),
+    nowMs: () => 0,
     ...options,
   })
 }
@@ -98,4 +101,11 @@ test('a pass that fails begins anew, page by page', async () => {
   await expect(collector.pass()).rejects.toMatchObject({ code: 'Unavailable' })
   expect(await collector.pass()).toMatchObject({ passes: 1, removedObjects: 10, missing: 0 })
   expect(missing).toEqual([])
+})
+
+test('a store whose uploads cannot be listed is collected all the same, and that is told', async () => {
+  await lies(1)
+  faulty.failNth('abandonUploads', 1, 'denied')
+  expect(await newCollector().pass()).toMatchObject({ removedObjects: 1 })
+  expect(failures).toEqual(['give up unfinished uploads'])
 })

@@ -15,7 +15,7 @@ let life: Life
 let engine: Engine
 
 beforeEach(async () => {
-  life = new Life(newMachine(new Random(3), undefined), new Random(3))
+  life = new Life(newMachine(new Random(3), undefined, 'local disk'), new Random(3))
   await life.start(undefined)
   engine = life.engine
   await until(engine.store.buckets.create({ name: 'b-1', owner: 'root', region: 'r' }))

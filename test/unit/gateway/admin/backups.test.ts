@@ -34,7 +34,11 @@ async function begin({ names = new FakeBackups() }: { names?: FakeBackups | unde
 async function ask(
   port: TokenPort,
   method: string,
-  { path = '', json, authorization = basic('root') }: Partial<{ path: string; json: unknown; authorization: string }> = {},
+  {
+    path = '',
+    json,
+    authorization = basic('root'),
+  }: Partial<{ path: string; json: unknown; authorization: string }> = {},
 ): Promise<{ status: number; body: Record<string, unknown> }> {
   const response = await fetch(`${port.url}/admin/v1/backups${path}`, {
     method,
@@ -103,7 +107,10 @@ it('says that there is no state yet, that no backup is due, and what failed last
 it('makes one, waits as long as it is told, and says whether it has everything', async () => {
   const { port, names } = await begin()
   const made = await ask(port, 'POST')
-  expect([made.status, made.body]).toMatchObject([201, { id: '20261123T063918Z-0001', complete: true, ancestral: false }])
+  expect([made.status, made.body]).toMatchObject([
+    201,
+    { id: '20261123T063918Z-0001', complete: true, ancestral: false },
+  ])
   names.complete = false
   const late = await ask(port, 'POST', { json: { waitSeconds: 3 } })
   expect([late.status, late.body]).toMatchObject([201, { complete: false, names: { heldUpBy: expect.any(Array) } }])

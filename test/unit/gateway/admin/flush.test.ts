@@ -74,8 +74,13 @@ it('pauses and resumes', async () => {
 
 it('drains, waits as long as it is told, and goes on with the same segments when asked again', async () => {
   const { port, flush } = await begin()
-  flush.drains.push({ through: 9, paused: false, leftItems: 1, leftBytes: 10, left: [FAILING] })
-  expect((await ask(port, '/drain')).body).toMatchObject({ drained: false, through: 9, left: [{ attempts: 4 }] })
+  flush.drains.push({ through: 9, paused: false, leftItems: 1, leftBytes: 10, left: [FAILING], namesLeft: false })
+  expect((await ask(port, '/drain')).body).toMatchObject({
+    drained: false,
+    through: 9,
+    left: [{ attempts: 4 }],
+    namesLeft: false,
+  })
   expect((await ask(port, '/drain', { json: { waitSeconds: 0.5, through: 9 } })).body).toMatchObject({ drained: true })
   expect(flush.calls).toEqual([
     { waitMsMax: 20_000, through: undefined },

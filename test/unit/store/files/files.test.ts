@@ -65,7 +65,12 @@ test('C15: a close names its bytes unsynced before the commit; a sync waits for 
   let synced = false
   const sync = files.sync(handle).then(() => (synced = true))
   await turns()
-  expect(journal.log).toEqual(['append {"b":"b","k":"a","m":1700000000000,"f":2,"o":0} 1000', 'sync', 'publishFile', 'published'])
+  expect(journal.log).toEqual([
+    'append {"b":"b","k":"a","m":1700000000000,"f":2,"o":0} 1000',
+    'sync',
+    'publishFile',
+    'published',
+  ])
   expect(synced).toBe(false)
   durable()
   await sync
