@@ -78,6 +78,10 @@ export interface RemoteWatch {
   readonly holder: string
   verified(): Promise<void>
   verifiedNow(): Promise<void>
+  /** Resolves when a look that began after the call has found it ours. */
+  verifiedAfresh(): Promise<void>
+  /** Since when, ms since 1970; undefined as long as that is not known. */
+  readonly sinceMs: number | undefined
   readonly job: BackgroundJob
 }
 

@@ -18,6 +18,7 @@ import { Admission, BackPressure, type PressureStatus } from './persist/backpres
 import { BlockSource } from './persist/block-source.ts'
 import { AdoptingCarrier, UploadingCarrier, type SegmentCarrier } from './persist/carrier.ts'
 import { DiskSpace } from './persist/disk-space.ts'
+import type { Moves } from './persist/flush/moves.ts'
 import type { DrainResult, FlushStatus } from './persist/flush/status.ts'
 import { Flusher } from './persist/flusher.ts'
 import { Journal } from './persist/journal/journal.ts'
@@ -250,19 +251,24 @@ export function writeBehind(engine: {
   flusher: Flusher
   pressure: BackPressure
   names: NamesStream | undefined
+  moves: Moves
   clock: Clock
 }): WriteBehind {
-  const { journal, flusher, pressure, names, clock } = engine
+  const { journal, flusher, pressure, names, moves, clock } = engine
   /** What was durable when a drain was asked for: bodies that lie in metadata are in the remote store once their names are. */
   const wanted = new Map<number, Revision>()
+  const drainJournal: Flusher['drainBacklog'] = async (options) => {
+    if (options.through === undefined) await journal.sealOpen()
+    return await flusher.drainBacklog(options)
+  }
   return {
     status: () => ({ ...flusher.status(), pressure: pressure.status, names: names?.status() }),
     pause: () => flusher.pause(),
     resume: () => flusher.resume(),
     async drain({ waitMsMax, through }) {
       const deadlineMs = clock.monotonicMs() + waitMsMax
-      if (through === undefined) await journal.sealOpen()
-      const flushed = await flusher.drainBacklog({ waitMsMax, through })
+      const release = await moves.hold()
+      const flushed = await drainJournal({ waitMsMax, through }).finally(release)
       const revision = wanted.get(flushed.through) ?? names?.status().durableRevision ?? 0
       wanted.set(flushed.through, revision)
       if (wanted.size > DRAINS_KEPT) wanted.delete(must(wanted.keys().next().value, 'oldest drain'))
@@ -275,9 +281,9 @@ export function writeBehind(engine: {
 export function buildReclaimer(
   parts: EngineParts,
   { memory, slabView }: Bytes,
-  built: Persistence & { namespace: Namespace; store: RunningStore },
+  built: Persistence & { namespace: Namespace; store: RunningStore; moves: Moves },
 ): Reclaimer {
-  const { namespace, journal, flusher, store, source, carrier, names } = built
+  const { namespace, journal, flusher, store, source, carrier, names, moves } = built
   const { blockBytes } = parts.limits
   const fetch: Fetch = (segment, block, slabOffset) => source.read(segment, block, slabOffset)
   const fetchRun: FetchRun = (segment, firstBlock, slots) => source.readRun(segment, firstBlock, slots)
@@ -288,8 +294,9 @@ export function buildReclaimer(
     isUnsealed: (segment) => journal.isUnsealed(segment),
     compactBelow: COMPACT_BELOW_LIVE_SHARE,
     names,
+    moves,
+    forget: (segment) => flusher.forget(segment),
     remove: async (record) => {
-      await flusher.forget(record.segment)
       await carrier.remove(record)
       source.forget(record.segment)
       memory.forget(record.segment)

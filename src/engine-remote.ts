@@ -30,18 +30,20 @@ export function buildNames(
         () => true,
         () => false,
       ),
+    held: () => guard.verifiedAfresh(),
+    heldSinceMs: () => guard.sinceMs,
     hurry,
     onFailure: (cause) => parts.onEvent({ kind: 'job-failed', job: 'names', cause }),
   })
 }
 
-/** Undefined where segments are adopted: there the directories are compared at each start. */
+/** Undefined where there is no remote store: there the directories are compared at each start. */
 export function buildCollector(
   parts: EngineParts,
   { namespace, names }: { namespace: Namespace; names: NamesStream | undefined },
 ): Collector | undefined {
   const { remote } = parts
-  if (remote?.carries !== 'uploading') return undefined
+  if (!remote) return undefined
   return new Collector({
     remote: remote.store,
     index: namespace,

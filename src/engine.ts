@@ -5,7 +5,8 @@
  */
 import type { DiskLevel } from './cache-tier/disk/disk-level.ts'
 import type { MemoryLevel } from './cache-tier/memory-level.ts'
-import { BackgroundRunner, type BackgroundJob, type BackgroundStatus } from './common/background.ts'
+import { backingOff, BackgroundRunner, type BackgroundJob, type BackgroundStatus } from './common/background.ts'
+import type { Clock } from './common/clock.ts'
 import { segmentCreatedMs, type SegmentId } from './common/ids.ts'
 import { buildBytes, stopBytes, storeMemory, type Bytes } from './engine-bytes.ts'
 import type { EngineParts } from './engine-parts.ts'
@@ -23,6 +24,7 @@ import type { BackPressure } from './persist/backpressure.ts'
 import type { SegmentCarrier } from './persist/carrier.ts'
 import type { Collector } from './persist/collector.ts'
 import type { DiskSpace } from './persist/disk-space.ts'
+import { Moves } from './persist/flush/moves.ts'
 import type { Flusher } from './persist/flusher.ts'
 import type { Hashing } from './persist/hashing/ports.ts'
 import type { Journal } from './persist/journal/journal.ts'
@@ -94,18 +96,24 @@ async function bringUp(parts: EngineParts, { engine, files, carrier, runners }: 
     index: engine.namespace,
     pageBytes: parts.limits.pageBytes,
     carries: carrier.kind,
+    strangers: parts.remote ? 'kept' : 'removed',
   })
   parts.onEvent({ kind: 'recovered', report: recovered.report })
-  for (const segment of recovered.uploaded) await carrier.persisted(segment)
   for (const segment of recovered.toPersist) {
     const { bytes = 0 } = (await engine.namespace.segment(segment)) ?? {}
     const ageMs = Math.max(0, parts.clock.nowMs() - segmentCreatedMs(segment))
     engine.flusher.add({ segment, bytes, ageMs })
   }
   engine.reclaimer.emptied(recovered.empty)
+  // Not waited for: the disk level may have much to look through first, and until then they are read where they lie.
+  void handOver(engine.flusher, recovered.uploaded)
   await engine.store.files.recover()
   await engine.disk.look()
   if (parts.backgroundJobs !== false) for (const runner of runners) runner.start()
+}
+
+async function handOver(flusher: Flusher, segments: readonly SegmentId[]): Promise<void> {
+  for (const segment of segments) await flusher.handOver(segment)
 }
 
 interface BuiltEngine {
@@ -138,13 +146,14 @@ function buildEngine(parts: EngineParts): BuiltEngine {
   const persistence = buildPersistence(parts, bytes, { namespace, names, onDead, compact })
   const { carrier, journal, flusher, disk, pressure, diskLevel, readHealth } = persistence
   const store = buildStore(parts, bytes, { ...persistence, namespace })
-  const reclaimer: Reclaimer = buildReclaimer(parts, bytes, { ...persistence, namespace, store })
+  const moves = new Moves()
+  const reclaimer: Reclaimer = buildReclaimer(parts, bytes, { ...persistence, namespace, store, moves })
   const collector = buildCollector(parts, { namespace, names: stream })
   const runners = [
-    ...backgroundJobs({ namespace, journal, reclaimer }),
+    ...backgroundJobs({ clock, namespace, journal, reclaimer }),
     ...remoteJobs(parts, { names: stream, collector }),
     store.files.job,
-    store.files.compactor.job,
+    { ...store.files.compactor.job, round: () => moves.run(() => store.files.compactor.round()) },
   ].map(
     (job) =>
       new BackgroundRunner(job, {
@@ -162,7 +171,7 @@ function buildEngine(parts: EngineParts): BuiltEngine {
     reclaimer,
     disk,
     pressure,
-    writeBehind: writeBehind({ journal, flusher, pressure, names: stream, clock }),
+    writeBehind: writeBehind({ journal, flusher, pressure, names: stream, moves, clock }),
     diskLevel,
     names: stream,
     collector,
@@ -171,6 +180,8 @@ function buildEngine(parts: EngineParts): BuiltEngine {
     jobs: () => runners.map((runner) => runner.status),
     async drain() {
       await store.stop()
+      // Never released: what moved now would lie in a segment that is sealed after the others have gone.
+      await moves.hold()
       await journal.drain()
       await flusher.drain(parts.remote?.drainMsMax)
       await orderedStore.flush()
@@ -178,12 +189,15 @@ function buildEngine(parts: EngineParts): BuiltEngine {
     },
     async stop() {
       pressure.stop()
+      // First of all, or what waits for its turn would begin, and fail since the store below it stops.
+      const carried = flusher.stop()
       // Whoever waits for the remote store waits no longer: what was not carried is here, and goes with the next start.
       await parts.remote?.store.stop()
       await Promise.all(runners.map((runner) => runner.stop()))
-      await flusher.stop()
-      await stream?.stop()
+      // What the flusher hands over waits while the disk level looks through what it holds; draining ends that.
       await diskLevel?.drain()
+      await carried
+      await stream?.stop()
       await diskLevel?.stop()
       await orderedStore.drain()
       await orderedStore.stop()
@@ -206,6 +220,7 @@ function buildStore(parts: EngineParts, bytes: Bytes, built: Persistence & { nam
     persisting: {
       persisted: (segment) => flusher.persisted(segment),
       named: (published) => names.named(published),
+      covered: (revision) => names.covered(revision),
       isLocal: (segment) => journal.isUnsealed(segment) || flusher.isWaiting(segment),
       accept: (length) => admission.accept(length),
       acceptNow: (length) => admission.acceptNow(length),
@@ -236,10 +251,12 @@ async function fileSpace(
 }
 
 function backgroundJobs({
+  clock,
   namespace,
   journal,
   reclaimer,
 }: {
+  clock: Clock
   namespace: Namespace
   journal: Journal
   reclaimer: Reclaimer
@@ -256,6 +273,7 @@ function backgroundJobs({
     // Often enough that a prefix whose last key has expired is gone within a second (C31).
     { name: 'expire', pauseMs: 250, round: async () => (await namespace.expire()).value.expired > 0 },
     { name: 'reclaim', pauseMs: 200, round: () => reclaimer.step() },
+    backingOff({ name: 'reclaim-remote', pauseMs: 200, round: () => reclaimer.removePersisted() }, clock),
     { name: 'compact', pauseMs: 30_000, round: () => reclaimer.compactSome() },
   ]
 }

@@ -8,7 +8,7 @@
 import type { BackgroundJob } from './common/background.ts'
 import type { Clock } from './common/clock.ts'
 import { isTidegateError } from './common/errors.ts'
-import { checkRemote } from './persist/remote-marker.ts'
+import { heldSince } from './persist/remote-marker.ts'
 import type { RemoteStore } from './persist/remote/ports.ts'
 import type { RemoteHolder } from './persist/remote-marker.ts'
 
@@ -22,6 +22,7 @@ export class RemoteGuard {
   readonly #clock: Clock
   readonly #onFenced: (error: Error) => void
   #verifiedMs = -Infinity
+  #sinceMs: number | undefined
   #checking: Promise<void> | undefined
   #fenced: Error | undefined
 
@@ -42,6 +43,11 @@ export class RemoteGuard {
     return this.#claim.holder
   }
 
+  /** When it became ours, ms since 1970; undefined before it has been seen, and where its marker does not say. */
+  get sinceMs(): number | undefined {
+    return this.#sinceMs
+  }
+
   /** Resolves once the store has been seen to be ours, since this process started. @throws Unavailable, InvalidRequest */
   async verified(): Promise<void> {
     if (this.#fenced) throw this.#fenced
@@ -54,6 +60,17 @@ export class RemoteGuard {
     if (this.#clock.monotonicMs() - this.#verifiedMs > RECENT_MS) await this.#checkOnce()
   }
 
+  /**
+   * Resolves when a look that began after the call has found it ours. What had arrived there before the call was there when it was taken
+   * over, if ever it is: so whoever takes it over finds it. @throws Unavailable, InvalidRequest
+   */
+  async verifiedAfresh(): Promise<void> {
+    // One that is under way may have been answered before.
+    await this.#checking?.catch(() => undefined)
+    if (this.#fenced) throw this.#fenced
+    await this.#checkOnce()
+  }
+
   #checkOnce(): Promise<void> {
     this.#checking ??= this.#check().finally(() => (this.#checking = undefined))
     return this.#checking
@@ -62,7 +79,7 @@ export class RemoteGuard {
   async #check(): Promise<void> {
     const askedMs = this.#clock.monotonicMs()
     try {
-      await checkRemote(this.#remote, this.#claim)
+      this.#sinceMs = await heldSince(this.#remote, this.#claim)
       // Of a store that did not answer at the start it is not known yet what it can do.
       if (this.#verifiedMs === -Infinity) await this.#remote.connect()
       this.#verifiedMs = askedMs

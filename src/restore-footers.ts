@@ -2,8 +2,9 @@
  * Rebuilding from footers (restore.ts): bodies that no restored row names and that came after the restored state was captured are put
  * where their labels say. Older ones without a row were deleted or overwritten, and stay so.
  */
+import { createHash } from 'node:crypto'
 import { TidegateError } from './common/errors.ts'
-import type { SegmentId } from './common/ids.ts'
+import type { ContentId, SegmentId } from './common/ids.ts'
 import type { BodyAdder, FoundBody } from './meta/namespace/restore/add-body.ts'
 import type { SegmentBody } from './persist/ports.ts'
 import { decodeLabel, type BodyLabel } from './store/labels.ts'
@@ -33,6 +34,7 @@ export interface FooterReport {
 
 const LISTED_MAX = 10_000
 const TIME_HEX = 12
+const ETAG_HEX = 32
 const SETTLED_AFTER_MS = 600_000
 const UNDER_WAY_MS = 60_000
 
@@ -77,7 +79,7 @@ function begunMs(segment: SegmentId): number {
  * Whether a body that no row knows came after the state. Bytes come a little before they are published, so one of the last minute is taken for
  * newer if it was begun after all that rows know: rather does something come back that was deleted in that minute than that something is lost.
  */
-function isNewer(
+function cameAfterState(
   { contentMax, capturedMs }: RestoredNamespace,
   body: { readonly content: number; readonly modifiedMs: number },
 ): boolean {
@@ -94,7 +96,7 @@ async function addOne(
   if (await adder.knows(body.content)) return
   const label = decodeLabel(body.label)
   const modifiedMs = label?.modifiedMs ?? begunMs(segment)
-  if (!isNewer(restored, { content: body.content, modifiedMs })) {
+  if (!cameAfterState(restored, { content: body.content, modifiedMs })) {
     tally.dropped++
     return
   }
@@ -112,7 +114,7 @@ async function addOne(
   }
 }
 
-const LABEL_ERRORS: ReadonlySet<string> = new Set(['InvalidBucketName', 'InvalidKey', 'KeyTooLong'])
+const LABEL_ERRORS: ReadonlySet<string> = new Set(['InvalidBucketName', 'TooManyBuckets', 'InvalidKey', 'KeyTooLong'])
 
 async function addLabelled(
   adder: BodyAdder,
@@ -138,9 +140,9 @@ async function addLabelled(
   }
 }
 
-/** An ETag that no label tells (C29): one that is opaque, and the same each time. */
-function opaqueEtag(segment: SegmentId): string {
-  return `${segment}-1`
+/** An ETag that no label tells (C29): one that is opaque, the same each time, and no other body's. */
+function opaqueEtag(segment: SegmentId, content: ContentId): string {
+  return `${createHash('sha256').update(`${segment} ${content}`).digest('hex').slice(0, ETAG_HEX)}-1`
 }
 
 function foundBody(
@@ -153,7 +155,7 @@ function foundBody(
     bucket,
     key,
     run: { content, segment, segmentOffset: offset, length },
-    etag: etag ?? opaqueEtag(segment),
+    etag: etag ?? opaqueEtag(segment, content),
     modifiedMs,
     attributes: attributes ?? { headers: {}, userMetadata: {}, tags: {}, storageClass: 'STANDARD' },
     expiresMs,

@@ -1,5 +1,5 @@
 /** What a restore or a rebuild did, for people. */
-import type { FoundBackup } from '../persist/names/read-states.ts'
+import type { FoundBackup, FoundHolder } from '../persist/names/read-states.ts'
 import type { RestoreReport } from '../restore.ts'
 import type { RestoreProgress } from '../restored-namespace.ts'
 import { bytesText, timeText } from './flush-text.ts'
@@ -9,10 +9,10 @@ import type { Output } from './command.ts'
 const SHOWN_MAX = 20
 
 export function reportText(report: RestoreReport, nowMs: number): string {
-  const { state, backup, records, lost, unusable, footers, damaged, unnamedSegments } = report
+  const { state, backup, holder, records, lost, unusable, footers, damaged, unnamedSegments } = report
   const asOf = state && new Date(state.capturedMs).toISOString()
   const age = state ? `, ${timeText(Math.max(0, nowMs - state.capturedMs))} old` : ''
-  const from = backup === undefined ? 'the newest state' : `backup ${backup}`
+  const from = backup === undefined ? `the newest state${holder ? ` of holder ${holder}` : ''}` : `backup ${backup}`
   const lines = [
     ['restored:', `${report.objects} objects with ${bytesText(report.bytes)} in ${report.buckets} buckets`],
     ['into:', report.data],
@@ -55,7 +55,8 @@ export function reportText(report: RestoreReport, nowMs: number): string {
 
 const UNKNOWABLE = `
 Footers say what bodies were meant for when they came. What came after the state above and is not known from them: deletes, renames,
-copies, tags, how uploads were completed, how files were cut, and objects so small that they lay in the metadata.
+copies, tags, how uploads were completed, how files were cut, and objects so small that they lay in the metadata. Nor is it whether a
+write was refused in the end because its condition did not hold: its body may be what a key has now.
 `
 
 function addressText({ bucket, key }: { readonly bucket: string; readonly key: string }): string {
@@ -82,6 +83,19 @@ export function backupsText(backups: readonly FoundBackup[], nowMs: number): str
           ]
         : [id, '', '', problem ?? 'unusable'],
     ),
+  ])
+}
+
+export function holdersText(holders: readonly FoundHolder[], nowMs: number): string {
+  if (holders.length === 0) return 'There are no names.\n'
+  return table([
+    ['HOLDER', 'AGE', 'REVISION', 'RESTORED FROM'],
+    ...holders.map(({ holder, isCurrent, origin, revision, storedMs, records }) => {
+      const from = origin && (origin.backup === undefined ? `holder ${origin.from}` : `backup ${origin.backup}`)
+      const age = storedMs === undefined ? '' : timeText(Math.max(0, nowMs - storedMs))
+      const state = revision === undefined ? (records > 0 ? 'records only' : 'none') : `${revision}`
+      return [holder, age, state, `${from ?? ''}${isCurrent ? `${from ? ', ' : ''}holds the store` : ''}`]
+    }),
   ])
 }
 

@@ -8,6 +8,30 @@ export interface BackgroundJob {
   readonly round: () => Promise<boolean>
 }
 
+const BACK_OFF_MS_MAX = 30_000
+
+/** For work on what may be away for long: after a failure it pauses, twice as long each time, until it succeeds. */
+export function backingOff({ name, pauseMs, round }: BackgroundJob, clock: Clock): BackgroundJob {
+  let failures = 0
+  let notBeforeMs = -Infinity
+  return {
+    name,
+    pauseMs,
+    async round() {
+      if (clock.monotonicMs() < notBeforeMs) return false
+      try {
+        const more = await round()
+        failures = 0
+        return more
+      } catch (error) {
+        failures++
+        notBeforeMs = clock.monotonicMs() + Math.min(BACK_OFF_MS_MAX, pauseMs * 2 ** failures)
+        throw error
+      }
+    },
+  }
+}
+
 export interface BackgroundStatus {
   readonly name: string
   readonly rounds: number

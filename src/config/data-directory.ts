@@ -5,7 +5,8 @@
  *       FORMAT         {"format": 3, "createdBy": "tidegate"}: written first, synced; changed only by an upgrade, at a start
  *       LOCK-<hex>     Unix socket on which the owner listens
  *       credentials    root credentials made at the first start (credentials.ts)
- *       RESTORING      a restore is being made here; only while there is no FORMAT does it mean anything
+ *       RESTORING      a restore is being made here; only while there is no FORMAT does it mean anything. RESTORING.new alone: it
+ *                      was killed before it had done anything
  *       ...            what persist and meta keep
  *
  * Lock. Whoever wants the directory first listens on a socket of its own, under a name that nobody uses twice, and only
@@ -121,7 +122,7 @@ export async function openRestoredDirectory(path: string): Promise<RestoredDirec
       writeNote: (text) => writeFileDurably(notePath, text, 0o600),
       async finish() {
         await writeFormat(directory)
-        rmSync(notePath, { force: true })
+        for (const path of [notePath, `${notePath}.new`]) rmSync(path, { force: true })
       },
       close: () => lock.release(),
     }
@@ -131,8 +132,11 @@ export async function openRestoredDirectory(path: string): Promise<RestoredDirec
   }
 }
 
+/** What was being written when a restore was killed is nobody's, and is written over. */
+const NOBODYS: ReadonlySet<string> = new Set(['lost+found', `${UNFINISHED}.new`])
+
 function namesOfOthers(directory: string): string[] {
-  return readdirSync(directory).filter((name) => !name.startsWith(LOCK_PREFIX) && name !== 'lost+found')
+  return readdirSync(directory).filter((name) => !name.startsWith(LOCK_PREFIX) && !NOBODYS.has(name))
 }
 
 function makeDirectory(directory: string): void {

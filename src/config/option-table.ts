@@ -170,7 +170,7 @@ export const OPTIONS = {
     metavar: 'TIME',
     default: '1d',
     max: '366d',
-    help: 'backups of metadata are made this often in the remote store; 0: only by "tidegate backup"',
+    help: 'backups of metadata are made this often in the remote store; 0s: only by "tidegate backup"',
   },
   backupKeep: {
     type: 'count',
@@ -188,7 +188,7 @@ export const OPTIONS = {
     default: '1h',
     min: '1s',
     max: '30d',
-    help: 'an s3:// remote store is compared with metadata this often: what belongs to nothing is removed, what is missing is told',
+    help: 'the remote store is compared with metadata this often: what belongs to nothing is removed, what is missing is told',
   },
   remoteConcurrency: {
     type: 'count',

@@ -111,9 +111,14 @@ export class UploadingCarrier implements SegmentCarrier {
   }
 
   async persist(segment: SegmentId, signal: AbortSignal): Promise<void> {
-    const { remote, files, index, guard } = this.#options
-    await untilAborted(guard.verifiedNow(), signal)
+    await untilAborted(this.#options.guard.verifiedNow(), signal)
     const { bytes } = await this.#sealed(segment)
+    // The store may take its time to answer that it gave up, or that it has it all the same.
+    await untilAborted(this.#upload(segment, bytes, signal), signal)
+  }
+
+  async #upload(segment: SegmentId, bytes: number, signal: AbortSignal): Promise<void> {
+    const { remote, files, index } = this.#options
     await remote.putFile(segmentObjectName(segment), { path: files.journalPath(segment), bytes }, signal)
     // Reclaimed while it was on its way: nobody would look for it there.
     if (!(await index.segment(segment))) await remote.remove([segmentObjectName(segment)])

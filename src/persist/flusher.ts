@@ -40,7 +40,7 @@ import { SegmentWaiters } from './flush/waiters.ts'
 export interface FlusherOptions extends CarryOptions {
   readonly clock: Clock
   readonly random: () => number
-  /** Metadata says that it is persisted, durably. Until it settles the segment still counts as waiting. */
+  /** Metadata says that it is persisted, durably. Keeps no slot: the disk level may have much else to do. */
   readonly onPersisted: (segment: SegmentId) => Promise<void>
   /** Seals a segment whose writes failed. Returns the bytes of its data region. */
   readonly mend: (segment: SegmentId) => Promise<number>
@@ -74,6 +74,7 @@ export class Flusher {
   readonly #reachability = new Reachability()
   readonly #rate = new DrainRate()
   readonly #running = new Map<SegmentId, Run>()
+  readonly #handedOver = new Set<Promise<void>>()
   readonly #totals = {
     persistedItems: 0,
     persistedBytes: 0,
@@ -86,6 +87,8 @@ export class Flusher {
   #timer: { readonly atMs: number; readonly cancel: AbortController } | undefined
   #sequence = 0
   #drains = 0
+  /** What somebody drained up to here goes as it is: compaction would move it past what he waits for. */
+  #drainedThrough = 0
   #paused = false
   #stopped = false
 
@@ -291,7 +294,8 @@ export class Flusher {
     // Not what somebody waits for or what has waited long: copies begin to wait anew. Once is enough.
     const isYoung = startedMs - item.sealedMs < this.#options.ageMsMax
     const mayCompact = (): boolean => {
-      const may = !item.compacted && !item.urgent && isYoung
+      const isDrained = item.sequence <= this.#drainedThrough
+      const may = !item.compacted && !item.urgent && isYoung && !isDrained
       item.compacted ||= may
       return may
     }
@@ -302,37 +306,42 @@ export class Flusher {
       case 'dead':
         return this.#restDead(item, waits)
       case 'persisted':
-        return await this.#persisted(item, this.#nowMs() - startedMs)
+        return this.#persisted(item, this.#nowMs() - startedMs)
     }
   }
 
   /** It waits until it is reclaimed, or somebody waits for it. */
   #restDead(item: FlushItem, waits: number): void {
-    const nowMs = this.#nowMs()
     item.triedForDrain = this.#drains
     // Who came meanwhile may wait for something that was published after the look.
-    const isStillDead = item.waits === waits
-    if (isStillDead) this.#waiters.release(item.segment)
-    this.#queue.rest(item, isStillDead ? nowMs + DEAD_LOOK_MS : nowMs)
+    if (item.waits !== waits) return this.#queue.ready(item)
+    this.#waiters.release(item.segment)
+    this.#queue.rest(item, this.#nowMs() + DEAD_LOOK_MS)
     item.dead = true
     this.#options.onDead(item.segment)
   }
 
-  async #persisted(item: FlushItem, forMs: number): Promise<void> {
-    const { segment, action, bytes } = item
+  #persisted(item: FlushItem, forMs: number): void {
+    const { segment, bytes } = item
     const nowMs = this.#nowMs()
     this.#rate.carried(bytes, forMs, nowMs)
     if (this.#reachability.gotThrough(nowMs)) this.#retryAll(concernsTheStore)
     this.#totals.persistedItems++
     this.#totals.persistedBytes += bytes
-    this.#waiters.release(segment)
-    try {
-      await this.#options.onPersisted(segment)
-    } catch (cause) {
-      // It is where it belongs, and only its local copy is not: the next start sees to that.
-      this.#options.onFailure({ segment, action, cause, attempt: 1 })
-    }
+    void this.handOver(segment)
     this.#done(item)
+  }
+
+  /** What is persisted gives its local copy away. Never rejects; not awaited by what is carried. */
+  async handOver(segment: SegmentId): Promise<void> {
+    if (this.#stopped) return
+    const handing = this.#options.onPersisted(segment).catch((cause: unknown) =>
+      // It is where it belongs, and only its local copy is not: the next start sees to that.
+      this.#options.onFailure({ segment, action: 'persist', cause, attempt: 1 }),
+    )
+    this.#handedOver.add(handing)
+    await handing
+    this.#handedOver.delete(handing)
   }
 
   #done(item: FlushItem): void {
@@ -375,6 +384,7 @@ export class Flusher {
     readonly through?: number | undefined
   }): Promise<DrainResult> {
     const through = options.through ?? this.#sequence
+    this.#drainedThrough = Math.max(this.#drainedThrough, Math.min(through, this.#sequence))
     if (options.through === undefined) this.#tryEverything()
     const timeIsUp = new Deadline(this.#options.clock, options.waitMsMax)
     const isLeft = ({ sequence }: FlushItem): boolean => sequence <= through
@@ -448,7 +458,7 @@ export class Flusher {
     return this.#running.size
   }
 
-  /** Gives up what is on its way; it is carried after the next start. Resolves when nothing runs. */
+  /** Begins nothing more from here on, and gives up what is on its way: the next start carries it. Resolves when nothing runs. */
   async stop(): Promise<void> {
     this.#stopped = true
     this.#timer?.cancel.abort(new Error('the flusher stops'))
@@ -456,6 +466,7 @@ export class Flusher {
     await Promise.all([...this.#running.values()].map(({ ended }) => ended))
     this.#waiters.refuseAll(notPersisted('the gateway stops'))
     this.#changed()
+    await Promise.all(this.#handedOver)
   }
 
   #nowMs(): number {

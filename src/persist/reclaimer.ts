@@ -7,6 +7,7 @@ import { isTidegateError } from '../common/errors.ts'
 import type { SegmentId, Revision } from '../common/ids.ts'
 import type { StoredRun } from '../common/model.ts'
 import { framedBodyBytes } from './journal/format.ts'
+import type { Moves } from './flush/moves.ts'
 import type { AppendedBody } from './journal/journal.ts'
 import type { Names } from './names/ports.ts'
 import type { IndexedSegment, SegmentBody, SegmentIndex } from './ports.ts'
@@ -18,6 +19,8 @@ export interface ReclaimerOptions {
   /** Bodies in it are neither published nor given up. */
   readonly hasPending: (segment: SegmentId) => boolean
   readonly isUnsealed: (segment: SegmentId) => boolean
+  /** Resolves when nobody carries it any more, so that its record stays as it is. */
+  readonly forget: (segment: SegmentId) => Promise<void>
   /** Removes the segment's bytes, wherever they lie. Rejects when they could not all be removed; then it is tried again. */
   readonly remove: (record: IndexedSegment) => Promise<void>
   /** Names that wait for it to arrive in the remote store, and when it may go from there (names/ports.ts). */
@@ -25,6 +28,8 @@ export interface ReclaimerOptions {
   readonly bodies: (segment: SegmentId) => Promise<readonly SegmentBody[]>
   /** Appends a copy of a body to the journal. @throws DataLost when its bytes fail their checksum */
   readonly copyBody: (segment: SegmentId, body: SegmentBody) => Promise<AppendedBody>
+  /** Held up while somebody drains. */
+  readonly moves: Moves
   /** Segments whose live share is below this are compacted. */
   readonly compactBelow: number
 }
@@ -52,29 +57,41 @@ export class Reclaimer {
     for (const segment of segments) this.#emptied.set(segment, revision)
   }
 
-  /** One bounded round. Returns whether there is more to do at once. */
+  /** One bounded round of what needs no remote store. Returns whether there is more to do at once. */
   async step(): Promise<boolean> {
     const { index } = this.#options
     const { value, revision } = await index.dismantle(this.#options.horizon())
     for (const segment of value.emptied) this.#emptied.set(segment, revision)
-    await this.#removeEmptied()
+    await this.#removeEmptied(({ state }) => state !== 'persisted')
     return value.steps > 0
   }
 
-  async #removeEmptied(): Promise<void> {
+  /** A background round: removes emptied segments that lie in the remote store. Apart from `step`, which must go on while the store does not answer. */
+  async removePersisted(): Promise<boolean> {
+    await this.#removeEmptied(({ state }) => state === 'persisted')
+    return false
+  }
+
+  async #removeEmptied(concerns: (record: IndexedSegment) => boolean): Promise<void> {
     const { index, horizon, hasPending, isUnsealed } = this.#options
-    const removable: IndexedSegment[] = []
+    const removable: { segment: SegmentId; revision: Revision }[] = []
     for (const [segment, revision] of this.#emptied) {
       if (revision > index.durableRevision() || revision > horizon()) continue
       if (hasPending(segment) || isUnsealed(segment) || this.#options.names.holds(segment)) continue
       const record = await index.segment(segment)
       // A body that was pending when its neighbours died has been published since: the segment lives on.
       if (!record || record.liveBytes > 0 || hasPending(segment)) this.#emptied.delete(segment)
-      else if (this.#mayGo(record, revision)) removable.push(record)
+      else if (concerns(record) && this.#mayGo(record, revision)) removable.push({ segment, revision })
     }
+    if (removable.length === 0) return
     // What was just read is visible; a commit that is undone must not cost the bytes it had dropped (C12).
-    if (removable.length > 0) await index.flush()
-    await this.#removeAll(removable)
+    await index.flush()
+    for (let at = 0; at < removable.length; at += REMOVED_AT_ONCE) {
+      const some = removable.slice(at, at + REMOVED_AT_ONCE)
+      const outcomes = await Promise.allSettled(some.map((one) => this.#remove(one, concerns)))
+      // No more than a few tries when the remote store does not answer.
+      for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+    }
   }
 
   /** The remote store must hold no names of it first: what it holds is a state that somebody may restore. */
@@ -82,57 +99,67 @@ export class Reclaimer {
     return state !== 'persisted' || this.#options.names.mayRemove(segment, emptiedAt)
   }
 
-  /** Local ones first, and no more than a few tries when the remote store does not answer. */
-  async #removeAll(records: readonly IndexedSegment[]): Promise<void> {
-    const ordered = [...records].sort((a, b) => Number(a.state === 'persisted') - Number(b.state === 'persisted'))
-    for (let at = 0; at < ordered.length; at += REMOVED_AT_ONCE) {
-      const outcomes = await Promise.allSettled(ordered.slice(at, at + REMOVED_AT_ONCE).map((one) => this.#remove(one)))
-      for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
-    }
-  }
-
-  async #remove(record: IndexedSegment): Promise<void> {
-    const { segment } = record
-    await this.#options.remove(record)
-    await this.#options.index.segmentRemoved(segment)
+  async #remove(
+    { segment, revision }: { segment: SegmentId; revision: Revision },
+    concerns: (record: IndexedSegment) => boolean,
+  ): Promise<void> {
+    const { index, forget, remove } = this.#options
+    await forget(segment)
+    // An upload that was under way may have ended in between: then it lies in the remote store too, and goes under the rules of that.
+    const record = await index.segment(segment)
+    if (!record || !concerns(record) || !this.#mayGo(record, revision)) return
+    await remove(record)
+    await index.segmentRemoved(segment)
     this.#emptied.delete(segment)
     this.#notWorthwhile.delete(segment)
     this.removedSegments++
   }
 
-  /** Looks at the next segments in turn and compacts the first that is mostly dead. Returns whether it did. */
+  /**
+   * Looks at the next segments in turn and compacts the first that is mostly dead. Returns whether it did. One that cannot be read
+   * does not keep those behind it from their turn; its error is thrown when all have had theirs and nothing was compacted.
+   */
   async compactSome(): Promise<boolean> {
     const page = await this.#options.index.segments(this.#sweptTo, SWEEP_SEGMENTS_MAX)
-    this.#sweptTo = page.length < SWEEP_SEGMENTS_MAX ? undefined : page.at(-1)?.segment
+    const failures: unknown[] = []
+    let isRemoteAway = false
     for (const record of page) {
-      if (record.state === 'open' || this.#options.hasPending(record.segment)) continue
-      if (record.liveBytes <= 0) {
-        // Again with the revision of now: an older entry may be from a commit that was undone since.
-        this.emptied([record.segment])
-      } else if (record.liveBytes < record.bytes * this.#options.compactBelow) {
-        if (this.#notWorthwhile.get(record.segment) === record.liveBytes) continue
-        try {
-          if (await this.#compact(record)) return true
-        } catch (error) {
-          // A damaged one must not keep those behind it from their turn.
-          if (isTidegateError(error, 'DataLost')) this.#notWorthwhile.set(record.segment, record.liveBytes)
-          throw error
-        }
+      this.#sweptTo = record.segment
+      if (!this.#isSparse(record) || (isRemoteAway && record.state === 'persisted')) continue
+      try {
+        if (await this.compact(record.segment)) return true
+      } catch (error) {
+        failures.push(error)
+        // A damaged one stays so; of others in the remote store the next would only take as long to fail.
+        if (isTidegateError(error, 'DataLost')) this.#notWorthwhile.set(record.segment, record.liveBytes)
+        else isRemoteAway ||= record.state === 'persisted'
       }
     }
+    if (page.length < SWEEP_SEGMENTS_MAX) this.#sweptTo = undefined
+    if (failures.length > 0) throw failures[0]
     return false
+  }
+
+  /** Whether to compact it. One in which nothing is alive goes to the emptied ones. */
+  #isSparse({ segment, state, bytes, liveBytes }: IndexedSegment): boolean {
+    if (state === 'open' || this.#options.hasPending(segment)) return false
+    // Again with the revision of now: an older entry may be from a commit that was undone since.
+    if (liveBytes <= 0) this.emptied([segment])
+    return (
+      liveBytes > 0 && liveBytes < bytes * this.#options.compactBelow && this.#notWorthwhile.get(segment) !== liveBytes
+    )
   }
 
   /** Compacts this one, if it is worthwhile. Returns whether anything moved. */
   async compact(segment: SegmentId): Promise<boolean> {
     const record = await this.#options.index.segment(segment)
     if (!record || record.state === 'open' || this.#options.hasPending(segment)) return false
-    return await this.#compact(record)
+    return await this.#options.moves.run(() => this.#compact(record))
   }
 
   /** Copies what is live in a segment to the open one and lets the contents point there. */
   async #compact(record: IndexedSegment): Promise<boolean> {
-    const { index, copyBody, compactBelow } = this.#options
+    const { index, copyBody, compactBelow, moves } = this.#options
     const live = await this.#liveBodies(record)
     const framedBytes = live.reduce((sum, { body }) => sum + framedBodyBytes(body), 0)
     if (framedBytes >= record.bytes * compactBelow) {
@@ -142,6 +169,7 @@ export class Reclaimer {
     }
     let moved = false
     for (const { body, from } of live) {
+      if (moves.areHeld) break
       const copy = await copyBody(record.segment, body)
       try {
         await copy.sync()

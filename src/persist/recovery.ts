@@ -11,13 +11,14 @@
  * | adopted                   | sealed          | the crash fell between rename and mark: marked persisted          |
  * | in both places            | any             | the crash fell into adoption: the journal's name is removed       |
  * | any                       | none            | orphan of an unpublished body: removed                            |
+ * | adopted, names go there too | none          | left to the collector: a backup of a former holder may need it    |
  * | unfinished copy (`.part`) | any             | removed; adoption copies again                                    |
  * | none                      | any, live > 0   | reported as lost (C18: `memory` objects in it are removed, counted) |
  * | none                      | any, live = 0   | forgotten                                                         |
  *
  * Where segments are uploaded and not adopted, these differ:
  *
- * | in the journal            | persisted       | the crash fell between the mark and what becomes of the file: that is done now |
+ * | in the journal            | persisted       | the crash fell between the mark and what becomes of the file: that is done now, live or not |
  * | none                      | persisted       | it lies in the remote store: nothing to do                        |
  */
 import type { SegmentId } from '../common/ids.ts'
@@ -44,6 +45,8 @@ export interface RecoveryOptions {
   readonly pageBytes: number
   /** What "persisted" means: adopted by the local disk, or uploaded. */
   readonly carries: 'adopting' | 'uploading'
+  /** Adopted files that metadata does not know: `kept` where backups may need them, which nobody has looked at yet. */
+  readonly strangers: 'removed' | 'kept'
 }
 
 export interface Recovered {
@@ -74,10 +77,12 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
     report.segments++
     const found = files.get(record.segment)
     files.delete(record.segment)
+    const isUploaded = options.carries === 'uploading' && record.state === 'persisted'
+    // One that is empty too: it may have to stay in the remote store for long, and its file need not.
+    if (isUploaded && found) uploaded.push(record.segment)
     if (record.liveBytes === 0) empty.push(record.segment)
-    else if (options.carries === 'uploading' && record.state === 'persisted') {
-      if (found) uploaded.push(record.segment)
-    } else if (!found) await reportLost(options, report, record, 0)
+    else if (isUploaded) continue
+    else if (!found) await reportLost(options, report, record, 0)
     else if (found.place === 'adopted') await markAdopted(options, record)
     else {
       await sealJournaled(options, report, { record, path: found.path })
@@ -85,6 +90,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
     }
   }
   for (const orphan of files.values()) {
+    if (orphan.place === 'adopted' && options.strangers === 'kept') continue
     await options.fileSystem.remove(orphan.path)
     report.orphansRemoved++
   }

@@ -152,7 +152,14 @@ export async function claimRemote(
 
 /** @throws InvalidRequest with `details.fenced` when somebody else holds it; Unavailable when nobody does, or it does not answer */
 export async function checkRemote(remote: RemoteStore, mine: RemoteHolder): Promise<void> {
-  mustBe(remote, mine, await remoteHolder(remote))
+  await heldSince(remote, mine)
+}
+
+/** `checkRemote`, and since when it is ours, by the clock of who made the marker: ms since 1970; undefined where it does not say. */
+export async function heldSince(remote: RemoteStore, mine: RemoteHolder): Promise<number | undefined> {
+  const marker = await readMarker(remote)
+  mustBe(remote, mine, marker?.holder)
+  return marker?.sinceMs === 0 ? undefined : marker?.sinceMs
 }
 
 function mustBe(remote: RemoteStore, mine: RemoteHolder, found: RemoteHolder | undefined): void {

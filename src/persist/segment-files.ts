@@ -154,12 +154,17 @@ export class SegmentFiles {
     for (const path of [this.journalPath(segment), this.adoptedPath(segment)]) {
       const file = await this.#fileSystem.open(path, 'read').catch((error: NodeJS.ErrnoException) => {
         if (error.code === 'ENOENT') return undefined
-        throw new TidegateError('Unavailable', `cannot open segment ${segment}: ${error.message}`, { cause: error })
+        throw unavailable(`cannot open segment ${segment}`, error)
       })
       if (!file) continue
-      const footer = await readFooter(file, segment)
-      if (footer) return { file, footer }
-      await file.close()
+      try {
+        const footer = await readFooter(file, segment)
+        if (footer) return { file, footer }
+      } catch (error) {
+        await file.close().catch(() => undefined)
+        throw unavailable(`cannot read segment ${segment}`, error)
+      }
+      await file.close().catch(() => undefined)
       throw new TidegateError('DataLost', `segment ${segment} has no valid footer`)
     }
     return undefined
@@ -186,6 +191,13 @@ export class SegmentFiles {
   close(): void {
     for (const segment of this.#opened.keys()) this.#retire(segment)
   }
+}
+
+/** What the disk says, which may be another thing tomorrow. */
+function unavailable(what: string, cause: unknown): TidegateError {
+  return new TidegateError('Unavailable', `${what}: ${cause instanceof Error ? cause.message : String(cause)}`, {
+    cause,
+  })
 }
 
 /** The footer of a sealed file, or undefined when it has none that checks. */

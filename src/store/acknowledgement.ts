@@ -7,9 +7,11 @@
  * | journal   | the bytes are synced               | the commit is durable                              |
  * | persisted | the bytes are synced               | durable, every segment it names is persisted, and  |
  * |           |                                    | the remote store has its name                      |
+ *
+ * A delete, tags and settings have no bytes and no name of their own: alone they are as `journal` at every level above it.
  */
 import { TidegateError } from '../common/errors.ts'
-import type { ContentId, SegmentId } from '../common/ids.ts'
+import type { ContentId, Revision, SegmentId } from '../common/ids.ts'
 import type { AckLevel, BucketRecord } from '../common/model.ts'
 import type { JournaledBody, Journaling, Persisting, PublishedName } from './byte-ports.ts'
 import type { Commit, MetadataContents } from './ports.ts'
@@ -52,12 +54,18 @@ export class Acknowledgement {
   async persisted(level: AckLevel, segments: readonly SegmentId[]): Promise<void> {
     if (level !== 'persisted') return
     for (const segment of segments) this.#journal.sealSoon(segment)
-    for (const segment of segments) await this.#persisting.persisted(segment)
+    // All at once: each wait is bounded, and so is that for all.
+    await Promise.all(segments.map((segment) => this.#persisting.persisted(segment)))
   }
 
   /** After `persisted`: settles when the remote store has the name too, and the bytes that lie in it (C17). */
   async named(level: AckLevel, published: PublishedName): Promise<void> {
     if (level === 'persisted') await this.#persisting.named(published)
+  }
+
+  /** As `named`, for a transaction that also takes away: told in part, it would come back with what it had deleted (C2). */
+  async covered(level: AckLevel, revision: Revision): Promise<void> {
+    if (level === 'persisted') await this.#persisting.covered(revision)
   }
 
   /** `persisted` for all that a content refers to: a copy's source, an upload's parts (C16). */

@@ -106,6 +106,8 @@ export interface Persisting {
    * @throws Unavailable when it takes too long: it stays published
    */
   named(published: PublishedName): Promise<void>
+  /** Resolves when it holds everything up to this durable revision, what was deleted by then too. @throws as `named` */
+  covered(revision: Revision): Promise<void>
   /** Whether it is not in the remote store yet. */
   isLocal(segment: SegmentId): boolean
   /**

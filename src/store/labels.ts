@@ -12,7 +12,7 @@
  *   f  inode, and o an offset: bytes of that file, from there on
  *
  * All but `b` and `k` may be missing; labels from before there were others have only those. What is not in a label: what became of the name
- * later. A label is bounded: metadata and tags that would make it larger than `LABEL_CHARACTERS_MAX` are left out.
+ * later. What reads a label takes nothing in it on trust: who can write to the remote store can write labels. A label is bounded: metadata and tags that would make it larger than `LABEL_CHARACTERS_MAX` are left out.
  */
 import type { InodeId } from '../common/ids.ts'
 import type { ContentHeaders, ObjectAttributes } from '../common/model.ts'
@@ -30,6 +30,13 @@ export interface BodyLabel {
 
 const LABEL_CHARACTERS_MAX = 16 * 1024
 const DEFAULT_STORAGE_CLASS = 'STANDARD'
+const UPLOAD_ID = /^[0-9a-f]{32}$/
+const PARTS_MAX = 10_000
+const IDS_MAX = 2 ** 52
+/** As files/limits.ts. */
+const FILE_BYTES_MAX = 2 ** 50
+/** The last that a `Date` knows. */
+const TIME_MS_MAX = 8_640_000_000_000_000
 
 export function encodeLabel(label: BodyLabel): string {
   const text = labelText(label)
@@ -73,20 +80,26 @@ function hasFields(fields: Readonly<Record<string, string>>): boolean {
   return false
 }
 
-/** Undefined for what is no label. Fields of a kind that this program does not know are ignored. */
+/**
+ * Undefined for what is no label, and for one of a part or of a file that does not say which: as an object it would take the place of the
+ * real one. Other fields that this program does not know are ignored.
+ */
 export function decodeLabel(text: string): BodyLabel | undefined {
   const fields = parsed(text)
   if (!fields || typeof fields['b'] !== 'string' || typeof fields['k'] !== 'string') return undefined
   const { b: bucket, k: key, e, m, x, u, p, f, o } = fields
+  const part = isUploadId(u) && isWithin(p, 1, PARTS_MAX) ? { uploadId: u, partNumber: p } : undefined
+  const file = isWithin(f, 1, IDS_MAX) && isWithin(o, 0, FILE_BYTES_MAX) ? { inode: f, offset: o } : undefined
+  if ((u !== undefined && !part) || (f !== undefined && !file)) return undefined
   return {
     bucket,
     key,
     etag: typeof e === 'string' ? e : undefined,
-    modifiedMs: numberOr(m),
+    modifiedMs: isWithin(m, 0, TIME_MS_MAX) ? m : undefined,
     attributes: attributesOf(fields),
-    expiresMs: numberOr(x),
-    part: typeof u === 'string' && typeof p === 'number' ? { uploadId: u, partNumber: p } : undefined,
-    file: typeof f === 'number' && typeof o === 'number' ? { inode: f, offset: o } : undefined,
+    expiresMs: isWithin(x, 0, TIME_MS_MAX) ? x : undefined,
+    part,
+    file,
   }
 }
 
@@ -99,8 +112,12 @@ function parsed(text: string): Record<string, unknown> | undefined {
   }
 }
 
-function numberOr(value: unknown): number | undefined {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : undefined
+function isWithin(value: unknown, least: number, most: number): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= least && value <= most
+}
+
+function isUploadId(value: unknown): value is string {
+  return typeof value === 'string' && UPLOAD_ID.test(value)
 }
 
 function attributesOf({ t, h, d, g, s, r }: Record<string, unknown>): ObjectAttributes {

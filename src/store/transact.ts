@@ -10,11 +10,12 @@
  *      next round asks about that one;
  *   4. the commit is waited for as the level asks. One that only reads is waited for at every level: what it has read must be
  *      durable before it is told, as for any read;
- *   5. bodies of the branch that was not taken are given back; of the other, segments are persisted and keys named if the level asks.
+ *   5. bodies of the branch that was not taken are given back; of the other, segments are persisted and keys named if the level asks,
+ *      or, when it deletes too, everything up to the commit.
  */
 import { assert, must } from '../common/assert.ts'
 import { TidegateError } from '../common/errors.ts'
-import type { SegmentId } from '../common/ids.ts'
+import type { Revision, SegmentId } from '../common/ids.ts'
 import type { Limits } from '../common/limits.ts'
 import type { AckLevel, ObjectVersion } from '../common/model.ts'
 import type { Acknowledgement } from './acknowledgement.ts'
@@ -71,7 +72,7 @@ export async function transact(parts: TransactParts, request: TransactionRequest
     }
     await discardAll(bodies)
     await acknowledgement.persisted(ack, segmentsOf(decided.succeeded ? branches.then : branches.else))
-    await Promise.all(versionsMade(decided.outcomes).map((version) => acknowledgement.named(ack, version)))
+    await told(acknowledgement, { ack, outcomes: decided.outcomes, revision: commit.revision })
     // Nothing can fail from here on, so no reader of an outcome is left open.
     const outcomes = decided.outcomes.map((outcome) => withReader(outcome, readers, holder))
     return { succeeded: decided.succeeded, outcomes, revision: commit.revision }
@@ -163,6 +164,17 @@ async function holdsBytes(
   } finally {
     readers.close(reader)
   }
+}
+
+/** Names are told one by one, in one object; what is gone has none, so then all that there is up to the commit is waited for. */
+async function told(
+  acknowledgement: Acknowledgement,
+  { ack, outcomes, revision }: { ack: AckLevel; outcomes: readonly MetadataOutcome[]; revision: Revision },
+): Promise<void> {
+  const made = versionsMade(outcomes)
+  const deletes = outcomes.some((outcome) => outcome.op === 'delete' && outcome.existed)
+  if (deletes && made.length > 0) await acknowledgement.covered(ack, revision)
+  else await Promise.all(made.map((version) => acknowledgement.named(ack, version)))
 }
 
 function segmentsOf(operations: readonly MetadataOperation[]): SegmentId[] {

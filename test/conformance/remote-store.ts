@@ -168,7 +168,7 @@ export function testRemoteStore(
 
       it('can be given up', async () => {
         const signal = AbortSignal.abort(new Error('given up'))
-        await expect(store.read('range', 0, [Buffer.alloc(1)], signal)).rejects.toThrow()
+        await expect(store.read('range', 0, [Buffer.alloc(1)], { signal })).rejects.toThrow()
       })
 
       it('serves many at once', async () => {

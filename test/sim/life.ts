@@ -60,6 +60,8 @@ const OURS: EngineRemote['guard'] = {
   holder: '0123456789abcdef'.repeat(2),
   verified: () => Promise.resolve(),
   verifiedNow: () => Promise.resolve(),
+  verifiedAfresh: () => Promise.resolve(),
+  sinceMs: 1,
   job: { name: 'remote-guard', pauseMs: 60_000, round: () => Promise.resolve(false) },
 }
 

@@ -199,6 +199,7 @@ class Run {
     for (let round = 0, quiet = 0; quiet < 4; round++) {
       const before = reclaimer.removedSegments
       const more = await reclaimer.step()
+      await reclaimer.removePersisted()
       await namespace.flush()
       await names?.drain(clock.monotonicMs() + NAMES_MS_MAX)
       await collector?.pass()

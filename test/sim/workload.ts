@@ -19,7 +19,7 @@ const SIZES = [
   0, 1, 31, 32, 33, 63, 64, 65, 100, 127, 128, 129, 255, 256, 257, 511, 600, 1023, 1024, 1025, 1300, 2048, 3000,
 ]
 
-const LOCAL_JOBS = ['seal', 'reclaim', 'reclaim', 'compact', 'expire'] as const
+const LOCAL_JOBS = ['seal', 'reclaim', 'reclaim-remote', 'compact', 'expire'] as const
 const REMOTE_JOBS = [...LOCAL_JOBS, 'names', 'names', 'names', 'collect'] as const
 const REMOTE_REFUSALS: readonly ErrorCode[] = ['AccessDenied', 'SlowDown']
 
@@ -456,6 +456,7 @@ export class Workload {
         this.#memory.counts['expired'] =
           (this.#memory.counts['expired'] ?? 0) + (await namespace.expire()).value.expired
       else if (job === 'reclaim') await reclaimer.step()
+      else if (job === 'reclaim-remote') await reclaimer.removePersisted()
       else if (job === 'names') await names?.round()
       else if (job === 'collect') await collector?.step()
       else await reclaimer.compactSome()

@@ -78,6 +78,7 @@ export async function startRemoteNode(
         await engine.writeBehind.drain({ waitMsMax: WAIT_MS_MAX, through: undefined })
         while (await names.round());
         while (await engine.reclaimer.step());
+        await engine.reclaimer.removePersisted()
       }
     },
     stop: () => engine.stop(),

@@ -145,6 +145,28 @@ test('a drain that finds a body being published leaves it its bytes', async () =
   }
 })
 
+test.each(['flush drain', 'stop'] as const)('C21: after a drain (%s) all that is alive is persisted', async (how) => {
+  const engine = await start(new MemoryDisk())
+  const { store, namespace, flusher, journal } = engine
+  await store.buckets.create({ name: 'b-1', owner: 'root', region: 'r' })
+  flusher.pause()
+  for (let at = 0; at < 60; at++) await put(engine, `${at}`, randomBytes(300))
+  await journal.sealOpen()
+  for (let at = 0; at < 60; at++) {
+    if (at % 10 !== 0) await store.objects.delete({ bucket: 'b-1', key: `${at}` }, NO_CONDITIONS)
+  }
+  // So that each is worth compacting when its turn comes.
+  const segments = (): ReturnType<Engine['namespace']['segments']> => namespace.segments(undefined, 1000)
+  const sum = async (): Promise<number> => (await segments()).reduce((bytes, { liveBytes }) => bytes + liveBytes, 0)
+  await vi.waitFor(async () => expect(await sum()).toBe(6 * 300), { timeout: 5_000 })
+  flusher.resume()
+  if (how === 'stop') await engine.drain()
+  else expect(await engine.writeBehind.drain({ waitMsMax: 20_000, through: undefined })).toMatchObject({ leftItems: 0 })
+  expect((await segments()).filter(({ liveBytes, state }) => liveBytes > 0 && state !== 'persisted')).toEqual([])
+  expect(await sum()).toBe(6 * 300)
+  await engine.stop()
+})
+
 test('C19: a full disk refuses writes, lets deletes through, and takes writes again when there is room', async () => {
   const life = new Life(newMachine(new Random(3), undefined, 'local disk'), new Random(3))
   await life.start(undefined)

@@ -50,3 +50,24 @@ test('who was taken over is told once, and does nothing more', async () => {
   await expect(guard.job.round()).rejects.toThrow('taken over')
   expect(fenced).toHaveLength(1)
 })
+
+test('C17: to look afresh is to ask after the call, whatever is under way; those who wait at once share one', async () => {
+  await guard.verified()
+  expect(faulty.calls('get')).toBe(1)
+  await Promise.all([guard.verifiedAfresh(), guard.verifiedAfresh()])
+  expect(faulty.calls('get')).toBe(2)
+  // The one under way may have been answered before the takeover.
+  const underWay = guard.job.round().catch(() => undefined)
+  await takeOverRemote(faulty, '2'.repeat(32), { namespace: MINE.namespace, nowMs: 1 })
+  await expect(guard.verifiedAfresh()).rejects.toThrow('taken over')
+  await underWay
+})
+
+test('the guard knows since when the store is held', async () => {
+  expect(guard.sinceMs).toBeUndefined()
+  await takeOverRemote(faulty, '2'.repeat(32), { namespace: MINE.namespace, nowMs: 77 })
+  const claim = { ...MINE, holder: '2'.repeat(32) }
+  const successor = new RemoteGuard({ remote: faulty, claim, clock, onFenced: (error) => fenced.push(error) })
+  await successor.verified()
+  expect(successor.sinceMs).toBe(77)
+})

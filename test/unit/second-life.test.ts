@@ -25,7 +25,7 @@ beforeEach(async () => {
 
 afterEach(() => rm(base, { recursive: true, force: true }))
 
-/** A store, and a client of it that sees it with what it holds now, to try something out on it. */
+/** A remote store; where segments are adopted, the directory that they lie in. */
 interface Place {
   readonly remote: RemoteStore
   readonly directory?: string

@@ -24,8 +24,8 @@ it.skipIf(lack !== undefined)(
         directory,
         remote,
         points: CRASH_POINTS,
-        roundsOfPoint: 2,
-        randomRounds: 5,
+        roundsOfPoint: 1,
+        randomRounds: 3,
         roundsOfInspection: 1000,
       })
       expect(acknowledged).toBeGreaterThan(100)

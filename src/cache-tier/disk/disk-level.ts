@@ -11,7 +11,8 @@
  * true as long as the file is there; and the index itself is read from the files at start.
  *
  * Failures stay inside: a read that fails is a miss, and its block is dropped; a write that fails turns writing off for half a minute. The
- * level also gives way when the disk runs full (room.ts).
+ * level also gives way when the disk runs full (room.ts): it looks once a second, whether anything is offered or not. While the remote
+ * store is away nothing is, and the journal fills the disk.
  *
  * Known gaps: how often blocks were used is forgotten at a restart, but for their queue; blocks of a segment that was forgotten
  * come back with their pack after a restart, until they are evicted, and nobody ever asks for them.
@@ -78,6 +79,7 @@ const QUEUED_BLOCKS_MAX = 16
 const ADOPTIONS_WAITING_MAX = 64
 const START_WAIT_MS_MAX = 1000
 const DRAIN_WAIT_MS_MAX = 10_000
+const GIVE_WAY_EVERY_MS = 1000
 
 class FileDiskLevel implements DiskLevel {
   readonly stats: CacheLevelStats = { hits: 0, misses: 0, evictions: 0, badPages: 0, dropped: 0, writes: 0 }
@@ -90,6 +92,7 @@ class FileDiskLevel implements DiskLevel {
   #queuedBytes = 0
   #adoptions = 0
   #state: 'new' | 'serving' | 'draining' | 'stopped' = 'new'
+  readonly #stopping = new AbortController()
 
   constructor(options: DiskLevelOptions) {
     const { fileSystem, directory, bytesMax, clock, limits, reader, onFailure } = options
@@ -131,6 +134,15 @@ class FileDiskLevel implements DiskLevel {
       START_WAIT_MS_MAX,
       this.#writer.takeIn(found, () => this.#state === 'serving'),
     )
+    void this.#keepGivingWay(this.#stopping.signal)
+  }
+
+  /** Never two rounds at once, however long one takes. */
+  async #keepGivingWay(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.#options.clock.sleep(GIVE_WAY_EVERY_MS, signal).catch(() => undefined)
+      if (!signal.aborted) await this.#writer.giveWay()
+    }
   }
 
   async drain(): Promise<void> {
@@ -139,6 +151,7 @@ class FileDiskLevel implements DiskLevel {
   }
 
   async stop(): Promise<void> {
+    this.#stopping.abort()
     await this.drain()
     this.#state = 'stopped'
     await this.#options.reader.stop()

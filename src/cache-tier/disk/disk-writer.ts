@@ -248,13 +248,13 @@ export class DiskWriter {
     )
     file.arriving = undefined
     arrival.resolve(came)
+    // Forgotten in this very moment: whoever forgot it has ordered its removal, which gives the room back.
+    if (file.gone) return came
     if (!came) {
       index.dropFile(file)
       room.give(bytes)
       return false
     }
-    // Forgotten in this very moment: whoever forgot it has ordered its removal.
-    if (file.gone) return true
     queues.push(file, 'small')
     stats.writes += file.liveBlocks
     return true
@@ -294,6 +294,11 @@ export class DiskWriter {
     await openFiles.close(file)
     await fileSystem.remove(file.path)
     room.give(file.bytes)
+  }
+
+  /** Others fill the disk too: evicts what they need, though nothing is offered here. */
+  async giveWay(): Promise<void> {
+    await this.#serially('give way', () => this.#makeRoom(0))
   }
 
   /** Whether there is room for so many bytes more. Evicts, and spares room for what survives. */

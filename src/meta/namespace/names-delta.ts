@@ -15,6 +15,8 @@ export interface ChangedRows {
   readonly through: Revision
   /** Not in order. Undefined: the row is gone. */
   readonly rows: ReadonlyMap<ByteString, Uint8Array | undefined>
+  /** Those of them with the prefix that was asked for: found while reading, since the turn of the capture must be short. */
+  readonly apart: ReadonlyMap<ByteString, Uint8Array | undefined>
 }
 
 export interface DeltaSource {
@@ -22,9 +24,14 @@ export interface DeltaSource {
   readonly clock: Clock
 }
 
-/** One step reads as many rows, or looks up as many groups of commits in the log: a fraction of a millisecond, or so. */
+/** One step reads so many rows: a fraction of a millisecond, or so. */
 const ROWS_PER_STEP = 128
-const GROUPS_PER_STEP = 16
+/**
+ * It follows the log by so many groups of commits. A group has one key or thousands, so how many are asked for next depends on how many keys the
+ * last ones had; the first step of a log of large groups is the longest.
+ */
+const GROUPS_PER_STEP_MAX = 32
+const KEYS_PER_STEP = 1024
 /** Writers that outrun the reader get one long step in the end. */
 const STEPS_MAX = 1_000_000
 const ROW_OVERHEAD_BYTES = 64
@@ -35,18 +42,18 @@ const ROW_OVERHEAD_BYTES = 64
  */
 export async function readChangedRows<T>(
   { readDurable, clock }: DeltaSource,
-  { after, bytesMax }: { after: Revision; bytesMax: number },
+  { after, bytesMax, apart }: { after: Revision; bytesMax: number; apart?: string },
   finish: (rows: DurableRows, changed: ChangedRows) => T,
 ): Promise<{ changed: ChangedRows; finished: T } | undefined> {
-  const reading = new Reading(after)
+  const reading = new Reading(after, apart)
   const turns = new Turns(clock)
   for (let step = 1; ; step++) {
     const outcome = readDurable((view) => {
-      if (!reading.follow(view, step > STEPS_MAX ? Infinity : GROUPS_PER_STEP)) return 'too far back'
+      if (!reading.follow(view, step > STEPS_MAX)) return 'too far back'
       reading.read(view, step > STEPS_MAX ? Infinity : ROWS_PER_STEP)
       if (reading.bytes > bytesMax) return 'too much'
       if (!reading.upToDate(view)) return 'more'
-      const changed = { through: view.revision, rows: reading.rows }
+      const changed = { through: view.revision, rows: reading.rows, apart: reading.apart }
       return { changed, finished: finish(view, changed) }
     })
     if (typeof outcome === 'object') return outcome
@@ -57,23 +64,29 @@ export async function readChangedRows<T>(
 
 class Reading {
   readonly rows: Map<ByteString, Uint8Array | undefined> = new Map()
+  readonly apart: Map<ByteString, Uint8Array | undefined> = new Map()
   bytes = 0
+  readonly #prefix: string | undefined
   /** The log was followed to here. */
   #followed: Revision
+  #groups = 1
   /** Named by the log, and to be read (again). */
   readonly #due = new Set<ByteString>()
 
-  constructor(after: Revision) {
+  constructor(after: Revision, prefix: string | undefined) {
     this.#followed = after
+    this.#prefix = prefix
   }
 
-  follow(view: DurableRows, groups: number): boolean {
+  follow(view: DurableRows, toTheEnd: boolean): boolean {
     // What is due already is read first, so that neither the set nor a step grows.
     if (this.#due.size >= ROWS_PER_STEP) return true
-    const found = view.changedKeys(this.#followed, groups)
+    const found = view.changedKeys(this.#followed, toTheEnd ? Infinity : this.#groups)
     if (!found) return false
     for (const key of found.keys) this.#due.add(key)
     this.#followed = found.through
+    const groups = found.keys.length * 2 > KEYS_PER_STEP ? this.#groups / 2 : this.#groups * 2
+    this.#groups = Math.min(Math.max(1, Math.floor(groups)), GROUPS_PER_STEP_MAX)
     return true
   }
 
@@ -87,6 +100,7 @@ class Reading {
       else this.bytes += key.length + ROW_OVERHEAD_BYTES
       this.bytes += value?.length ?? 0
       this.rows.set(key, value)
+      if (this.#prefix !== undefined && key.startsWith(this.#prefix)) this.apart.set(key, value)
     }
   }
 
@@ -99,13 +113,16 @@ const SORTED_AT_ONCE = 1024
 
 /** The keys in ascending order, sorted in turns. */
 export async function sortedInTurns(keys: Iterable<ByteString>, clock: Clock): Promise<ByteString[]> {
-  const all = [...keys]
   const turns = new Turns(clock)
   let runs: ByteString[][] = []
-  for (let at = 0; at < all.length; at += SORTED_AT_ONCE) {
-    runs.push(all.slice(at, at + SORTED_AT_ONCE).sort())
+  let run: ByteString[] = []
+  for (const key of keys) {
+    if (run.push(key) < SORTED_AT_ONCE) continue
+    runs.push(run.sort())
+    run = []
     await turns.pass()
   }
+  runs.push(run.sort())
   while (runs.length > 1) {
     const longer: ByteString[][] = []
     for (let at = 0; at < runs.length; at += 2) longer.push(await merged(runs[at] ?? [], runs[at + 1] ?? [], turns))

@@ -35,7 +35,8 @@ interface Published {
   readonly revision: Revision
 }
 
-const EXTENTS_MAX = 4096
+/** What lies in more pieces waits for the next delta: a record of it would be large, and describing it long. */
+const EXTENTS_MAX = 1024
 
 export async function describePublished(
   view: ReadView,

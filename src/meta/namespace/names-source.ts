@@ -28,6 +28,7 @@ import {
 import type { NamespaceContext } from './context.ts'
 import { describePublished, type DescribedName } from './names-describe.ts'
 import { readChangedRows, sortedInTurns, type ChangedRows } from './names-delta.ts'
+import { noteIntent, notedIntents, type NotedIntent } from './names-intents.ts'
 import { decodeSegment } from './records-contents.ts'
 import { newestSegment, segmentRecord, type SegmentRecord } from './segments.ts'
 
@@ -44,7 +45,12 @@ export interface NamesOfNamespace {
   readonly durableRevision: () => Revision
   readonly flush: () => Promise<void>
   readonly segment: (segment: SegmentId) => Promise<SegmentRecord | undefined>
-  readonly delta: (after: Revision, bytesMax: number) => Promise<CopiedDelta | undefined>
+  readonly delta: (
+    after: Revision,
+    bytesMax: number,
+    captured?: (unpersisted: readonly SegmentId[]) => void,
+  ) => Promise<CopiedDelta | undefined>
+  readonly reachesBack: (after: Revision) => boolean
   readonly basePage: (after: ByteString | undefined, bytesMax: number) => Promise<CopiedPage>
   readonly describe: (
     published: readonly { bucket: string; key: string; inode: InodeId; revision: Revision }[],
@@ -52,6 +58,9 @@ export interface NamesOfNamespace {
   readonly newestSegment: () => Promise<SegmentId | undefined>
   /** What changed up to this revision need not be told any more. */
   readonly shipped: (revision: Revision) => void
+  /** names-intents.ts */
+  readonly noteIntent: (intent: NotedIntent, forgotten: readonly string[]) => Promise<void>
+  readonly intents: () => readonly NotedIntent[]
 }
 
 export interface CopiedDelta {
@@ -70,7 +79,9 @@ export interface CopiedPage {
 /** Ascending, and none within another. */
 const NOT_NAMES: readonly string[] = [TOKEN_COUNT_KEY, 'J', 'M', USAGE, SEGMENT_LIVE_ROWS, 'Y']
 
-const DESCRIBED_AT_ONCE = 32
+/** Times the extents of one (names-describe.ts): some thousands of rows are read in one go at most. */
+const DESCRIBED_AT_ONCE = 8
+const ORDERED_AT_ONCE = 1024
 const PAGE_ROWS = 128
 const SEGMENT_ROWS = 256
 
@@ -94,19 +105,23 @@ export function createNamesSource(context: NamespaceContext, offered: Partial<Co
     durableRevision: () => context.store.durableRevision(),
     flush: () => context.store.flush(),
     segment: (segment) => segmentRecord(context, segment),
-    async delta(after, bytesMax) {
+    async delta(after, bytesMax, captured) {
       await unpersisted.know(after)
-      const capture = (view: DurableRows, changed: ChangedRows): SegmentId[] => unpersisted.atCapture(view, changed)
+      const capture = (view: DurableRows, changed: ChangedRows): SegmentId[] => {
+        const awaited = unpersisted.atCapture(view, changed)
+        captured?.(awaited)
+        return awaited
+      }
       const read = await readChangedRows(
         { readDurable: (fn) => store.readDurable(fn), clock },
-        { after, bytesMax },
+        { after, bytesMax, apart: SEGMENT_STATE_ROWS },
         capture,
       )
       if (!read) return undefined
       const { through, rows } = read.changed
-      const keys = await sortedInTurns(rows.keys(), clock)
-      return { after, through, rows: keys.map((key) => ({ key, value: rows.get(key) })), unpersisted: read.finished }
+      return { after, through, rows: await inOrder(rows, clock), unpersisted: read.finished }
     },
+    reachesBack: (after) => store.readDurable((view) => view.changedKeys(after, 1) !== undefined),
     basePage: (after, bytesMax) => Promise.resolve(store.readDurable((view) => basePage(view, after, bytesMax))),
     async describe(published) {
       const described: (DescribedName | undefined)[] = []
@@ -120,7 +135,21 @@ export function createNamesSource(context: NamespaceContext, offered: Partial<Co
     },
     newestSegment: () => newestSegment(context),
     shipped: (revision) => store.neededAfter(revision),
+    noteIntent: (intent, forgotten) => noteIntent(context, intent, forgotten),
+    intents: () => store.readDurable(notedIntents),
   }
+}
+
+/** Ascending by key, in turns. */
+async function inOrder(rows: ChangedRows['rows'], clock: Clock): Promise<CopiedRow[]> {
+  const keys = await sortedInTurns(rows.keys(), clock)
+  const turns = new Turns(clock)
+  const ordered: CopiedRow[] = []
+  for (const key of keys) {
+    ordered.push({ key, value: rows.get(key) })
+    if (ordered.length % ORDERED_AT_ONCE === 0) await turns.pass()
+  }
+  return ordered
 }
 
 function basePage(view: DurableRows, after: ByteString | undefined, bytesMax: number): CopiedPage {
@@ -193,8 +222,8 @@ class UnpersistedSegments {
   }
 
   /** Those with live bytes, at the revision of the capture. */
-  atCapture(view: DurableRows, { through, rows }: ChangedRows): SegmentId[] {
-    for (const [key, value] of rows) if (key.startsWith(SEGMENT_STATE_ROWS)) this.#apply(key, value)
+  atCapture(view: DurableRows, { through, apart }: ChangedRows): SegmentId[] {
+    for (const [key, value] of apart) this.#apply(key, value)
     this.#knownAt = through
     return [...this.#segments].filter((segment) => {
       const [liveBytes = 0] = decodeCounters(view.get(segmentLiveKey(segment)), 1)

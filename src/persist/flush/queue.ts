@@ -16,6 +16,7 @@
 import { assert } from '../../common/assert.ts'
 import type { SegmentId } from '../../common/ids.ts'
 import type { FlushItem } from './item.ts'
+import { concernsTheStore } from './reachability.ts'
 
 interface Party {
   /** Ready ones, the oldest first. */
@@ -113,11 +114,14 @@ export class FlushQueue {
     return undefined
   }
 
-  /** The one whose last try lies furthest back, resting or not: so that no single item decides whether the remote store answers. */
+  /**
+   * The one whose last try lies furthest back: so that no single item decides whether the remote store answers. Its rest does not count,
+   * unless it rests for a fault of its own, which would say nothing of the store.
+   */
   longestUntried(): FlushItem | undefined {
     let found: FlushItem | undefined
     for (const item of this.#items.values()) {
-      if (item.state === 'running' || item.dead || item.action === 'mend') continue
+      if (item.state === 'running' || item.dead || item.action === 'mend' || restsForItself(item)) continue
       if (!found || item.triedMs < found.triedMs || (item.triedMs === found.triedMs && item.urgent && !found.urgent))
         found = item
     }
@@ -214,6 +218,10 @@ export class FlushQueue {
       if (line.length === 0 && virtualBytes <= this.#virtualBytes) this.#parties.delete(name)
     }
   }
+}
+
+function restsForItself({ state, lastError }: FlushItem): boolean {
+  return state === 'resting' && lastError !== undefined && !concernsTheStore(lastError.code)
 }
 
 function partyOf({ bucket }: FlushItem): string {

@@ -60,10 +60,10 @@ export class Reachability {
   }
 
   failed(segment: SegmentId, code: FailureCode, { nowMs, random }: { nowMs: number; random: () => number }): void {
-    if (!CONCERNS_THE_STORE.has(code)) return
-    if (this.#failedInRow.size < FAILED_SEGMENTS_MAX) this.#failedInRow.add(segment)
-    if (this.#failedInRow.size < FAILED_SEGMENTS_MAX) return
-    this.#awaySinceMs ??= nowMs
+    if (concernsTheStore(code) && this.#failedInRow.size < FAILED_SEGMENTS_MAX) this.#failedInRow.add(segment)
+    if (this.#failedInRow.size === FAILED_SEGMENTS_MAX) this.#awaySinceMs ??= nowMs
+    // While it is away every try that does not get through is a probe in vain, whatever it failed with.
+    if (!this.isAway) return
     const pause = Math.min(PROBE_PAUSE_MS_MAX, PROBE_PAUSE_MS_MIN * 2 ** Math.min(this.#failuresAway++, 8))
     this.#nextProbeMs = nowMs + pause * (0.5 + random() / 2)
   }

@@ -122,6 +122,14 @@ export function stateWith(state: NamesState, delta: WholeDelta): NamesState {
   return { base: state.base, deltas: [...kept, delta], revision: delta.through, records }
 }
 
+/** Of those that are whole, the one that ends last. */
+export function newestDelta(objects: readonly NamesObject[]): WholeDelta | undefined {
+  return wholeDeltas(objects).reduce<WholeDelta | undefined>(
+    (newest, delta) => (newest && newest.through >= delta.through ? newest : delta),
+    undefined,
+  )
+}
+
 export function wholeBases(objects: readonly NamesObject[]): WholeBase[] {
   const parts = byRandom(objects.filter((object) => object.kind === 'base-part'))
   const bases: WholeBase[] = []

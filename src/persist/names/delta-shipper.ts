@@ -23,10 +23,11 @@ export interface DeltaShipperParts {
   readonly source: NamesSource
   readonly remote: RemoteNames
   readonly clock: Clock
-  readonly newCapture: () => Capture
+  /** Resolves when a look at the remote store that began after the call has found it ours: then who looks for names later finds these. */
+  readonly held: () => Promise<void>
 }
 
-/** What a capture must be before it may leave. */
+/** A capture on its way. */
 interface Held {
   readonly delta: Pick<NamesDelta, 'after' | 'through'>
   readonly unpersisted: ReadonlySet<SegmentId>
@@ -37,7 +38,6 @@ interface Held {
   readonly random: string
   readonly capturedMs: number
   readonly capturedAtMs: number
-  readonly rows: number
 }
 
 export interface Shipped {
@@ -51,6 +51,8 @@ const RECAPTURE_MS_MIN = 60_000
 export class DeltaShipper {
   readonly #parts: DeltaShipperParts
   #held: Held | undefined
+  /** What captures wait for that are not held yet: they are being sorted. */
+  readonly #captured = new Set<SegmentId>()
   /** Captures given up since one was shipped. */
   #givenUp = 0
 
@@ -71,7 +73,16 @@ export class DeltaShipper {
   }
 
   holds(segment: SegmentId): boolean {
-    return this.#held?.unpersisted.has(segment) ?? false
+    return this.#captured.has(segment) || (this.#held?.unpersisted.has(segment) ?? false)
+  }
+
+  /** In the turn of a capture that will be held, or of one in its place. `forget` follows if neither comes. */
+  protect(unpersisted: readonly SegmentId[]): void {
+    for (const segment of unpersisted) this.#captured.add(segment)
+  }
+
+  forget(): void {
+    this.#captured.clear()
   }
 
   /** Segments that the capture still waits for; the first is not there yet, of the others some may be. */
@@ -80,9 +91,8 @@ export class DeltaShipper {
   }
 
   /** Takes over a capture, to be shipped by `ship`. */
-  async hold(delta: NamesDelta): Promise<void> {
-    const { newCapture, clock } = this.#parts
-    const capture = newCapture()
+  async hold(delta: NamesDelta, capture: Capture): Promise<void> {
+    const { clock } = this.#parts
     const objects: EncodedObject[] = []
     // Before anything is awaited: what it waits for must not be reclaimed meanwhile.
     this.#held = {
@@ -94,8 +104,8 @@ export class DeltaShipper {
       random: capture.random,
       capturedMs: capture.capturedMs,
       capturedAtMs: clock.monotonicMs(),
-      rows: delta.rows.length,
     }
+    this.forget()
     try {
       objects.push(...(await encodeDelta(delta, capture, clock)))
     } catch (error) {
@@ -112,6 +122,7 @@ export class DeltaShipper {
       const stored = await this.#parts.remote.put(next)
       if (stored?.kind === 'delta') held.sent.push(stored)
     }
+    await this.#parts.held()
     this.#held = undefined
     this.#givenUp = 0
     const { delta, random, sent, capturedMs, capturedAtMs } = held

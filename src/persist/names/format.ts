@@ -85,6 +85,7 @@ const decompress = promisify(zstdDecompress)
 /** The whole object. Compression runs on a thread of the pool. */
 export async function encodeNamesObject(head: NamesHead, payload: Uint8Array): Promise<Buffer> {
   assert(head.part <= PARTS_MAX && head.parts <= PARTS_MAX, 'parts that a name can count')
+  assert(payload.length <= NAMES_OBJECT_BYTES_MAX - NAMES_HEAD_BYTES, 'an object that will be read again')
   let stored = payload
   if (payload.length >= COMPRESSED_BYTES_MIN) {
     const packed = await compress(payload, { params: { [constants.ZSTD_c_compressionLevel]: 1 } })

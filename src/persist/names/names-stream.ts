@@ -12,33 +12,32 @@
  *   within a base                    the same; the base before and its deltas are still there
  *   before superfluous ones go       the next life removes them
  *
- * Removing follows the same order everywhere: first what makes a thing superfluous has arrived, then it goes. `mayDelete` asks right
- * before whether this gateway still is the holder: one that was replaced by a restore must not remove what its successor needs.
+ * Removing follows the same order everywhere: first what makes a thing superfluous has arrived, then it goes (cleaning.ts). `mayDelete` asks
+ * right before whether this gateway still is the holder: one that was replaced by a restore must not remove what its successor needs. What was
+ * put counts only once `held` has asked again, after it had arrived: a restore takes the store over and looks for names then.
  *
- * A remote store that is further than the data directory holds what a later life of it wrote: the directory was put back from an
- * older copy. Going on would mix two pasts. Nothing is shipped or removed then until somebody decides (`tidegate restore`).
+ * A remote store that holds what a later life of the data directory wrote: the directory was put back from an older copy (intents.ts). Going
+ * on would mix two pasts. Nothing is shipped, removed, acknowledged or backed up then until somebody decides (`tidegate restore`).
+ *
+ * Three revisions, each at or before the next: of the state that the objects make (`#state`); up to which nothing has changed since it
+ * (`#covered`); durable here. The next delta begins at `#position`: where the state ends, or, when it could not be told from there on, where
+ * the base begins that is being written.
  */
 import type { BackgroundJob } from '../../common/background.ts'
+import { assert } from '../../common/assert.ts'
 import type { Clock } from '../../common/clock.ts'
 import { TidegateError } from '../../common/errors.ts'
 import type { Revision, SegmentId } from '../../common/ids.ts'
 import type { RemoteStore } from '../remote/ports.ts'
 import { Backups, type BackupSummary } from './backups.ts'
 import { BaseWriter } from './base-writer.ts'
-import {
-  beginOfNext,
-  mergedFrom,
-  newestState,
-  objectsOfState,
-  stateWith,
-  wholeBases,
-  type NamesState,
-  type WholeBase,
-} from './chain.ts'
+import { beginOfNext, mergedFrom, newestState, stateWith, type NamesState } from './chain.ts'
+import { FormerHolders, superfluousNames, waitingBases } from './cleaning.ts'
 import { DeltaShipper, type Shipped } from './delta-shipper.ts'
 import type { Capture } from './encode-parts.ts'
 import { encodedRowBytesMax } from './format.ts'
-import type { Lineage, NamesObject } from './object-names.ts'
+import { Intents } from './intents.ts'
+import type { Lineage } from './object-names.ts'
 import type { Names, NamesDelta, NamesSource, PublishedName } from './ports.ts'
 import { RecordShipper } from './records.ts'
 import { RemoteNames } from './remote-names.ts'
@@ -58,6 +57,10 @@ export interface NamesStreamOptions {
   /** How long `named` waits. */
   readonly waitMsMax: number
   readonly mayDelete: () => Promise<boolean>
+  /** Resolves when a look at the remote store that began after the call has found it ours. */
+  readonly held: () => Promise<void>
+  /** Since when it is ours, ms since 1970; undefined as long as that is not known. */
+  readonly heldSinceMs: () => number | undefined
   /** Somebody waits for these segments to arrive. */
   readonly hurry?: (segments: readonly SegmentId[]) => void
   /** What failed and is tried again, but for rounds, whose failures the job's runner tells. */
@@ -74,14 +77,14 @@ export interface MadeBackup extends BackupSummary {
 const MIB = 1024 * 1024
 /** A capture lies in memory until it is shipped. */
 const DELTA_BYTES_MAX = 64 * MIB
+/** By how much a capture may be larger when more has changed than fits: before all that was shipped is given up for a new base. */
+const DELTA_GROWTH_MAX = 8
 /** Deltas may grow to this, or to the size of their base if that is more, before a new base is written. */
 const DELTAS_BYTES_MIN = 64 * MIB
 /** Deltas up to this are merged with those before them. */
 const MERGED_BYTES_MAX = MIB / 4
 const ROUND_PAUSE_MS = 200
 const CLEANED_EVERY_MS = 60_000
-/** What a former holder left stays for so long: for whoever finds that the restore was a mistake. */
-const ANCESTRAL_KEPT_MS = 86_400_000
 const BACKUP_POLL_MS = 50
 const RETRY_MS_MAX = 15_000
 
@@ -90,6 +93,8 @@ export class NamesStream implements Names {
   readonly #remote: RemoteNames
   readonly #deltas: DeltaShipper
   readonly #records: RecordShipper
+  readonly #intents: Intents
+  readonly #formerHolders: FormerHolders
   readonly backups: Backups
   /** Where the remote store stands; undefined: it holds no state of this lineage. */
   #state: NamesState | undefined
@@ -100,6 +105,11 @@ export class NamesStream implements Names {
   #coveredMs = 0
   #base: BaseWriter | undefined
   #askedFor = false
+  #deltaBytesMax: number
+  /** What the remote store holds is known, or never will be. */
+  readonly #ready = Promise.withResolvers<void>()
+  /** It holds what another life of the data directory wrote. */
+  #refused: Error | undefined
   #capturedAtMs = -Infinity
   /** Since when something waits to be shipped. */
   #behindSinceMs: number | undefined
@@ -112,14 +122,19 @@ export class NamesStream implements Names {
 
   constructor(options: NamesStreamOptions) {
     this.#options = options
-    const { source, lineage, clock, fillRandom, mayDelete } = options
+    const { source, lineage, clock, fillRandom, mayDelete, held } = options
     const nowMs = (): number => clock.nowMs()
     const remote = new RemoteNames({ remote: options.remote, lineage, nowMs })
     this.#remote = remote
-    this.#deltas = new DeltaShipper({ source, remote, clock, newCapture: () => this.#newCapture() })
+    this.#deltaBytesMax = this.#deltaBytesMin
+    this.#deltas = new DeltaShipper({ source, remote, clock, held })
+    this.#intents = new Intents(source)
+    this.#formerHolders = new FormerHolders({ remote, nowMs, sinceMs: options.heldSinceMs })
     this.#records = new RecordShipper({
       source,
       put: (object) => remote.put(object),
+      ready: this.#ready.promise,
+      held,
       clock,
       lineage,
       newRandom: () => this.#newRandom(),
@@ -145,17 +160,22 @@ export class NamesStream implements Names {
     return published.revision <= this.#covered ? Promise.resolve() : this.#records.named(published)
   }
 
+  covered(revision: Revision): Promise<void> {
+    return revision <= this.#covered ? Promise.resolve() : this.#records.covering(revision)
+  }
+
   holds(segment: SegmentId): boolean {
     return this.#deltas.holds(segment)
   }
 
   mayRemove(segment: SegmentId, emptiedAt: Revision): boolean {
-    return this.#covered >= emptiedAt && !this.holds(segment) && !this.backups.pins(segment, emptiedAt)
+    if (this.#covered < emptiedAt || this.holds(segment) || this.#formerHolders.mayNeed(segment)) return false
+    return !this.backups.pins(segment, emptiedAt)
   }
 
-  /** Whether a former holder's backup may need a segment that metadata here does not know; true also as long as that is not known. */
+  /** Whether a former holder's names may need a segment that metadata here does not know; true also as long as that is not known. */
   needsUnknown(segment: SegmentId): boolean {
-    return this.#state === undefined || this.backups.pinsUnknown(segment)
+    return this.#state === undefined || this.#formerHolders.kept || this.backups.pinsUnknown(segment)
   }
 
   /** One bounded step. @returns whether there is more to do at once */
@@ -169,11 +189,11 @@ export class NamesStream implements Names {
     const { clock } = this.#options
     if (clock.monotonicMs() < this.#notBeforeMs) return false
     try {
-      if (!this.#remote.loaded) await this.#load()
-      this.#refuseOlderDirectory()
-      await this.backups.settle()
+      await this.#load()
       await this.#deltaStep()
       const more = await this.#baseStep()
+      // After what must not wait for it: a manifest that the store refuses would stop all shipping.
+      await this.backups.settle()
       if (this.#state) await this.#backUpWhenDue(this.#state)
       if (clock.monotonicMs() - this.#cleanedAtMs >= CLEANED_EVERY_MS) await this.#clean()
       this.#lastError = undefined
@@ -187,29 +207,42 @@ export class NamesStream implements Names {
     }
   }
 
+  /** Learns once what the remote store holds. @throws InvalidRequest, from then on for good, when that is of another life */
   async #load(): Promise<void> {
+    if (this.#refused) throw this.#refused
+    if (this.#remote.loaded) return
+    const { held, mayDelete } = this.#options
+    await held()
+    this.#intents.load()
     await this.#remote.load()
-    this.#state = newestState(this.#remote.own())
-    if (!this.#state) return
-    this.#position = this.#state.revision
-    this.#cover(this.#state.revision, storedMs(this.#state))
-  }
-
-  #refuseOlderDirectory(): void {
-    if (this.#covered <= this.#options.source.durableRevision()) return
-    this.#covered = -1
-    this.#remote.loaded = false
-    throw new TidegateError(
-      'InvalidRequest',
-      'the remote store holds a later state than this data directory, which seems to have been put back from an older copy: ' +
-        'nothing is shipped to it or removed from it',
-    )
+    try {
+      this.#intents.refuseOlderDirectory(this.#remote.own())
+    } catch (error) {
+      this.#refused = error as Error
+      this.#records.refuse(this.#refused.message)
+      throw error
+    }
+    const state = newestState(this.#remote.own())
+    const strange = this.#intents.strangeBases(this.#remote.own(), state)
+    if (strange.length > 0) {
+      // Until they are gone nothing may be shipped that could make a state of them.
+      this.#remote.loaded = false
+      if (!(await mayDelete())) throw new TidegateError('Unavailable', 'the remote store is not known to be ours')
+      await this.#remote.remove(strange)
+      this.#remote.loaded = true
+    }
+    if (state) {
+      this.#state = state
+      this.#position = state.revision
+      this.#cover(state.revision, storedMs(state))
+    }
+    this.#ready.resolve()
   }
 
   async #deltaStep(): Promise<void> {
     const { source, clock } = this.#options
     // A base begins where it is begun; the first delta on top of it may not begin later.
-    this.#position ??= this.#beginAnew()
+    this.#position ??= await this.#beginAnew()
     const nowMs = clock.monotonicMs()
     const behind = source.durableRevision() > this.#covered || !this.#state
     if (!behind) this.#behindSinceMs = undefined
@@ -225,40 +258,66 @@ export class NamesStream implements Names {
     if (shipped) this.#noteShipped(shipped)
   }
 
-  #beginAnew(): Revision {
-    this.#base = this.#newBase()
+  async #beginAnew(): Promise<Revision> {
+    this.#base = await this.#newBase()
     return this.#base.begin
   }
 
   async #capture(position: Revision): Promise<void> {
     const { source, clock } = this.#options
-    const bytesMax = this.#options.deltaBytesMax ?? DELTA_BYTES_MAX
-    const delta = await source.delta(position, bytesMax)
-    if (!delta) {
-      // What has changed since cannot be told, or is too much: a new base, and a new chain on top of it.
-      this.#position = this.#beginAnew()
-      return
+    const capture = await this.#newCapture()
+    const protect = (segments: readonly SegmentId[]): void => this.#deltas.protect(segments)
+    try {
+      const delta = await source.delta(position, this.#deltaBytesMax, protect)
+      if (!delta) return await this.#captureOtherwise(position)
+      if (delta.rows.length === 0 && this.#state && this.#state.revision === position) {
+        this.#cover(delta.through, clock.nowMs())
+        return
+      }
+      const begin = this.#mergedBegin(delta)
+      const merged = begin === undefined ? undefined : await source.delta(begin, this.#deltaBytesMax, protect)
+      await this.#deltas.hold(merged ?? delta, capture)
+    } finally {
+      this.#deltas.forget()
     }
-    if (delta.rows.length === 0 && this.#state && this.#state.revision === position) {
-      this.#cover(delta.through, clock.nowMs())
-      return
-    }
-    await this.#deltas.hold((await this.#merged(delta, bytesMax)) ?? delta)
   }
 
-  /** The same, begun further back, so that it takes the place of small deltas before it. */
-  async #merged(delta: NamesDelta, bytesMax: number): Promise<NamesDelta | undefined> {
+  /**
+   * When the log does not reach back to the position, what has changed cannot be told: a new base, and a new chain on top of it. When too much
+   * has changed, that would not help: by the time a base is complete more has changed still. So captures may grow, and a base that is being
+   * written goes on; the delta that covers it may be as large.
+   */
+  async #captureOtherwise(position: Revision): Promise<void> {
+    if (this.#options.source.reachesBack(position)) {
+      const largest = this.#deltaBytesMin * DELTA_GROWTH_MAX
+      if (this.#deltaBytesMax < largest) {
+        this.#deltaBytesMax = Math.min(largest, this.#deltaBytesMax * 2)
+        this.#askedFor = true
+        return
+      }
+      if (this.#base) return
+    }
+    this.#position = await this.#beginAnew()
+  }
+
+  get #deltaBytesMin(): number {
+    return this.#options.deltaBytesMax ?? DELTA_BYTES_MAX
+  }
+
+  /** Where a delta should begin instead, further back, so that it takes the place of small deltas before it. */
+  #mergedBegin(delta: NamesDelta): Revision | undefined {
     const deltas = this.#state?.deltas ?? []
     if (deltas.at(-1)?.through !== delta.after) return undefined
-    const bytes = delta.rows.reduce((sum, row) => sum + encodedRowBytesMax(row), 0)
+    let bytes = 0
+    for (const row of delta.rows) if ((bytes += encodedRowBytesMax(row)) > MERGED_BYTES_MAX) return undefined
     const begin = beginOfNext(deltas, bytes, MERGED_BYTES_MAX)
-    if (begin === undefined || begin === delta.after) return undefined
-    return this.#options.source.delta(begin, bytesMax)
+    return begin === delta.after ? undefined : begin
   }
 
   #noteShipped({ delta, capturedMs, capturedAtMs }: Shipped): void {
     const { source } = this.#options
     this.#position = delta.through
+    this.#deltaBytesMax = Math.max(this.#deltaBytesMin, this.#deltaBytesMax / 2)
     const goesOn = this.#state !== undefined && delta.after <= this.#state.revision
     if (this.#state && goesOn) this.#state = stateWith(this.#state, delta)
     else this.#state = newestState(this.#remote.own())
@@ -270,6 +329,8 @@ export class NamesStream implements Names {
   }
 
   #cover(revision: Revision, stateMs: number): void {
+    assert(this.#state !== undefined && this.#state.revision <= revision, 'nothing is covered beyond the state')
+    assert(revision <= this.#options.source.durableRevision(), 'only what is durable here is shipped')
     this.#covered = revision
     this.#coveredMs = stateMs
     this.#records.covered(revision)
@@ -278,9 +339,11 @@ export class NamesStream implements Names {
   async #baseStep(): Promise<boolean> {
     if (!this.#base) {
       if (!this.#state || !this.#outgrown(this.#state)) return false
-      this.#base = this.#newBase()
+      this.#base = await this.#newBase()
     }
     if (!(await this.#base.step())) return true
+    // A delta may have arrived whose arrival was not asked about again yet.
+    await this.#options.held()
     this.#base = undefined
     // A delta must cover the time in which it was read; at the latest the next one does.
     this.#askedFor = true
@@ -294,22 +357,23 @@ export class NamesStream implements Names {
     const deltaBytes = deltas.reduce((sum, { bytes }) => sum + bytes, 0)
     if (deltaBytes <= Math.max(this.#options.basedOnBytesMin ?? DELTAS_BYTES_MIN, base.bytes)) return false
     // One may have been completed and wait for its delta.
-    return this.#waitingBases(base).length === 0
+    return waitingBases(this.#remote.own(), base).length === 0
   }
 
-  /** Complete, and not covered by a delta yet. */
-  #waitingBases(base: WholeBase): WholeBase[] {
-    return wholeBases(this.#remote.own()).filter(({ begin }) => begin > base.begin)
-  }
-
-  #newBase(): BaseWriter {
+  async #newBase(): Promise<BaseWriter> {
     const { source, clock } = this.#options
-    return new BaseWriter({ source, remote: this.#remote, clock }, this.#newCapture())
+    const capture = await this.#newCapture()
+    return new BaseWriter({ source, remote: this.#remote, clock }, capture)
   }
 
-  #newCapture(): Capture {
+  /** Noted before anything of it can be put, and before it is captured: so it is durable that the directory knows it. */
+  async #newCapture(): Promise<Capture> {
     const { lineage, clock } = this.#options
-    return { lineage, random: this.#newRandom(), capturedMs: clock.nowMs() }
+    const random = this.#newRandom()
+    const waiting = waitingBases(this.#remote.own(), this.#state?.base)
+    const bases = new Set([this.#base?.random, ...waiting.map((base) => base.random)])
+    await this.#intents.note(random, { state: this.#state, bases })
+    return { lineage, random, capturedMs: clock.nowMs() }
   }
 
   #newRandom(): string {
@@ -329,44 +393,22 @@ export class NamesStream implements Names {
     return { ...state, records: records.filter(({ through }) => through > this.#covered) }
   }
 
-  /** Removes what neither the state nor a backup needs, nor a base or delta that is being written. */
   async #clean(): Promise<void> {
     const { clock, mayDelete } = this.#options
     this.#cleanedAtMs = clock.monotonicMs()
     if (!this.#state || this.#remote.unreadable.size > 0) return
-    const needed = this.#remote.pinned()
-    for (const { name } of objectsOfState(this.#state)) needed.add(name)
-    const { base, revision } = this.#state
-    const written = new Set([this.#base?.random, ...this.#waitingBases(base).map(({ random }) => random)])
-    const superfluous = this.#remote
-      .own()
-      .filter((object) => !needed.has(object.name) && this.#isPast(object, { revision, written }))
-    const leftBefore = clock.nowMs() - ANCESTRAL_KEPT_MS
-    const ancestral = this.#remote
-      .ancestral()
-      .filter(({ name, modifiedMs }) => !needed.has(name) && modifiedMs < leftBefore)
-    const removed = [...superfluous, ...ancestral]
+    const removed = superfluousNames(this.#remote, {
+      state: this.#state,
+      covered: this.#covered,
+      writing: this.#base?.random,
+      formerHolders: this.#formerHolders,
+    })
     if (removed.length > 0 && (await mayDelete())) await this.#remote.remove(removed)
-  }
-
-  #isPast(
-    object: NamesObject,
-    { revision, written }: { revision: Revision; written: ReadonlySet<string | undefined> },
-  ): boolean {
-    switch (object.kind) {
-      case 'records':
-        return object.through <= this.#covered
-      case 'base-part':
-      case 'base-whole':
-        return !written.has(object.random)
-      case 'delta':
-        return object.through <= revision
-    }
   }
 
   /**
    * Makes a backup of what is durable now, or by the deadline of what has arrived by then. `hurry` asks for the segments it waits for.
-   * @throws Unavailable when the remote store holds no state by then
+   * @throws Unavailable when the remote store holds no state by then; InvalidRequest when what it holds is of another life
    */
   async backUp(deadlineMs: number): Promise<MadeBackup> {
     const { source } = this.#options
@@ -374,6 +416,7 @@ export class NamesStream implements Names {
     const wantedRevision = source.durableRevision()
     await this.#shipThrough(wantedRevision, deadlineMs)
     const making = this.#turn.then(() => {
+      if (this.#refused) throw this.#refused
       if (!this.#state) throw new TidegateError('Unavailable', 'the remote store holds no state of the namespace yet')
       return this.backups.make(this.#withRecords(this.#state), this.#coveredMs)
     })
@@ -384,7 +427,7 @@ export class NamesStream implements Names {
 
   dropBackup(id: string): Promise<void> {
     const dropping = this.#turn.then(async () => {
-      if (!this.#remote.loaded) await this.#load()
+      await this.#load()
       await this.backups.drop(id)
     })
     this.#turn = dropping.catch(() => undefined)
@@ -398,7 +441,7 @@ export class NamesStream implements Names {
 
   async #shipThrough(revision: Revision, deadlineMs: number): Promise<void> {
     const { clock, hurry } = this.#options
-    while (this.#covered < revision && clock.monotonicMs() < deadlineMs && !this.#stopped) {
+    while (this.#covered < revision && clock.monotonicMs() < deadlineMs && !this.#stopped && !this.#refused) {
       if (!this.#deltas.holding) this.#askedFor = true
       // What fails is tried again until the deadline, and then told by what is missing.
       const more = await this.round().catch(() => false)
@@ -437,6 +480,7 @@ export class NamesStream implements Names {
   /** The job's runner has stopped. */
   async stop(): Promise<void> {
     this.#stopped = true
+    this.#ready.resolve()
     await this.#records.stop()
     await this.#turn
   }

@@ -40,17 +40,25 @@ export interface NamesSource {
   revision(): Revision
   durableRevision(): Revision
   flush(): Promise<void>
-  /** Undefined when the change log does not reach back to `after`, or more than `bytesMax` have changed since: then a base is due. */
-  delta(after: Revision, bytesMax: number): Promise<NamesDelta | undefined>
+  /**
+   * Undefined when the change log does not reach back to `after`, or more than `bytesMax` have changed since. `captured` is called in the very
+   * turn of the capture, long before it can be returned, with the segments it waits for: nobody can have removed one of them yet.
+   */
+  delta(
+    after: Revision,
+    bytesMax: number,
+    captured?: (unpersisted: readonly SegmentId[]) => void,
+  ): Promise<NamesDelta | undefined>
+  /** Whether the change log reaches back to that revision. */
+  reachesBack(after: Revision): boolean
   /** One page of all rows, after that key; at most about `bytesMax`. `next` undefined: it was the last. */
   basePage(
     after: ByteString | undefined,
     bytesMax: number,
   ): Promise<{ rows: readonly NameRow[]; next: ByteString | undefined; revision: Revision }>
   /**
-   * For each, in order, the object as it is by now, at least as new as the commit: who was told of that must find it or something later. Undefined
-   * for what
-   * a record cannot tell (gone since, bytes not arrived, too many pieces): the next delta does.
+   * For each, in order, the object as it is by now, at least as new as the commit: who was told of that must find it or something later.
+   * Undefined for what a record cannot tell (gone since, bytes not arrived, too many pieces): the next delta does.
    */
   describe(published: readonly PublishedName[]): Promise<(NameRecord | undefined)[]>
   segment(
@@ -60,6 +68,16 @@ export interface NamesSource {
   newestSegment(): Promise<SegmentId | undefined>
   /** What changed up to this revision need not be told again. */
   shipped(revision: Revision): void
+  /** Durably notes in the data directory, and nowhere else, what is about to be put (intents.ts), and forgets others. */
+  noteIntent(intent: NotedIntent, forgotten: readonly string[]): Promise<void>
+  /** What was noted, by lives before this one too; the oldest first. */
+  intents(): readonly NotedIntent[]
+}
+
+export interface NotedIntent {
+  /** Of the capture or the base, as in the names of its objects. */
+  readonly random: string
+  readonly revision: Revision
 }
 
 export interface PublishedName {
@@ -76,15 +94,13 @@ export interface Names {
    * wait. @throws Unavailable after `persistWaitMsMax`, or when names stop: it stays published, and is named later
    */
   named(published: PublishedName): Promise<void>
+  /**
+   * Resolves when the remote store holds everything up to this durable revision: for what no record tells, such as what is gone. Waits for
+   * the bytes of others too. @throws as `named`
+   */
+  covered(revision: Revision): Promise<void>
   /** A captured delta waits for it: it must be neither dropped nor reclaimed, however dead it is by now. */
   holds(segment: SegmentId): boolean
   /** Whether a segment whose last reference was dropped at that revision may go from the remote store. */
   mayRemove(segment: SegmentId, emptiedAt: Revision): boolean
-}
-
-/** For a remote store that lies on the disk whose loss it is for: it has no names, and nothing waits for any. */
-export const noNames: Names = {
-  named: () => Promise.resolve(),
-  holds: () => false,
-  mayRemove: () => true,
 }

@@ -21,6 +21,7 @@ import {
   backupIdOf,
   backupObjectName,
   decodeManifest,
+  isBackupId,
   type BackupManifest,
 } from './manifest.ts'
 import { NAMES_PREFIX, parseNamesObject, type Lineage, type NamesObject } from './object-names.ts'
@@ -214,7 +215,7 @@ export async function listBackups(remote: RemoteStore): Promise<FoundBackup[]> {
 
 /** @throws InvalidRequest when there is none of that id; DataLost when it cannot be used */
 export async function readManifest(remote: RemoteStore, id: string): Promise<BackupManifest> {
-  const found = await remote.get(backupObjectName(id), MANIFEST_BYTES_MAX)
+  const found = isBackupId(id) ? await remote.get(backupObjectName(id), MANIFEST_BYTES_MAX) : undefined
   if (!found) throw new TidegateError('InvalidRequest', `${remote.description} has no backup ${id}`)
   return decodeManifest(found.bytes, id)
 }

@@ -80,6 +80,11 @@ export class RemoteNames {
     return [...this.#objects.values()].filter(({ lineage }) => lineage !== this.#lineage)
   }
 
+  get anyAncestral(): boolean {
+    for (const { lineage } of this.#objects.values()) if (lineage !== this.#lineage) return true
+    return false
+  }
+
   /** By age, the oldest first. */
   backups(): BackupManifest[] {
     return [...this.#backups.values()].toSorted((one, other) => (one.id < other.id ? -1 : 1))

@@ -148,7 +148,9 @@ export class RemoteSegments {
   async footer(segment: SegmentId): Promise<Footer> {
     const { health, remote } = this.#options
     const dataBytes = await this.#dataBytes(segment)
-    const object = await this.#asked(segment, () => health.call(CALL_MS, () => remote.stat(segmentObjectName(segment))))
+    const object = await this.#asked(segment, () =>
+      health.call(CALL_MS, (control) => remote.stat(segmentObjectName(segment), control)),
+    )
     if (!object) throw this.#missing(segment)
     const footerBytes = object.bytes - dataBytes
     if (footerBytes < TRAILER_BYTES || footerBytes > FOOTER_BYTES_MAX) {
@@ -170,7 +172,7 @@ export class RemoteSegments {
     const bytes = into.reduce((sum, { length }) => sum + length, 0)
     const deadlineMs = CALL_MS + Math.ceil(bytes / SLOWEST_BYTES_PER_MS)
     return await this.#asked(segment, () =>
-      health.call(deadlineMs, (signal) => remote.read(segmentObjectName(segment), offset, into, signal)),
+      health.call(deadlineMs, (control) => remote.read(segmentObjectName(segment), offset, into, control)),
     )
   }
 

@@ -19,11 +19,11 @@ import { assert } from '../../common/assert.ts'
 import { systemClock, type Clock } from '../../common/clock.ts'
 import { isTidegateError, TidegateError } from '../../common/errors.ts'
 import type { FileSystem, OpenFile } from '../ports.ts'
+import { copyInto } from './copy-file.ts'
 import { assertObjectName, isObjectName } from './object-name.ts'
-import type { RemoteObject, RemoteStore } from './ports.ts'
+import type { ReadControl, RemoteObject, RemoteStore } from './ports.ts'
 
 const UPLOADS = '.uploads'
-const COPY_CHUNK_BYTES = 1024 * 1024
 const LIST_LIMIT_MAX = 1000
 
 export interface DirectoryStoreOptions {
@@ -99,26 +99,10 @@ export class DirectoryStore implements RemoteStore {
       await this.#fileSystem.rename(path, target)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EXDEV') throw error
-      await this.#publish(name, (file) => this.#copyInto(file, path, signal))
+      await this.#publish(name, (file) => copyInto(file, { fileSystem: this.#fileSystem, path }, signal))
       await this.#fileSystem.remove(path)
     }
     await this.#syncFrom(posix.dirname(target), posix.dirname(path))
-  }
-
-  async #copyInto(target: OpenFile, path: string, signal: AbortSignal | undefined): Promise<void> {
-    const source = await this.#fileSystem.open(path, 'read')
-    try {
-      const chunk = Buffer.alloc(COPY_CHUNK_BYTES)
-      for (let position = 0; ;) {
-        signal?.throwIfAborted()
-        const got = await source.read(chunk, position)
-        if (got === 0) break
-        await target.write(chunk.subarray(0, got), position)
-        position += got
-      }
-    } finally {
-      await source.close()
-    }
   }
 
   /** Writes a file under a name of its own, and gives it this one once it is whole and durable. */
@@ -175,14 +159,14 @@ export class DirectoryStore implements RemoteStore {
     )
   }
 
-  async read(name: string, offset: number, into: readonly Uint8Array[], signal?: AbortSignal): Promise<number> {
+  async read(name: string, offset: number, into: readonly Uint8Array[], control?: ReadControl): Promise<number> {
     assertOurs(name)
     assert(offset >= 0, 'an offset is not negative')
     const got = await this.#told(`cannot read ${name}`, () =>
       this.#withFile(this.#path(name), async (file) => {
         let done = 0
         for (const buffer of into) {
-          signal?.throwIfAborted()
+          control?.signal?.throwIfAborted()
           const bytes = await file.read(buffer, offset + done)
           done += bytes
           if (bytes < buffer.length) break

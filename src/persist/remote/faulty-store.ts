@@ -15,7 +15,7 @@
 import { unreachable } from '../../common/assert.ts'
 import type { Clock } from '../../common/clock.ts'
 import { TidegateError, type ErrorCode } from '../../common/errors.ts'
-import type { RemoteCapabilities, RemoteObject, RemoteStore } from './ports.ts'
+import type { ReadControl, RemoteCapabilities, RemoteObject, RemoteStore } from './ports.ts'
 
 export type RemoteMethod =
   | 'connect'
@@ -124,13 +124,14 @@ export class FaultyStore implements RemoteStore {
     return await this.#call('get', { what: name }, () => this.#inner.get(name, bytesMax))
   }
 
-  async read(name: string, offset: number, into: readonly Uint8Array[], signal?: AbortSignal): Promise<number> {
+  async read(name: string, offset: number, into: readonly Uint8Array[], control?: ReadControl): Promise<number> {
+    const signal = control?.signal
     const onTorn = (): void => into.forEach((buffer, index) => index % 2 === 0 && buffer.fill(SCRIBBLE))
-    return await this.#call('read', { what: name, signal, onTorn }, () => this.#inner.read(name, offset, into, signal))
+    return await this.#call('read', { what: name, signal, onTorn }, () => this.#inner.read(name, offset, into, control))
   }
 
-  async stat(name: string): Promise<RemoteObject | undefined> {
-    return await this.#call('stat', { what: name }, () => this.#inner.stat(name))
+  async stat(name: string, control?: ReadControl): Promise<RemoteObject | undefined> {
+    return await this.#call('stat', { what: name, signal: control?.signal }, () => this.#inner.stat(name, control))
   }
 
   async list(prefix: string, after: string | undefined, limit: number): Promise<RemoteObject[]> {

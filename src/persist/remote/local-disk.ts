@@ -8,8 +8,7 @@ import { TidegateError } from '../../common/errors.ts'
 import type { SegmentId } from '../../common/ids.ts'
 import type { FileSystem } from '../ports.ts'
 import type { SegmentFiles } from '../segment-files.ts'
-
-const COPY_CHUNK_BYTES = 1024 * 1024
+import { copyInto } from './copy-file.ts'
 
 export class LocalDiskStore {
   readonly #fileSystem: FileSystem
@@ -71,23 +70,15 @@ export class LocalDiskStore {
   async #copy(from: string, to: string): Promise<void> {
     const temporary = `${to}.part`
     await this.#fileSystem.remove(temporary)
-    const source = await this.#fileSystem.open(from, 'read')
     const target = await this.#fileSystem.open(temporary, 'create')
     try {
-      const chunk = Buffer.alloc(COPY_CHUNK_BYTES)
-      for (let position = 0; ;) {
-        const got = await source.read(chunk, position)
-        if (got === 0) break
-        await target.write(chunk.subarray(0, got), position)
-        position += got
-      }
+      await copyInto(target, { fileSystem: this.#fileSystem, path: from })
       await target.sync()
     } finally {
-      await source.close()
       await target.close()
     }
     await this.#fileSystem.rename(temporary, to)
-    await this.#fileSystem.syncDirectory(to.slice(0, to.lastIndexOf('/')))
+    await this.#fileSystem.syncDirectory(dirname(to))
     await this.#fileSystem.remove(from)
   }
 

@@ -11,7 +11,7 @@ import type { Clock } from '../../common/clock.ts'
 import { TidegateError } from '../../common/errors.ts'
 import type { FileSystem } from '../ports.ts'
 import { assertObjectName } from './object-name.ts'
-import type { RemoteObject, RemoteStore } from './ports.ts'
+import type { ReadControl, RemoteObject, RemoteStore } from './ports.ts'
 
 const LIST_LIMIT_MAX = 1000
 
@@ -126,10 +126,10 @@ export class MemoryStore implements RemoteStore {
     return { bytes: Buffer.from(bytes), etag }
   }
 
-  async read(name: string, offset: number, into: readonly Uint8Array[], signal?: AbortSignal): Promise<number> {
+  async read(name: string, offset: number, into: readonly Uint8Array[], control?: ReadControl): Promise<number> {
     assertObjectName(name)
     await this.#pause()
-    signal?.throwIfAborted()
+    control?.signal?.throwIfAborted()
     const found = this.objects.get(name)
     if (!found) throw new TidegateError('NoSuchKey', `there is no object ${name} in ${this.description}`)
     let done = 0

@@ -9,11 +9,12 @@
  * Durability: what `put` and `putFile` stored is durable when they resolve, and is seen by every later call. When they reject,
  * the object may be there or not, but never in part; calling again with the same bytes is safe.
  *
- * Errors: `NoSuchKey` (no such object), `PreconditionFailed`, `SlowDown` (the store asks for less), `StorageFull`, `AccessDenied`, and
+ * Errors: `NoSuchKey` (the store itself says that there is no such object), `PreconditionFailed`, `SlowDown` (the store asks for less), `StorageFull`, `AccessDenied`, and
  * `Unavailable` for all the rest; the store's own code and status are in `details` (`remoteCode`, `status`) and the message names the
  * object. A provider retries by itself what is worth retrying within its time-outs; the caller sees what is left.
  */
 import type { SegmentId } from '../../common/ids.ts'
+import type { Hold } from './held-time.ts'
 
 export interface RemoteCapabilities {
   /** `ifAbsent` and `ifMatch` are decided by the store, atomically. Without it giving them to `put` is refused. */
@@ -27,6 +28,13 @@ export interface RemoteObject {
   readonly bytes: number
   /** By the store's clock, in ms since 1970. */
   readonly modifiedMs: number
+}
+
+/** How a read is ended, and what it tells meanwhile. */
+export interface ReadControl {
+  readonly signal?: AbortSignal | undefined
+  /** Waits for the provider's own rates go through here: whoever set a deadline lets it stand still meanwhile. */
+  readonly hold?: Hold | undefined
 }
 
 export interface RemoteStore {
@@ -52,10 +60,11 @@ export interface RemoteStore {
   get(name: string, bytesMax: number): Promise<{ bytes: Buffer; etag: string } | undefined>
   /**
    * Reads from `offset` on into the buffers, one after the other, in one request. Buffers may be slots of the slab: they are not touched
-   * any more once it has settled. @returns bytes read; fewer than asked only at the end of the object. @throws NoSuchKey
+   * any more once it has settled, which is soon after the signal. @returns bytes read; fewer than asked only at the end of the
+   * object. @throws NoSuchKey
    */
-  read(name: string, offset: number, into: readonly Uint8Array[], signal?: AbortSignal): Promise<number>
-  stat(name: string): Promise<RemoteObject | undefined>
+  read(name: string, offset: number, into: readonly Uint8Array[], control?: ReadControl): Promise<number>
+  stat(name: string, control?: ReadControl): Promise<RemoteObject | undefined>
   /** Ascending by name in byte order, those after `after`, at most `limit` (1..1000). */
   list(prefix: string, after: string | undefined, limit: number): Promise<RemoteObject[]>
   /** No error for those that are not there. */

@@ -18,6 +18,10 @@ export class RateLimit {
     this.#clock = clock
   }
 
+  get isLimited(): boolean {
+    return this.#perSecond !== undefined
+  }
+
   /** Resolves when the amount may be used. @throws the signal's reason, and then nothing was used */
   async take(amount: number, signal: AbortSignal): Promise<void> {
     if (this.#perSecond === undefined) return

@@ -4,13 +4,15 @@
  *   call -> [ slot -> rates -> attempt, watched ] -> settled
  *              ^------- pause, with jitter <----- failed, and another attempt may help
  *
- * An attempt is given up when nothing has moved for the time-out: no byte sent or received. It is not bounded as a whole, since a large part
- * over a thin line takes as long as it takes. While it pauses a call holds no slot.
+ * An attempt is given up when nothing has moved for the time-out: no byte sent or received. As a whole it is bounded only where the
+ * answer is small (`totalMs`), since a large part over a thin line takes as long as it takes. Waiting for our own rates is not the store's
+ * doing, and counts towards neither (held-time.ts). While it pauses a call holds no slot.
  */
 import type { S3Client } from '@aws-sdk/client-s3'
 import { assert, AssertionFailed } from '../../common/assert.ts'
 import type { Clock } from '../../common/clock.ts'
 import { TidegateError } from '../../common/errors.ts'
+import { HeldTime, type Hold } from './held-time.ts'
 import { RateLimit } from './rate-limit.ts'
 import { RequestSlots, type RequestKind } from './request-slots.ts'
 import { s3Failure, type S3Failure } from './s3-errors.ts'
@@ -35,6 +37,17 @@ export interface CallTarget {
   readonly signal?: AbortSignal | undefined
   /** Where the store may take longer to answer. */
   readonly timeoutMs?: number
+  /**
+   * For who cannot wait long: an attempt that stands still is given up after this, each further one after twice as long. A
+   * connection that hangs is soon another one, and a store that is slow gets its time in the end.
+   */
+  readonly firstTimeoutMs?: number
+  /** Bounds an attempt as a whole: a small answer that trickles in is none. */
+  readonly totalMs?: number
+  /** HEAD: an error says no more than its status. */
+  readonly isBodiless?: true
+  /** Told of waits that are our own doing, beside the call's own deadlines. */
+  readonly hold?: Hold | undefined
   /** Tidying up after a failure: goes on while the store is being stopped, and does not try for long. */
   readonly isCleanup?: true
   /** Told of each failed attempt that will be repeated. */
@@ -48,6 +61,8 @@ export interface Attempt {
   readonly signal: AbortSignal
   /** A byte moved. */
   readonly progress: () => void
+  /** Resolves when so many bytes more may move; undefined where there is no rate. */
+  readonly pace: ((bytes: number) => Promise<void>) | undefined
 }
 
 /** Answers are in the tens of milliseconds: a first pause that is no longer, and a last one that spares a store in trouble. */
@@ -65,8 +80,8 @@ export function retryPauseMs(attempt: number, random: () => number): number {
 }
 
 export class S3Calls {
-  readonly bytesRate: RateLimit
   readonly #options: S3CallsOptions
+  readonly #bytesRate: RateLimit
   readonly #requestsRate: RateLimit
   readonly #slots: RequestSlots
   readonly #stopping = new AbortController()
@@ -75,7 +90,7 @@ export class S3Calls {
   constructor(options: S3CallsOptions) {
     assert(options.concurrency >= 1 && options.attemptsMax >= 1, 'at least one request and one attempt')
     this.#options = options
-    this.bytesRate = new RateLimit(options.bytesPerSecond, options.clock)
+    this.#bytesRate = new RateLimit(options.bytesPerSecond, options.clock)
     this.#requestsRate = new RateLimit(options.requestsPerSecond, options.clock)
     const { concurrency: slots, clock, timeoutMs } = options
     this.#slots = new RequestSlots({ slots, clock, waitMsMax: timeoutMs * SLOT_WAIT_TIMEOUTS })
@@ -103,13 +118,18 @@ export class S3Calls {
   async call<T>(target: CallTarget, attempt: (attempt: Attempt) => Promise<T>): Promise<T> {
     const attemptsMax = target.isCleanup ? CLEANUP_ATTEMPTS_MAX : this.#options.attemptsMax
     for (let attempts = 1; ; attempts++) {
-      const tried = await this.#try(target, attempt)
+      const tried = await this.#try(target, this.#timeoutMs(target, attempts), attempt)
       if (!('error' in tried)) return tried.value
       const { error, isRetryable, retryAfterMs } = tried
       if (!isRetryable || attempts >= attemptsMax || this.#isGivenUp(target)) throw error
       target.onRetry?.(error)
       await this.#pause(target, retryAfterMs ?? retryPauseMs(attempts, this.#options.random), error)
     }
+  }
+
+  #timeoutMs({ isCleanup, firstTimeoutMs, timeoutMs }: CallTarget, attempts: number): number {
+    const longestMs = timeoutMs ?? (isCleanup ? CLEANUP_TIMEOUT_MS : this.#options.timeoutMs)
+    return firstTimeoutMs === undefined ? longestMs : Math.min(longestMs, firstTimeoutMs * 2 ** (attempts - 1))
   }
 
   #isGivenUp(target: CallTarget): boolean {
@@ -133,19 +153,22 @@ export class S3Calls {
     return target.signal ? [...signals, target.signal] : signals
   }
 
-  async #try<T>(target: CallTarget, attempt: (attempt: Attempt) => Promise<T>): Promise<{ value: T } | S3Failure> {
+  async #try<T>(
+    target: CallTarget,
+    timeoutMs: number,
+    attempt: (attempt: Attempt) => Promise<T>,
+  ): Promise<{ value: T } | S3Failure> {
     const controller = new AbortController()
     const unlink = link(this.#endings(target), controller)
     let giveBack: (() => void) | undefined
     try {
-      giveBack = await this.#slots.take(target.kind, controller.signal)
-      await this.#requestsRate.take(1, controller.signal)
-      return { value: await this.#watched(target, controller, attempt) }
+      giveBack = await this.#admitted(target, controller.signal)
+      return { value: await this.#watched({ target, timeoutMs, controller }, attempt) }
     } catch (thrown) {
       if (thrown instanceof AssertionFailed) throw thrown
       // Why it was given up says more than the error that giving up caused in the SDK.
       const cause: unknown = controller.signal.aborted ? controller.signal.reason : thrown
-      return s3Failure(cause, target.what)
+      return s3Failure(cause, target.what, target.isBodiless)
     } finally {
       unlink()
       giveBack?.()
@@ -154,34 +177,51 @@ export class S3Calls {
     }
   }
 
-  /** Runs the attempt until it settles or stands still for too long. */
+  /** Resolves with what gives the slot back, once there is one and the rate of requests allows it. */
+  async #admitted({ kind, hold = unheld }: CallTarget, signal: AbortSignal): Promise<() => void> {
+    const slot = this.#slots.take(kind, signal)
+    // With a rate, who has the slots has them for as long as the rate makes them wait.
+    const giveBack = await (this.#bytesRate.isLimited ? hold(slot) : slot)
+    try {
+      await hold(this.#requestsRate.take(1, signal))
+    } catch (error) {
+      giveBack()
+      throw error
+    }
+    return giveBack
+  }
+
+  /** Runs the attempt until it settles, stands still for too long or takes too long as a whole. */
   async #watched<T>(
-    target: CallTarget,
-    controller: AbortController,
+    { target, timeoutMs, controller }: { target: CallTarget; timeoutMs: number; controller: AbortController },
     attempt: (attempt: Attempt) => Promise<T>,
   ): Promise<T> {
-    const { clock, client } = this.#options
-    const timeoutMs = target.timeoutMs ?? (target.isCleanup ? CLEANUP_TIMEOUT_MS : this.#options.timeoutMs)
+    const { what, totalMs = Infinity, hold = unheld } = target
     const { signal } = controller
-    let movedMs = clock.monotonicMs()
-    const progress = (): void => void (movedMs = clock.monotonicMs())
+    const time = new HeldTime(this.#options.clock)
+    let movedMs = 0
+    const progress = (): void => void (movedMs = time.elapsedMs)
+    const pace = async (bytes: number): Promise<void> =>
+      await time.hold(hold(this.#bytesRate.take(bytes, signal))).finally(progress)
     const watch = async (): Promise<never> => {
-      for (;;) {
-        const restMs = movedMs + timeoutMs - clock.monotonicMs()
-        if (restMs <= 0) break
-        await clock.sleep(restMs, signal)
+      while (time.elapsedMs < Math.min(movedMs + timeoutMs, totalMs)) {
+        await time.reaches(Math.min(movedMs + timeoutMs, totalMs), signal)
       }
       const details = { remoteCode: 'RequestTimeout', retryable: true }
-      const error = new TidegateError('Unavailable', `${target.what}: nothing moved for ${timeoutMs} ms`, { details })
+      const why = time.elapsedMs < totalMs ? `nothing moved for ${timeoutMs} ms` : `it took more than ${totalMs} ms`
+      const error = new TidegateError('Unavailable', `${what}: ${why}`, { details })
       controller.abort(error)
       throw error
     }
     // The SDK does not heed its signal at every step (finding credentials, for one), so it is not waited for once the signal is given.
-    const running = attempt({ client, signal, progress })
+    const { client } = this.#options
+    const running = attempt({ client, signal, progress, pace: this.#bytesRate.isLimited ? pace : undefined })
     running.catch(() => undefined)
     return await Promise.race([running, watch()])
   }
 }
+
+const unheld: Hold = (wait) => wait
 
 /** Aborts the controller with the first of the signals. @returns what takes the listeners off */
 function link(signals: readonly AbortSignal[], controller: AbortController): () => void {

@@ -1,6 +1,9 @@
 /**
  * What an S3 store, the network or the SDK reports, as an error of the port, and whether another attempt may help.
  *
+ * That an object is not there is believed only to a store that says so in S3's words. Any proxy on the way answers 404 as well, while it
+ * restarts, and the SDK calls that NotFound; taken for the store's word it would be data lost, or a delete that is done.
+ *
  * The SDK's own error stays out of it: it carries the response, with that the connection, and with that the request and its
  * Authorization header. Name, code and message are copied.
  */
@@ -55,7 +58,6 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
 const CODES_BY_STATUS: Readonly<Record<number, ErrorCode>> = {
   401: 'AccessDenied',
   403: 'AccessDenied',
-  404: 'NoSuchKey',
   412: 'PreconditionFailed',
   429: 'SlowDown',
   507: 'StorageFull',
@@ -77,21 +79,25 @@ const RETRYABLE_CODES: ReadonlySet<string> = new Set([
   'XAmzContentSHA256Mismatch',
 ])
 
-/** `what` says what was tried, and on which object. */
-export function s3Failure(thrown: unknown, what: string): S3Failure {
+/** `what` says what was tried, and on which object; `isBodiless` that errors come without a body (HEAD). */
+export function s3Failure(thrown: unknown, what: string, isBodiless = false): S3Failure {
   if (isTidegateError(thrown)) {
     return { error: thrown, isRetryable: thrown.details['retryable'] === true, retryAfterMs: undefined }
   }
   const error = (thrown ?? {}) as ThrownError
   const status = error.$metadata?.httpStatusCode ?? error.$response?.statusCode
   const remoteCode = remoteCodeOf(error)
-  const code = errorCodeFor(remoteCode, status)
+  // `Code` is what the body said; without a body the SDK makes up a name.
+  const isAnybodys404 = status === 404 && error.Code === undefined && !isBodiless
+  const code = isAnybodys404 ? 'Unavailable' : errorCodeFor(remoteCode, status)
   const details = { remoteCode, ...(status === undefined ? {} : { status }) }
-  const told = new TidegateError(code, `${what}: ${remoteCode}: ${plain(error.message)}`, {
+  const words = isAnybodys404 ? 'a 404 that is not in the words of S3' : plain(error.message)
+  const told = new TidegateError(code, `${what}: ${remoteCode}: ${words}`, {
     details,
-    cause: new Error(`${remoteCode}: ${plain(error.message)}`),
+    cause: new Error(`${remoteCode}: ${words}`),
   })
-  return { error: told, isRetryable: isRetryable(code, remoteCode, status), retryAfterMs: retryAfterMs(error) }
+  const mayPass = isAnybodys404 || isRetryable(code, remoteCode, status)
+  return { error: told, isRetryable: mayPass, retryAfterMs: retryAfterMs(error) }
 }
 
 export function errorCodeFor(remoteCode: string, status: number | undefined): ErrorCode {

@@ -18,7 +18,7 @@ export interface S3Object {
 
 /** @returns bytes read: all that was asked for, or up to the object's end */
 export async function readRange(
-  { client, signal, progress }: Attempt,
+  { client, signal, progress, pace }: Attempt,
   object: S3Object,
   offset: number,
   into: readonly Uint8Array[],
@@ -38,7 +38,7 @@ export async function readRange(
   const body = bodyOf(answer, object.what)
   try {
     const expected = expectedBytes(answer, { offset, wanted, what: object.what })
-    await pour(body, { expected, what: object.what, signal, progress }, scatter(into))
+    await pour(body, { expected, what: object.what, signal, progress, pace }, scatter(into))
     return expected
   } catch (error) {
     body.destroy()
@@ -48,7 +48,7 @@ export async function readRange(
 
 /** A whole object of at most that many bytes. */
 export async function readWhole(
-  { client, signal, progress }: Attempt,
+  { client, signal, progress, pace }: Attempt,
   object: S3Object,
   bytesMax: number,
 ): Promise<{ bytes: Buffer; etag: string }> {
@@ -62,7 +62,7 @@ export async function readWhole(
       throw new TidegateError('EntityTooLarge', `${object.what}: it has ${length} bytes, over ${bytesMax}`)
     }
     const bytes = Buffer.alloc(length)
-    await pour(body, { expected: length, what: object.what, signal, progress }, scatter([bytes]))
+    await pour(body, { expected: length, what: object.what, signal, progress, pace }, scatter([bytes]))
     return { bytes, etag }
   } catch (error) {
     body.destroy()
@@ -131,12 +131,14 @@ function pour(
     readonly what: string
     readonly signal: AbortSignal
     readonly progress: () => void
+    readonly pace: Attempt['pace']
   },
   write: (chunk: Buffer) => void,
 ): Promise<void> {
-  const { expected, what, signal, progress } = options
+  const { expected, what, signal, progress, pace } = options
   return new Promise((resolve, reject) => {
     let got = 0
+    let paid: Promise<void> | undefined
     const settle = (error?: Error): void => {
       body.off('data', onData).off('end', onEnd).off('error', settle).off('close', onClose)
       signal.removeEventListener('abort', onAbort)
@@ -150,9 +152,19 @@ function pour(
         return settle(badAnswer(what, `more than the ${expected} bytes that were said`))
       got += chunk.length
       write(chunk)
+      if (pace === undefined) return
+      // Paid for when it has come: what does not fit the rate waits in the connection, and the store with it.
+      body.pause()
+      paid = pace(chunk.length)
+      paid.then(() => void body.resume(), settle)
     }
-    const onEnd = (): void =>
-      settle(got === expected ? undefined : badAnswer(what, `${got} bytes came, not ${expected}`))
+    const onEnd = (): void => {
+      const error = got === expected ? undefined : badAnswer(what, `${got} bytes came, not ${expected}`)
+      if (paid === undefined) return settle(error)
+      // A body that is paused may end all the same.
+      body.off('close', onClose)
+      paid.then(() => settle(error), settle)
+    }
     const onClose = (): void => settle(badAnswer(what, `the connection broke after ${got} of ${expected} bytes`))
     const onAbort = (): void => settle(signal.reason as Error)
     if (signal.aborted) return onAbort()

@@ -22,7 +22,7 @@ import { systemClock, type Clock } from '../../common/clock.ts'
 import { isTidegateError, TidegateError } from '../../common/errors.ts'
 import type { FileSystem } from '../ports.ts'
 import { assertObjectName } from './object-name.ts'
-import type { RemoteCapabilities, RemoteObject, RemoteStore } from './ports.ts'
+import type { ReadControl, RemoteCapabilities, RemoteObject, RemoteStore } from './ports.ts'
 import { S3Calls, type CallTarget } from './s3-calls.ts'
 import { createS3Client, type S3Place } from './s3-client.ts'
 import { badAnswer, errorCodeFor } from './s3-errors.ts'
@@ -51,6 +51,10 @@ export interface S3StoreOptions {
 
 const CONCURRENCY = 8
 const TIMEOUT_MS = 30_000
+/** Of a reader's first attempt: somebody waits for it, and has a deadline of some seconds (../reading/remote-segments.ts). */
+const READ_TIMEOUT_MS = 3_000
+/** A small object that comes more slowly than this is given up. */
+const SLOWEST_BYTES_PER_MS = 16
 const ATTEMPTS_MAX = 4
 const REMOVE_BATCH = 1000
 const REMOVE_AT_ONCE = 4
@@ -177,32 +181,39 @@ class S3Store implements RemoteStore {
 
   async get(name: string, bytesMax: number): Promise<{ bytes: Buffer; etag: string } | undefined> {
     const object = this.#object('get', name)
+    const totalMs = this.#timeoutMs + bytesMax / SLOWEST_BYTES_PER_MS
     return await this.#calls
-      .call({ what: object.what, kind: 'read' }, (attempt) => readWhole(attempt, object, bytesMax))
+      .call({ what: object.what, kind: 'read', totalMs }, (attempt) => readWhole(attempt, object, bytesMax))
       .catch(ignoreAbsence)
   }
 
-  async read(name: string, offset: number, into: readonly Uint8Array[], signal?: AbortSignal): Promise<number> {
+  async read(name: string, offset: number, into: readonly Uint8Array[], control?: ReadControl): Promise<number> {
     const object = this.#object('read', name)
-    const bytes = into.reduce((sum, { length }) => sum + length, 0)
-    return await this.#calls.call({ what: object.what, kind: 'read', signal }, async (attempt) => {
-      await this.#calls.bytesRate.take(bytes, attempt.signal)
-      attempt.progress()
-      return await readRange(attempt, object, offset, into)
-    })
+    const target = { what: object.what, kind: 'read', firstTimeoutMs: READ_TIMEOUT_MS, ...control } as const
+    return await this.#calls.call(target, (attempt) => readRange(attempt, object, offset, into))
   }
 
-  async stat(name: string): Promise<RemoteObject | undefined> {
-    const { bucket, key, what } = this.#object('stat', name)
+  async stat(name: string, control?: ReadControl): Promise<RemoteObject | undefined> {
+    const object = this.#object('stat', name)
+    const { bucket, key, what } = object
     const command = new HeadObjectCommand({ Bucket: bucket, Key: key })
+    const target = { what, kind: 'other', firstTimeoutMs: READ_TIMEOUT_MS, ...control } as const
     const found = await this.#calls
-      .call({ what, kind: 'other' }, ({ client, signal }) => client.send(command, { abortSignal: signal }))
+      .call({ ...target, isBodiless: true }, ({ client, signal }) => client.send(command, { abortSignal: signal }))
       .catch(ignoreAbsence)
-    if (found === undefined) return undefined
+    if (found === undefined) return await this.#confirmAbsence(object, target)
     if (found.ContentLength === undefined || found.LastModified === undefined) {
       throw badAnswer(what, 'the answer has no length or no time')
     }
     return { name, bytes: found.ContentLength, modifiedMs: found.LastModified.getTime() }
+  }
+
+  /** The answer to HEAD has no body, so anybody on the way may have given it; the answer to GET says who speaks. */
+  async #confirmAbsence(object: S3Object, target: CallTarget): Promise<undefined> {
+    const found = await this.#calls
+      .call(target, (attempt) => readRange(attempt, object, 0, [Buffer.alloc(1)]))
+      .catch(ignoreAbsence)
+    if (found !== undefined) throw badAnswer(object.what, 'the store says both that it is there and that it is not')
   }
 
   async list(prefix: string, after: string | undefined, limit: number): Promise<RemoteObject[]> {

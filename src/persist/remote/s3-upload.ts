@@ -220,7 +220,7 @@ class Upload {
     })
     return await calls.call({ what: this.#object.what, kind: 'upload', signal }, async (attempt) => {
       const body = new FileSlice(file, part, async (bytes) => {
-        await calls.bytesRate.take(bytes, attempt.signal)
+        await attempt.pace?.(bytes)
         attempt.progress()
       })
       try {

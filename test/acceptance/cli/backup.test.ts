@@ -38,7 +38,18 @@ async function start(options: { data?: string; store?: string; flags?: readonly 
   const log = join(directory.path, `log-${nodes++}`)
   mkdirSync(store, { recursive: true })
   const remote = `file://${store}`
-  const own = ['--remote', remote, '--names-interval', '100ms', '--segment-age', '100ms', '--buckets', 'kept']
+  const own = [
+    '--remote',
+    remote,
+    '--names-interval',
+    '100ms',
+    '--segment-age',
+    '100ms',
+    '--collect-interval',
+    '1s',
+    '--buckets',
+    'kept',
+  ]
   const flags = [...SMALL_FLAGS, ...own, ...(options.flags ?? ONLY_ON_DEMAND)]
   const gateway = await startGateway({ data, flags, logFile: log })
   started.push(gateway)
@@ -142,7 +153,10 @@ it(
     expect(errorLines(node.log)).toEqual([])
 
     const found = await runTidegate(['restore', '--list', '--remote', node.remote, '--json'])
-    expect([found.code, JSON.parse(found.output)]).toMatchObject([0, [{ id, problem: null }, { id: second }]])
+    expect([found.code, JSON.parse(found.output)]).toMatchObject([
+      0,
+      { backups: [{ id, problem: null }, { id: second }] },
+    ])
     const data = join(directory.path, 'restored')
     const restored = await runTidegate(['restore', '--data', data, '--remote', node.remote, '--backup', id])
     expect([restored.code, restored.output]).toEqual([0, expect.stringContaining(`backup ${id}`)])
@@ -199,7 +213,7 @@ it('--backup-interval makes them, --backup-keep keeps so many, whoever makes the
   expect(await node.gateway.stop()).toBe(0)
 })
 
-it('who may not, and what there is not, is told in words', { timeout: 120_000 }, async () => {
+it('who may not, and what there is not, is told in words', { timeout: 240_000 }, async () => {
   const config = join(directory.path, 'tidegate.yaml')
   const reader = randomCredentials()
   // JSON is YAML.

@@ -5,7 +5,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { DataDirectoryInUse, DataDirectoryUnusable, openDataDirectory } from '../../../src/config/data-directory.ts'
+import {
+  DataDirectoryInUse,
+  DataDirectoryUnusable,
+  openDataDirectory,
+  openRestoredDirectory,
+} from '../../../src/config/data-directory.ts'
 
 let folder = ''
 
@@ -131,4 +136,18 @@ it('refuses a directory that holds something else', async () => {
 it('refuses a path that is a file', async () => {
   writeFileSync(join(folder, 'file'), '')
   await expect(openDataDirectory(join(folder, 'file'))).rejects.toThrow(/--data: cannot make .*file/)
+})
+
+it('a restore that was killed while it wrote its first note is run again in the same directory', async () => {
+  writeFileSync(join(folder, 'RESTORING.new'), '{"holder":')
+  const first = await openRestoredDirectory(folder)
+  expect(first.note).toBeUndefined()
+  await first.writeNote('noted')
+  writeFileSync(join(folder, 'RESTORING.new'), 'of a later life')
+  await first.close()
+  const second = await openRestoredDirectory(folder)
+  expect(second.note).toBe('noted')
+  await second.finish()
+  await second.close()
+  expect(readdirSync(folder)).toEqual(['FORMAT'])
 })

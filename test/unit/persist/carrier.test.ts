@@ -125,3 +125,12 @@ test('what never left needs no remote store to go', async () => {
   await newCarrier().remove({ segment: SEGMENT, state: 'sealed', bytes: IMAGE.data.length, liveBytes: 0 })
   expect(fileSystem.paths()).toEqual([])
 })
+
+test('an upload that is given up ends at once, though the store does not answer', async () => {
+  await sealed()
+  faulty.putFile = () => new Promise(() => undefined)
+  const givingUp = new AbortController()
+  const upload = newCarrier().persist(SEGMENT, givingUp.signal)
+  setImmediate(() => givingUp.abort(new Error('given up')))
+  await expect(upload).rejects.toThrow('given up')
+})

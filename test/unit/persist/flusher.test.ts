@@ -171,6 +171,37 @@ test('what is mostly dead is compacted rather than sent, once, unless somebody w
   expect([compacted, remote.arrived.toSorted((a, b) => a - b), dead]).toEqual([[1, 2], [2, 3, 4], [1]])
 })
 
+test('what somebody drained goes as it is: it is not compacted, then or between two polls', async () => {
+  const compacted: number[] = []
+  const { flusher, index, remote, clock, add } = newFlusher({
+    compact: { below: 0.5, run: (segment) => Promise.resolve(compacted.push(numberOf(segment)) > 0) },
+  })
+  flusher.pause()
+  for (const number of [1, 2]) index.set(segmentNumber(number), { state: 'sealed', bytes: 100, liveBytes: 10 })
+  add([1], { bytes: 100 })
+  const { through } = await flusher.drainBacklog({ waitMsMax: 1000 })
+  add([2], { bytes: 100 })
+  flusher.resume()
+  await turns()
+  await clock.advance(1)
+  expect([compacted, remote.arrived]).toEqual([[2], [1, 2]])
+  expect(await flusher.drainBacklog({ waitMsMax: 1000, through })).toMatchObject({ leftItems: 0 })
+})
+
+test('handing a local copy over keeps no slot, and a stop waits for it', async () => {
+  const handed = Promise.withResolvers<void>()
+  const { flusher, remote, add } = newFlusher({ onPersisted: () => handed.promise })
+  add([1, 2])
+  await turns()
+  expect([remote.arrived, flusher.backlog]).toEqual([[1, 2], 0])
+  let stopped = false
+  const stopping = flusher.stop().then(() => (stopped = true))
+  await turns()
+  expect(stopped).toBe(false)
+  handed.resolve()
+  await stopping
+})
+
 test('an upload of a segment that is reclaimed is broken off before its bytes go', async () => {
   const { flusher, remote, failures, add } = newFlusher()
   remote.hold = true

@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest'
 import { TidegateError } from '../../../src/common/errors.ts'
 import type { SegmentId } from '../../../src/common/ids.ts'
-import { noNames } from '../../../src/persist/names/ports.ts'
+import { Moves } from '../../../src/persist/flush/moves.ts'
+import { noNames } from '../../../src/persist/names/no-names.ts'
 import { Reclaimer, type ReclaimerOptions } from '../../../src/persist/reclaimer.ts'
 import type { SegmentBody } from '../../../src/persist/ports.ts'
 import { FakeIndex, segmentNumber } from './fixtures.ts'
@@ -24,6 +25,8 @@ function newReclaimer(options: Partial<ReclaimerOptions> = {}): {
     isUnsealed: () => false,
     compactBelow: 0.5,
     names: noNames,
+    moves: new Moves(),
+    forget: () => Promise.resolve(),
     remove: ({ segment }) => {
       removed.push(segment)
       return Promise.resolve()
@@ -41,16 +44,21 @@ function newReclaimer(options: Partial<ReclaimerOptions> = {}): {
   return { reclaimer, index, removed, settled: () => settled }
 }
 
+async function round(reclaimer: Reclaimer): Promise<void> {
+  await reclaimer.step()
+  await reclaimer.removePersisted()
+}
+
 test('C12: an emptied segment waits for the readers that began before, then goes', async () => {
   let horizon = 0
   const { reclaimer, index, removed } = newReclaimer({ horizon: () => horizon })
   index.set(ONE, { state: 'persisted', bytes: 10 })
   index.emptied = [ONE]
-  await reclaimer.step()
-  await reclaimer.step()
+  await round(reclaimer)
+  await round(reclaimer)
   expect(removed).toEqual([])
   horizon = index.visible
-  await reclaimer.step()
+  await round(reclaimer)
   expect([removed, index.rows.has(ONE)]).toEqual([[ONE], false])
 })
 
@@ -59,10 +67,10 @@ test('C12: an emptied segment waits until the commit that emptied it is durable'
   index.set(ONE, { state: 'persisted', bytes: 10 })
   index.durableUpTo = 1
   index.emptied = [ONE]
-  await reclaimer.step()
+  await round(reclaimer)
   expect(removed).toEqual([])
   index.durableUpTo = undefined
-  await reclaimer.step()
+  await round(reclaimer)
   expect(removed).toEqual([ONE])
 })
 
@@ -71,12 +79,12 @@ test('C12: what is visibly empty but could still be undone is not removed', asyn
   index.set(ONE, { state: 'persisted', bytes: 10 })
   reclaimer.emptied([ONE])
   index.durable = () => Promise.reject(new Error('undone'))
-  await expect(reclaimer.step()).rejects.toThrow('undone')
+  await expect(round(reclaimer)).rejects.toThrow('undone')
   expect(removed).toEqual([])
   const row = index.rows.get(ONE)
   if (row) row.liveBytes = 10
   index.durable = () => Promise.resolve()
-  await reclaimer.step()
+  await round(reclaimer)
   expect(removed).toEqual([])
 })
 
@@ -85,10 +93,10 @@ test.each(['hasPending', 'isUnsealed'] as const)('a segment that is still writte
   const { reclaimer, index, removed } = newReclaimer({ [reason]: () => holds })
   index.set(ONE, { state: 'sealed', bytes: 10 })
   reclaimer.emptied([ONE])
-  await reclaimer.step()
+  await round(reclaimer)
   expect(removed).toEqual([])
   holds = false
-  await reclaimer.step()
+  await round(reclaimer)
   expect(removed).toEqual([ONE])
 })
 
@@ -106,11 +114,94 @@ test('C22: a segment that is mostly dead is compacted: what is live moves, what 
   expect(await reclaimer.compactSome()).toBe(true)
   expect(index.moved.map(({ from, to }) => [from.content, from.segmentOffset, to.segment])).toEqual([[3, 3000, TWO]])
   expect(settled()).toBe(1)
-  await reclaimer.step()
+  await round(reclaimer)
   expect(removed).toEqual([ONE])
 })
 
-test('a damaged segment fails one round and does not keep the next one from its turn', async () => {
+test('a remote store that hangs keeps neither dismantling nor segments that lie here', async () => {
+  const { reclaimer, index } = newReclaimer({
+    remove: ({ state }) => (state === 'persisted' ? new Promise(() => undefined) : Promise.resolve()),
+  })
+  index.set(ONE, { state: 'persisted', bytes: 10 })
+  index.set(TWO, { state: 'sealed', bytes: 10 })
+  index.emptied = [ONE, TWO]
+  await reclaimer.step()
+  void reclaimer.removePersisted()
+  await reclaimer.step()
+  expect([index.rows.has(ONE), index.rows.has(TWO), index.horizons.length]).toEqual([true, false, 2])
+})
+
+test('a segment whose upload ends while it is reclaimed goes as one that lies in the remote store', async () => {
+  const removed: string[] = []
+  let mayRemove = false
+  const { reclaimer, index } = newReclaimer({
+    names: { holds: () => false, mayRemove: () => mayRemove },
+    forget: (segment) => {
+      index.set(segment, { state: 'persisted', bytes: 10 })
+      return Promise.resolve()
+    },
+    remove: ({ state }) => {
+      removed.push(state)
+      return Promise.resolve()
+    },
+  })
+  index.set(ONE, { state: 'sealed', bytes: 10 })
+  reclaimer.emptied([ONE])
+  await round(reclaimer)
+  expect([removed, index.rows.has(ONE)]).toEqual([[], true])
+  mayRemove = true
+  await round(reclaimer)
+  expect([removed, index.rows.has(ONE)]).toEqual([['persisted'], false])
+})
+
+test('while moving is held up nothing is compacted, and what is under way stops at the next body', async () => {
+  const moves = new Moves()
+  let release = (): void => undefined
+  const { reclaimer, index } = newReclaimer({
+    moves,
+    bodies: () => Promise.resolve(BODIES),
+    copyBody: (_, body) => {
+      void moves.hold().then((held) => (release = held))
+      return Promise.resolve({
+        run: { content: body.content, segment: TWO, segmentOffset: 100, length: body.length },
+        sync: () => Promise.resolve(),
+        isLost: () => false,
+        settled: () => undefined,
+      })
+    },
+  })
+  index.set(ONE, { state: 'sealed', bytes: 8000, liveBytes: 1800 })
+  for (const content of [2, 3]) index.liveContents.add(content)
+  expect(await reclaimer.compactSome()).toBe(true)
+  expect(index.moved.length).toBe(1)
+  expect(await reclaimer.compact(ONE)).toBe(false)
+  release()
+  expect(await reclaimer.compact(ONE)).toBe(true)
+  expect(index.moved.length).toBeGreaterThan(1)
+})
+
+test('a sweep goes on after a remote store that is away, and asks it once', async () => {
+  const tried: SegmentId[] = []
+  const [three, four] = [segmentNumber(3), segmentNumber(4)]
+  const { reclaimer, index } = newReclaimer({
+    bodies: (segment) => {
+      tried.push(segment)
+      if (segment === four) return Promise.resolve(BODIES)
+      return Promise.reject(new TidegateError('Unavailable', 'away'))
+    },
+  })
+  for (const segment of [ONE, TWO, three]) index.set(segment, { state: 'persisted', bytes: 4000, liveBytes: 900 })
+  index.set(four, { state: 'sealed', bytes: 4000, liveBytes: 900 })
+  index.liveContents.add(3)
+  expect(await reclaimer.compactSome()).toBe(true)
+  expect([tried, index.moved.length]).toEqual([[ONE, four], 1])
+  // The rest of the sweep, then from the start.
+  expect(await reclaimer.compactSome()).toBe(false)
+  await expect(reclaimer.compactSome()).rejects.toMatchObject({ code: 'Unavailable' })
+  expect(tried).toEqual([ONE, four, ONE])
+})
+
+test('a damaged segment is told once and does not keep the next one from its turn', async () => {
   const three = segmentNumber(3)
   const tried: SegmentId[] = []
   const { reclaimer, index } = newReclaimer({
@@ -122,7 +213,7 @@ test('a damaged segment fails one round and does not keep the next one from its 
   for (const segment of [ONE, three]) index.set(segment, { state: 'persisted', bytes: 1000, liveBytes: 10 })
   await expect(reclaimer.compactSome()).rejects.toMatchObject({ code: 'DataLost' })
   await reclaimer.compactSome()
-  expect(tried).toEqual([ONE, three])
+  expect(tried).toEqual([ONE, three, three])
 })
 
 test('a segment of small bodies with long names is not copied over and over', async () => {
@@ -146,6 +237,6 @@ test('compaction leaves open and well-filled segments alone, and finds empty one
   index.set(TWO, { state: 'persisted', bytes: 100, liveBytes: 60 })
   index.set(segmentNumber(3), { state: 'persisted', bytes: 100, liveBytes: 0 })
   expect(await reclaimer.compactSome()).toBe(false)
-  await reclaimer.step()
+  await round(reclaimer)
   expect(removed).toEqual([segmentNumber(3)])
 })

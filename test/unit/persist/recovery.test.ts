@@ -18,7 +18,7 @@ beforeEach(() => {
 })
 
 function run(carries: 'adopting' | 'uploading' = 'adopting'): Promise<Recovered> {
-  return recover({ fileSystem, files, index, pageBytes: 64, carries })
+  return recover({ fileSystem, files, index, pageBytes: 64, carries, strangers: 'removed' })
 }
 
 function inJournal(bytes: Uint8Array): Promise<void> {
@@ -145,8 +145,29 @@ test('where segments are uploaded: persisted and still in the journal, its file 
   expect(await run('uploading')).toMatchObject({ toPersist: [], uploaded: [SEGMENT], report: { orphansRemoved: 0 } })
 })
 
+test('where segments are uploaded: persisted, empty and still in the journal, its file is handed on all the same', async () => {
+  await inJournal(IMAGE.sealed)
+  index.set(SEGMENT, { state: 'persisted', bytes: IMAGE.data.length, liveBytes: 0 })
+  expect(await run('uploading')).toMatchObject({ toPersist: [], uploaded: [SEGMENT], empty: [SEGMENT] })
+})
+
 test('where segments are uploaded: sealed and on no disk is a loss there too', async () => {
   index.set(SEGMENT, { state: 'sealed', bytes: IMAGE.data.length, liveBytes: 3 })
   await run('uploading')
   expect(index.lost).toEqual([{ segment: SEGMENT, from: 0, to: Number.MAX_SAFE_INTEGER }])
+})
+
+test('what metadata does not know stays where a former holder’s backup may need it, and goes from the journal', async () => {
+  await inJournal(IMAGE.sealed)
+  const other = segmentNumber(2)
+  await writeFile(fileSystem, files.adoptedPath(other), segmentImage(other, [Buffer.from('x')]).sealed)
+  const { report } = await recover({
+    fileSystem,
+    files,
+    index,
+    pageBytes: 64,
+    carries: 'adopting',
+    strangers: 'kept',
+  })
+  expect([report.orphansRemoved, fileSystem.paths()]).toEqual([1, [files.adoptedPath(other)]])
 })

@@ -1,5 +1,11 @@
 import { beforeEach, expect, test } from 'vitest'
-import { checkRemote, claimRemote, remoteHolder, takeOverRemote } from '../../../src/persist/remote-marker.ts'
+import {
+  checkRemote,
+  claimRemote,
+  remoteHistory,
+  remoteHolder,
+  takeOverRemote,
+} from '../../../src/persist/remote-marker.ts'
 import { FaultyStore } from '../../../src/persist/remote/faulty-store.ts'
 import { MemoryStore } from '../../../src/persist/remote/memory-store.ts'
 import { REMOTE_MARKER_NAME } from '../../../src/persist/remote/ports.ts'
@@ -92,4 +98,54 @@ test.each([['{'], ['{"format":1}'], ['{"format":1,"namespace":"x","holder":"y"}'
 test('a marker of a newer Tidegate is named as such', async () => {
   await store.put(REMOTE_MARKER_NAME, Buffer.from('{"format":7}'))
   await expect(remoteHolder(store)).rejects.toThrow('of a newer Tidegate')
+})
+
+const FALLBACK = { namespace: ID('f'), nowMs: 6 }
+
+test('the marker says of each holder that a restore made what it began with, newest first', async () => {
+  await claimRemote(store, MINE, FRESH)
+  await takeOverRemote(store, ID('8'), FALLBACK, { from: MINE.holder, backup: '20261122T063918Z-3fa9' })
+  await takeOverRemote(store, ID('9'), { ...FALLBACK, nowMs: 7 }, { from: ID('8'), backup: undefined })
+  expect(await remoteHistory(store)).toEqual({
+    holder: ID('9'),
+    origins: [
+      { holder: ID('9'), from: ID('8'), backup: undefined, sinceMs: 7 },
+      { holder: ID('8'), from: MINE.holder, backup: '20261122T063918Z-3fa9', sinceMs: 6 },
+    ],
+  })
+})
+
+test('a restore that is run again says what it takes now; when it took over stays', async () => {
+  await claimRemote(store, MINE, FRESH)
+  await takeOverRemote(store, ID('8'), FALLBACK, { from: MINE.holder, backup: undefined })
+  const again = { ...FALLBACK, nowMs: 9 }
+  await takeOverRemote(store, ID('8'), again, { from: ID('7'), backup: undefined })
+  const { origins } = await remoteHistory(store)
+  expect(origins).toEqual([{ holder: ID('8'), from: ID('7'), backup: undefined, sinceMs: 6 }])
+})
+
+test('a marker stays small however often its store is taken over, and is read by who knows no origins', async () => {
+  await claimRemote(store, MINE, FRESH)
+  for (let time = 1; time <= 40; time++) {
+    const holder = time.toString(16).padStart(32, '0')
+    await takeOverRemote(store, holder, FALLBACK, { from: ID('8'), backup: '20261122T063918Z-3fa9' })
+  }
+  const { holder, origins } = await remoteHistory(store)
+  expect([holder, origins.length, origins[0]?.holder]).toEqual([(40).toString(16).padStart(32, '0'), 24, holder])
+  expect((await store.get(REMOTE_MARKER_NAME, 4096))?.bytes.length).toBeLessThan(4096)
+})
+
+test.each([
+  ['', []],
+  [',"restored":7', []],
+  [`,"restored":[null,{"holder":"x"},{"holder":"${ID('1')}","from":"${ID('2')}","backup":"../x"}]`, []],
+  [
+    `,"restored":[{},{"holder":"${ID('1')}","from":"${ID('2')}"}]`,
+    [{ holder: ID('1'), from: ID('2'), backup: undefined, sinceMs: 0 }],
+  ],
+])('a marker without origins, or with strange ones, is read all the same: %s', async (rest, origins) => {
+  const text = `{"format":1,"namespace":"${MINE.namespace}","holder":"${MINE.holder}","sinceMs":5${rest}}`
+  await store.put(REMOTE_MARKER_NAME, Buffer.from(text))
+  expect(await remoteHistory(store)).toEqual({ holder: MINE.holder, origins })
+  await expect(checkRemote(store, MINE)).resolves.toBeUndefined()
 })

@@ -70,3 +70,31 @@ test('a file that is read while it is removed does not stay open', async () => {
   await files.remove(SEGMENT)
   await expect(dataBytes()).rejects.toMatchObject({ code: 'DataLost' })
 })
+
+test('a file whose footer cannot be read is Unavailable, does not stay open, and is read again next time', async () => {
+  await writeFile(fileSystem, files.journalPath(SEGMENT), sealed)
+  const open = fileSystem.open.bind(fileSystem)
+  let isBad = true
+  let opened = 0
+  fileSystem.open = async (path, mode) => {
+    const file = await open(path, mode)
+    opened++
+    return {
+      read: (into, position) =>
+        isBad ? Promise.reject(Object.assign(new Error('EIO'), { code: 'EIO' })) : file.read(into, position),
+      write: (bytes, position) => file.write(bytes, position),
+      sync: () => file.sync(),
+      truncate: (length) => file.truncate(length),
+      size: () => file.size(),
+      close: async () => {
+        opened--
+        await file.close()
+      },
+    }
+  }
+  const use = (): Promise<number> => files.use(SEGMENT, () => Promise.resolve(1))
+  await expect(use()).rejects.toMatchObject({ code: 'Unavailable', message: expect.stringContaining(SEGMENT) })
+  expect(opened).toBe(0)
+  isBad = false
+  expect(await use()).toBe(1)
+})

@@ -116,7 +116,10 @@ test('C12: what a transaction got can be read after it was deleted and reclaimed
       { op: 'delete', key: 'a' },
     ],
   })
-  for (let step = 0; step < 10; step++) await until(engine.reclaimer.step())
+  for (let step = 0; step < 10; step++) {
+    await until(engine.reclaimer.step())
+    await until(engine.reclaimer.removePersisted())
+  }
   const [got] = outcomes
   if (got?.op !== 'get' || got.reader === undefined) throw new Error('no reader')
   expect((await readAll(got.reader, 600)).equals(LARGE)).toBe(true)

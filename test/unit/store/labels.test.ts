@@ -33,8 +33,9 @@ test('what is written is read back', () => {
 
 test('labels from before, and of others, are read as far as they go', () => {
   expect(decodeLabel('{"b":"x","k":"y"}')).toMatchObject({ bucket: 'x', key: 'y', etag: undefined, attributes: PLAIN })
-  expect(decodeLabel('{"b":"x","k":"y","m":-1,"u":5,"d":{"a":1},"z":[]}')).toMatchObject({
+  expect(decodeLabel('{"b":"x","k":"y","m":-1,"x":1e16,"d":{"a":1},"z":[]}')).toMatchObject({
     modifiedMs: undefined,
+    expiresMs: undefined,
     part: undefined,
   })
   for (const text of ['', '{}', '[]', 'null', '"b"', '{"b":1,"k":"y"}']) expect(decodeLabel(text)).toBeUndefined()
@@ -44,4 +45,22 @@ test('a label is bounded: what is too much of attributes is left out', () => {
   const attributes = { ...PLAIN, userMetadata: { a: 'x'.repeat(20_000) }, storageClass: 'GLACIER' }
   const text = encodeLabel({ bucket: 'b', key: 'k', attributes })
   expect(text).toBe('{"b":"b","k":"k","s":"GLACIER"}')
+})
+
+const ID = 'f'.repeat(32)
+
+test.each([
+  `"u":5,"p":1`,
+  `"u":"../x","p":1`,
+  `"u":"${ID}"`,
+  `"u":"${ID}","p":0`,
+  `"u":"${ID}","p":10001`,
+  `"u":"${ID}","p":1.5`,
+  `"f":-1,"o":0`,
+  `"f":0.5,"o":0`,
+  `"f":7`,
+  `"f":7,"o":-1`,
+  `"f":7,"o":1e300`,
+])('a part or a file that is none of ours is no label, and so does not become an object: %s', (fields) => {
+  expect(decodeLabel(`{"b":"x","k":"y",${fields}}`)).toBeUndefined()
 })

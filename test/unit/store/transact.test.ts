@@ -121,6 +121,10 @@ function run(fields: Partial<TransactionRequest>): Promise<TransactionResult> {
       calls.push(`named ${inode}`)
       return Promise.resolve()
     },
+    covered: (through) => {
+      calls.push(`covered ${through}`)
+      return Promise.resolve()
+    },
     isLocal: () => true,
     accept: () => Promise.resolve(),
     acceptNow: () => true,
@@ -279,4 +283,14 @@ test('C17: a counter is persisted once the remote store has its name', async () 
   answers = [done(true, [{ op: 'increment', value: 1n, version: version(9, { kind: 'inline', bytes: SMALL }, 1) }])]
   expect((await run({ ack: 'persisted', then: [increment] })).succeeded).toBe(true)
   expect(calls).toEqual(['commit', 'named 9'])
+})
+
+test('C2, C17: a transaction that also deletes is persisted once the remote store knows what is gone', async () => {
+  const made = { op: 'put', version: version(9, { kind: 'inline', bytes: SMALL }, 1) } as const
+  const both = { ack: 'persisted', then: [put('a', SMALL), { op: 'delete', key: 'b' }] } as const
+  answers = [done(true, [made, { op: 'delete', existed: true }]), done(true, [made, { op: 'delete', existed: false }])]
+  const { revision: through } = await run(both)
+  expect(calls.slice(-2)).toEqual(['done 5', `covered ${through}`])
+  await run(both)
+  expect(calls.at(-1)).toBe('named 9')
 })

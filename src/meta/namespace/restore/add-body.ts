@@ -15,6 +15,7 @@ import { beginStep, endStep, leaseInodes, type NamespaceContext, type Step } fro
 import { publishFile } from '../files/contents-publish.ts'
 import { timeOfMs } from '../files/posix-part.ts'
 import { contentKey, droppedContentKey, inodeKey, uploadKey } from '../keys.ts'
+import { keyTooLong, splitKey, validateNewKey } from '../names.ts'
 import { inodesForKey, writeVersion } from '../publish.ts'
 import { decodeUpload, encodeUpload, type Upload } from '../records-contents.ts'
 import { decodeInode, type ObjectEntry } from '../records-objects.ts'
@@ -63,11 +64,21 @@ export class BodyAdder {
     })
   }
 
-  /** One after the other. @throws InvalidBucketName, KeyTooLong for a label that none of ours wrote */
+  /** One after the other. @throws InvalidBucketName, TooManyBuckets, InvalidKey, KeyTooLong for a label that none of ours wrote */
   async add(body: FoundBody): Promise<Addition> {
+    this.#checkKey(body)
     await this.#ensureBucket(body.bucket)
     if (body.part) return this.#addPart(body, body.part)
     return body.file ? this.#addToFile(body, body.file) : this.#addObject(body)
+  }
+
+  /** Of an upload as S3 makes it; others may be as deep as the mount makes them. */
+  #checkKey({ key, part }: FoundBody): void {
+    const { limits } = this.#context
+    if (part || key === '' || !key.isWellFormed()) return void validateNewKey(key, limits)
+    const { directories, name } = splitKey(utf8Bytes(key))
+    const longest = [...directories, name].reduce((most, one) => Math.max(most, one.length), 0)
+    if (longest > limits.keyBytesMax) throw keyTooLong(longest, limits.keyBytesMax)
   }
 
   async #ensureBucket(name: string): Promise<void> {
@@ -89,7 +100,7 @@ export class BodyAdder {
       const step: Step = { ...(await beginStep(this.#context, tx, bucket, ids)), nowMs: modifiedMs }
       const place = await findPlace(tx, step.bucket, keyBytes)
       const current = place && (await currentEntry(tx, place))
-      if (!keepsVersions(step.bucket) && isNewer(current, modifiedMs)) return 'older'
+      if (!keepsVersions(step.bucket) && isOutdated(modifiedMs, current)) return 'older'
       addRun(tx, run, 'persisted')
       await writeVersion(step, {
         ...versionOf(body),
@@ -158,7 +169,7 @@ export class BodyAdder {
   }
 }
 
-function isNewer(current: ObjectEntry | undefined, modifiedMs: number): boolean {
+function isOutdated(modifiedMs: number, current: ObjectEntry | undefined): boolean {
   return current !== undefined && current.mtimeMs > modifiedMs
 }
 

@@ -2,12 +2,17 @@
  * Records: single objects that were acknowledged as persisted and are newer than the rows that were restored. Each is put where its key is, as a
  * publish would do it, with the inode, the version and the revision that it had, so that clients find what they were told.
  *
+ * A bucket that was deleted and made again has a greater id in the record: the one that is there was empty when it went, so what is in it goes,
+ * and records that are still of the older one are passed over.
+ *
  * What a record does not say: extended attributes, further links, and the numbers of a completed upload's parts. A file that the rows
- * know keeps its own.
+ * know keeps its own. Nor does it say what became of a name that its object had before: a file that was renamed and then synced is found
+ * under the new name by its record, and under the old one too, where the rows have it, as two files: nothing is lost, and something is back
+ * that had moved.
  */
 import { must } from '../../../common/assert.ts'
 import { utf8Bytes } from '../../../common/ids.ts'
-import type { BucketRecord, StoredRun } from '../../../common/model.ts'
+import type { StoredRun } from '../../../common/model.ts'
 import {
   PIECES_PER_ROW,
   BUILD_START,
@@ -19,14 +24,13 @@ import {
 import { beginStep, endStep, leaseInodes, type NamespaceContext, type Step } from '../context.ts'
 import { armExpiry } from '../expiry-rows.ts'
 import { entriesOf } from '../files/entries-of.ts'
-import { BUCKET_COUNT_KEY, bucketKey, entryKey, inodeKey } from '../keys.ts'
+import { bucketKey, entryKey, inodeKey } from '../keys.ts'
 import { inodesForKey } from '../publish.ts'
 import type { Piece } from '../records-contents.ts'
 import {
   decodeBucket,
   decodeEntry,
   decodeInode,
-  encodeBucket,
   encodeEntry,
   encodeInode,
   type ObjectEntry,
@@ -35,6 +39,7 @@ import {
 import { addRunOrReference, dropReference } from '../references.ts'
 import { currentEntry, findPlace, keepsVersions, makePlace, type Place } from '../tree.ts'
 import { makeWay, newestInV, readObjectInode } from '../versions.ts'
+import { ensureBucket } from './ensure-bucket.ts'
 
 /** An object as the record says, and what its body is made of. */
 export interface RestoredRecord {
@@ -65,7 +70,7 @@ export async function applyRecord(context: NamespaceContext, record: RestoredRec
   const inode = decodeInode(record.inodeRow)
   must(entry.kind === 'object' && inode.kind === 'object' ? entry : undefined, 'a record is of an object')
   const made = { ...record, entry: entry as ObjectEntry, record: inode as ObjectInode, keyBytes: utf8Bytes(record.key) }
-  await ensureBucket(context, decodeBucket(record.bucketRow))
+  if (!(await ensureBucket(context, decodeBucket(record.bucketRow)))) return false
   if (await isKnown(context, made)) return false
   const body = made.record.body.kind === 'inline' ? made.record.body : await buildBody(context, made)
   const ids = await leaseInodes(context, inodesForKey(made.keyBytes))
@@ -81,24 +86,6 @@ interface MadeRecord extends RestoredRecord {
   readonly entry: ObjectEntry
   readonly record: ObjectInode
   readonly keyBytes: string
-}
-
-/** As it was when an object was put into it. One of that name that is there stays, with the versioning that it had last. */
-export async function ensureBucket(context: NamespaceContext, bucket: BucketRecord): Promise<void> {
-  await context.store.transact(async (tx) => {
-    const row = await tx.get(bucketKey(bucket.name))
-    if (row) {
-      const known = decodeBucket(row)
-      const { versioning, ack } = bucket
-      const isSame = known.id === bucket.id && (known.versioning !== versioning || known.ack !== ack)
-      if (isSame) tx.put(bucketKey(bucket.name), encodeBucket({ ...known, versioning, ack }))
-      return
-    }
-    const { name, root, createdMs } = bucket
-    tx.put(bucketKey(name), encodeBucket(bucket))
-    tx.put(inodeKey(root), encodeInode({ kind: 'directory', parent: 0, name, createdMs }))
-    tx.add(BUCKET_COUNT_KEY, [1])
-  })
 }
 
 function isKnown(context: NamespaceContext, { bucket, keyBytes, entry }: MadeRecord): Promise<boolean> {

@@ -24,7 +24,6 @@ export class RowWriter {
   readonly #backend: Backend
   #batch = new Map<ByteString, Uint8Array | null>()
   #bytes = 0
-  rowsWritten = 0
 
   constructor(backend: Backend) {
     this.#backend = backend
@@ -35,7 +34,6 @@ export class RowWriter {
       if (!isName(key)) continue
       this.#batch.set(key, value ?? null)
       this.#bytes += key.length + (value?.length ?? 0)
-      this.rowsWritten++
       if (this.#batch.size >= BATCH_ROWS_MAX || this.#bytes >= BATCH_BYTES_MAX) await this.flush()
     }
   }

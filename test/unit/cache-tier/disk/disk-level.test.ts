@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Clock } from '../../../../src/common/clock.ts'
 import { BLOCK_BYTES, blockBytes, pageCrcs, segment } from '../../../conformance/cache-level.ts'
+import { HandClock } from '../../../conformance/hand-clock.ts'
 import { DiskFixture } from './disk-fixtures.ts'
 
 const [ONE, TWO, THREE] = [segment('1'), segment('2'), segment('3')]
@@ -60,6 +61,22 @@ describe('adoption', () => {
     expect(await level.adopt(ONE, again.path, again.sealed)).toBe(false)
     expect(await level.adopt(THREE, join(fixture.root, 'none'), sealed)).toBe(false)
     expect(fixture.failures).toEqual([])
+  })
+
+  test('a segment that is forgotten while its rename fails gives its room back once', async () => {
+    const level = await fixture.start()
+    const other = fixture.sealedFile(TWO, 4 * BLOCK_BYTES)
+    expect(await level.adopt(TWO, other.path, other.sealed)).toBe(true)
+    const held = level.bytesHeld
+    const { path, sealed } = fixture.sealedFile(ONE, BLOCK_BYTES)
+    fixture.fault = (operation) => {
+      if (operation !== 'rename') return
+      level.forget(ONE)
+      throw Object.assign(new Error('cross-device link'), { code: 'EXDEV' })
+    }
+    expect(await level.adopt(ONE, path, sealed)).toBe(false)
+    await fixture.settled(level)
+    expect([existsSync(path), level.bytesHeld, fixture.failures]).toEqual([true, held, []])
   })
 
   test('a segment that is forgotten while it is adopted is not here afterwards, and takes no room', async () => {
@@ -138,6 +155,28 @@ describe('bytes', () => {
     fixture.freeBytes = 1e6 - before / 2
     await fixture.keep(level, ONE, 100)
     expect(level.bytesHeld).toBeLessThanOrEqual(before / 2)
+  })
+
+  test('gives way when the disk runs full though nothing is offered, as while the remote store is away', async () => {
+    const clock = new HandClock()
+    const level = await fixture.start({ freeBytesMin: 1e6, clock })
+    for (let block = 0; block < 60; block++) await fixture.keep(level, ONE, block)
+    const before = level.bytesHeld
+    for (let round = 0; round < 3; round++) {
+      // Somebody else fills the disk; what is evicted is free again.
+      fixture.freeBytes = 1e6 - before / 2 + (before - level.bytesHeld)
+      await clock.advance(1000)
+      await fixture.settled(level)
+    }
+    expect(level.bytesHeld).toBeGreaterThan(0)
+    expect(level.bytesHeld).toBeLessThanOrEqual(before / 2)
+    expect(fixture.bytesOnDisk()).toBeLessThanOrEqual(before / 2)
+    expect(fixture.failures).toEqual([])
+    await level.stop()
+    const files = fixture.files()
+    fixture.freeBytes = 0
+    await clock.advance(5000)
+    expect(fixture.files()).toEqual(files)
   })
 
   test('files that are open for reading are few, however many there are', async () => {

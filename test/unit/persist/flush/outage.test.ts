@@ -90,3 +90,36 @@ test('somebody who waits sees it come back within seconds, though his was tried 
   await pass(fixture, 5_000)
   expect([flusher.backlog, [...index.rows.values()].map(({ state }) => state)]).toEqual([0, ['persisted']])
 })
+
+test('while it is away it is probed in pauses, whatever the probes fail with', async () => {
+  const fixture = newFlusher({ concurrency: 4 })
+  const { flusher, remote, add } = fixture
+  remote.answer = () => unavailable()
+  add(range(1, 40))
+  await turns()
+  expect(flusher.status().awayMs).toBe(0)
+  // An ingress in front of nothing, say.
+  remote.answer = () => unavailable('NoSuchKey')
+  remote.begun.splice(0)
+  await pass(fixture, 10_000)
+  expect(remote.begun.length).toBeGreaterThan(2)
+  expect(remote.begun.length).toBeLessThan(20)
+  remote.begun.splice(0)
+  await turns(200)
+  expect(remote.begun).toEqual([])
+  remote.answer = () => Promise.resolve()
+  await pass(fixture, 30_000)
+  expect(flusher.backlog).toBe(0)
+})
+
+test('what rests for a fault of its own is no probe', async () => {
+  const fixture = newFlusher({ concurrency: 4 })
+  const { remote, add } = fixture
+  remote.answer = (number) => (number === 1 ? unavailable('DataLost') : unavailable())
+  add(range(1, 4))
+  await pass(fixture, 60_000)
+  remote.begun.splice(0)
+  await pass(fixture, 60_000)
+  expect(remote.begun.length).toBeGreaterThan(12)
+  expect(remote.begun.filter((number) => number === 1).length).toBeLessThan(remote.begun.length / 2)
+})

@@ -132,3 +132,19 @@ it('drops no backup that there is not, and none when the store may be somebody e
   await expect(model.stream.dropBackup('20261122T063918Z-3fa9')).rejects.toMatchObject({ code: 'NoSuchKey' })
   await model.stop()
 })
+
+it('C17: deltas go on when no manifest can be written', async () => {
+  const model = await begin({ backupIntervalMs: HOUR_MS })
+  await after(model, 1000)
+  const put = model.remote.put.bind(model.remote)
+  model.remote.put = (name, ...rest) =>
+    name.startsWith('backups/') ? Promise.reject(new Error('denied')) : put(name, ...rest)
+  for (let hour = 0; hour < 4; hour++) {
+    const revision = await model.put(`key-${hour}`, 'inline')
+    await after(model, HOUR_MS).catch(() => undefined)
+    await after(model, HOUR_MS).catch(() => undefined)
+    expect(model.stream.status().shippedThrough).toBeGreaterThanOrEqual(revision)
+  }
+  expect(model.stream.status().lastError).toBe('denied')
+  await model.stop()
+})

@@ -72,7 +72,12 @@ export class Model {
     intervalMs?: number
     backupIntervalMs?: number
     backupsKept?: number
+    heldSinceMs?: number
   }
+  /** What a look at the marker says. */
+  held: () => Promise<void> = () => Promise.resolve()
+  /** In the turn of each capture. */
+  atCapture: () => void = () => undefined
   remote!: FaultyStore
   namespace!: Namespace
   stream!: NamesStream
@@ -104,8 +109,16 @@ export class Model {
     const inner = new MemoryStore({ clock, fileSystem: undefined as never, objects: this.objects })
     this.remote = new FaultyStore(inner, { clock, random: this.random })
     const { deltaBytesMax, basedOnBytesMin, intervalMs = 1000, backupIntervalMs = 0, backupsKept = 3 } = this.options
+    const { names } = this.namespace
     this.stream = new NamesStream({
-      source: this.namespace.names,
+      source: {
+        ...names,
+        delta: (after, bytes, captured) =>
+          names.delta(after, bytes, (segments) => {
+            captured?.(segments)
+            this.atCapture()
+          }),
+      },
       remote: this.remote,
       lineage: LINEAGE,
       clock,
@@ -115,6 +128,8 @@ export class Model {
       backupsKept,
       waitMsMax: 60_000,
       mayDelete: () => Promise.resolve(true),
+      held: () => this.held(),
+      heldSinceMs: () => this.options.heldSinceMs ?? 1,
       onFailure: () => undefined,
       ...(deltaBytesMax !== undefined && { deltaBytesMax }),
       ...(basedOnBytesMin !== undefined && { basedOnBytesMin }),
@@ -133,11 +148,25 @@ export class Model {
   }
 
   /** The node dies, and another starts from its disk. */
-  async crash(): Promise<void> {
+  async crash(disk?: MemoryDisk): Promise<void> {
     await this.namespace.flush()
-    this.#disk = this.#backend.crash(() => this.random() < 0.5)
+    const left = this.#backend.crash(() => this.random() < 0.5)
+    this.#disk = disk ?? left
     this.#waiting = []
     await this.start()
+  }
+
+  /** What a file-system snapshot of the data directory holds. */
+  async snapshot(): Promise<MemoryDisk> {
+    await this.namespace.flush()
+    const copy = new MemoryDisk()
+    copy.write([this.#disk.rows.rows])
+    return copy
+  }
+
+  /** The node dies, and another starts from the snapshot. */
+  async putBack(snapshot: MemoryDisk): Promise<void> {
+    await this.crash(snapshot)
   }
 
   async openSegment(): Promise<void> {
@@ -157,6 +186,10 @@ export class Model {
       publishRequest('bucket', key, kind === 'run' ? { run } : { bytes: `bytes ${this.random()}` }),
     )
     return commit.revision
+  }
+
+  async putBytes(key: string, bytes: string): Promise<void> {
+    await this.namespace.publish(publishRequest('bucket', key, { bytes }))
   }
 
   /** With ack `persisted`, as the store does it: the segment first, then the name. */

@@ -75,10 +75,10 @@ export class RemoteFixture {
   #counted(): Pick<RemoteStore, 'description' | 'read' | 'stat'> {
     return {
       description: 's3://bucket/prefix',
-      stat: (name) => this.faulty.stat(name),
-      read: async (name, offset, into, signal) => {
+      stat: (name, control) => this.faulty.stat(name, control),
+      read: async (name, offset, into, control) => {
         this.reads.push(`${offset}+${into.reduce((sum, { length }) => sum + length, 0)}`)
-        const got = await this.faulty.read(name, offset, into, signal)
+        const got = await this.faulty.read(name, offset, into, control)
         this.spoil(offset, into)
         return got
       },

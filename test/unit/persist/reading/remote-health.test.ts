@@ -111,8 +111,8 @@ test('the failures of calls that were under way when it went down do not make th
 
 test('at the deadline the call is told to end, and the caller that it is Unavailable', async () => {
   let aborted = false
-  const waiting = health.call(1000, async (signal) => {
-    await new Promise((resolve) => signal.addEventListener('abort', resolve))
+  const waiting = health.call(1000, async ({ signal }) => {
+    await new Promise((resolve) => signal?.addEventListener('abort', resolve))
     aborted = true
     throw new Error('aborted')
   })
@@ -123,4 +123,30 @@ test('at the deadline the call is told to end, and the caller that it is Unavail
   await scheduler.step()
   await told
   expect([aborted, scheduler.nowMs]).toEqual([true, 1000])
+})
+
+test('waiting for our own rates does not count towards the deadline, and what the store then takes does', async () => {
+  const calling = health.call(1000, async ({ signal, hold }) => {
+    await hold?.(scheduler.delay(5000))
+    await scheduler.clock.sleep(800, signal)
+    return 'bytes'
+  })
+  expect(await scheduler.until(calling, 'a held call')).toBe('bytes')
+  const late = health.call(1000, async ({ signal, hold }) => {
+    await scheduler.clock.sleep(600, signal)
+    await hold?.(scheduler.delay(5000))
+    await scheduler.clock.sleep(600, signal)
+  })
+  await expect(scheduler.until(late, 'a late call')).rejects.toMatchObject({ code: 'Unavailable' })
+  expect(scheduler.nowMs).toBe(5800 + 6000)
+})
+
+test('a call that our own rates hold for minutes is SlowDown, and says nothing about the store', async () => {
+  for (let count = 0; count < 5; count++) {
+    const begunMs = scheduler.nowMs
+    const held = health.call(1000, ({ signal, hold }) => hold!(scheduler.clock.sleep(600_000, signal)))
+    await expect(scheduler.until(held, 'a held call')).rejects.toMatchObject({ code: 'SlowDown' })
+    expect(scheduler.nowMs - begunMs).toBe(120_000)
+  }
+  expect(health.isDown).toBe(false)
 })

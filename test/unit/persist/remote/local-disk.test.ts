@@ -60,6 +60,7 @@ test.each([{ otherDevice: undefined }, { otherDevice: PLACES.store }])(
         files: foundFiles,
         index,
         carries: 'adopting',
+        strangers: 'removed',
         pageBytes: 64,
       })
       expect([seed, report.lost, index.lost, found.paths().length]).toEqual([seed, [], [], 1])

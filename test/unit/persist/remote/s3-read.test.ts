@@ -1,4 +1,7 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import type { ServerResponse } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
 import { inspect } from 'node:util'
 import { refuse, SECRET, startScriptedS3, type Script, type ScriptedS3 } from './scripted-s3.ts'
@@ -106,7 +109,7 @@ it('is given up in the middle by the signal, and the connection with it', async 
     { timeoutMs: 30_000 },
   )
   const controller = new AbortController()
-  const read = server.store.read('name', 5, [Buffer.alloc(8)], controller.signal)
+  const read = server.store.read('name', 5, [Buffer.alloc(8)], { signal: controller.signal })
   setTimeout(() => controller.abort(new Error('not needed any more')), 50)
   await expect(read).rejects.toThrow('not needed any more')
   await isClosed
@@ -157,4 +160,66 @@ it('stops what is under way, within the time-out', async () => {
   await server.store.stop()
   expect(performance.now() - begunMs).toBeLessThan(350)
   await failed
+})
+
+it('is asked for again within the time of somebody who waits, when a connection hangs', async () => {
+  server = await startScriptedS3(
+    ({ headers }, response, attempt) => (attempt === 1 ? undefined : serve(response, headers.range)),
+    { timeoutMs: 30_000 },
+  )
+  const begunMs = performance.now()
+  expect(await server.store.read('name', 5, [Buffer.alloc(8)])).toBe(8)
+  expect(performance.now() - begunMs).toBeLessThan(8_000)
+})
+
+it('is given up by the signal while it is looked at, too', async () => {
+  server = await startScriptedS3(() => undefined, { timeoutMs: 30_000 })
+  await expect(server.store.stat('name', { signal: AbortSignal.timeout(100) })).rejects.toThrow()
+  expect(server.requests).toHaveLength(1)
+})
+
+describe('a rate', () => {
+  it("makes reads wait for as long as it says, and that is nobody's time-out", async () => {
+    const content = Buffer.alloc(40_000, 7)
+    const rated: Script = (_request, response) =>
+      void response
+        .writeHead(206, { 'content-range': `bytes 0-39999/40000`, 'content-length': content.length })
+        .end(content)
+    server = await startScriptedS3(rated, { bytesPerSecond: 25_000, timeoutMs: 1_000 })
+    const { store } = server
+    let heldMs = 0
+    const hold = async <T>(wait: Promise<T>): Promise<T> => {
+      const begunMs = performance.now()
+      return await wait.finally(() => (heldMs += performance.now() - begunMs))
+    }
+    const begunMs = performance.now()
+    const reads = [1, 2, 3].map(() => store.read('name', 0, [Buffer.alloc(40_000)], { hold }))
+    expect(await Promise.all(reads)).toEqual([40_000, 40_000, 40_000])
+    expect(server.requests).toHaveLength(3)
+    // 120 kB at 25 kB/s, but for the first second's worth and what the last one still owes.
+    expect(performance.now() - begunMs).toBeGreaterThan(2_000)
+    expect(heldMs).toBeGreaterThan(2_000)
+  })
+
+  it('makes an upload wait behind reads, and it is sent once', async () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'tidegate-rate-')), 'file')
+    writeFileSync(path, Buffer.alloc(1_000))
+    const content = Buffer.alloc(90_000, 7)
+    server = await startScriptedS3(
+      ({ line }, response) => {
+        if (line.startsWith('PUT')) return void response.writeHead(200, { etag: '"etag"' }).end()
+        if (line.startsWith('HEAD')) return void response.writeHead(200, { 'content-length': 1_000 }).end()
+        response.writeHead(206, { 'content-range': 'bytes 0-89999/90000', 'content-length': content.length })
+        response.end(content)
+      },
+      { bytesPerSecond: 30_000, timeoutMs: 1_000 },
+    )
+    const { store } = server
+    const reading = store.read('name', 0, [Buffer.alloc(90_000)])
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    await store.putFile('file', { path, bytes: 1_000 })
+    await reading
+    expect(server.lines().filter((line) => line.startsWith('PUT'))).toHaveLength(1)
+    rmSync(path)
+  })
 })

@@ -223,7 +223,7 @@ it('makes no more requests at once, and no more a second, than it may', async ()
     atOnceMost = Math.max(atOnceMost, ++atOnce)
     setTimeout(() => {
       atOnce--
-      response.writeHead(404).end()
+      refuse(response, 404, 'NoSuchKey')
     }, 10)
   }
   server = await startScriptedS3(slow, { concurrency: 4, requestsPerSecond: 50 })
@@ -233,4 +233,63 @@ it('makes no more requests at once, and no more a second, than it may', async ()
   await Promise.all(names.map((name) => store.stat(name)))
   expect(atOnceMost).toBeLessThanOrEqual(4)
   expect(performance.now() - begunMs).toBeGreaterThan(400)
+})
+
+describe('a 404 that is not in the words of S3', () => {
+  const pages: [string, Record<string, string>, string][] = [
+    ['with nothing in it', {}, ''],
+    ['of a proxy, in HTML', { 'content-type': 'text/html' }, '<html><body>not found</body></html>'],
+    ['of a proxy, in text', { 'content-type': 'text/plain' }, '404 page not found'],
+  ]
+  const answering = async ([, headers, body]: (typeof pages)[number], until: number): Promise<ScriptedS3> => {
+    server = await startScriptedS3(({ line }, response, attempt) => {
+      if (attempt > until) return refuse(response, 404, 'NoSuchKey')
+      response.writeHead(404, headers).end(line.startsWith('HEAD') ? '' : body)
+    })
+    return server
+  }
+
+  it.each(pages)('%s is not believed: nothing is missing, and nothing was removed', async (...page) => {
+    const { store } = await answering(page, Infinity)
+    const told = { code: 'Unavailable', details: { status: 404 } }
+    await expect(store.read('name', 0, [Buffer.alloc(1)])).rejects.toMatchObject(told)
+    await expect(store.get('name', 10)).rejects.toMatchObject(told)
+    await expect(store.stat('name')).rejects.toMatchObject(told)
+    await expect(store.remove(['name'])).rejects.toMatchObject(told)
+    await expect(store.remove(['one', 'two'])).rejects.toMatchObject(told)
+  })
+
+  it.each(pages)('%s is followed by another attempt, and the store is believed', async (...page) => {
+    const { store } = await answering(page, 1)
+    await expect(store.read('name', 0, [Buffer.alloc(1)])).rejects.toMatchObject({ code: 'NoSuchKey' })
+    expect(await store.get('other', 10)).toBeUndefined()
+    expect(await store.stat('third')).toBeUndefined()
+    await store.remove(['name'])
+  })
+
+  it('is no absence either when HEAD and GET do not agree', async () => {
+    server = await startScriptedS3(({ line }, response) =>
+      line.startsWith('HEAD')
+        ? void response.writeHead(404).end()
+        : void response.writeHead(206, { 'content-range': 'bytes 0-0/5', 'content-length': 1 }).end('x'),
+    )
+    await expect(server.store.stat('name')).rejects.toMatchObject({ code: 'Unavailable' })
+  })
+})
+
+it('a small object that trickles in is given up as a whole, and asked for again', async () => {
+  server = await startScriptedS3(
+    (_request, response, attempt) => {
+      response.writeHead(200, { 'content-length': 100, etag: '"etag"' })
+      if (attempt > 1) return void response.end(Buffer.alloc(100))
+      const timer = setInterval(() => response.write('x'), 100)
+      response.on('close', () => clearInterval(timer))
+    },
+    { timeoutMs: 500 },
+  )
+  const begunMs = performance.now()
+  expect((await server.store.get('TIDEGATE', 4096))?.bytes).toHaveLength(100)
+  // The time-out, and a quarter of a second for 4096 bytes.
+  expect(performance.now() - begunMs).toBeLessThan(5_000)
+  expect(server.requests).toHaveLength(2)
 })

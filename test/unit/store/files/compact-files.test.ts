@@ -90,7 +90,10 @@ async function writeRandomly(random: Random, handle: number, bytes: Buffer): Pro
 
 async function reclaimAll(): Promise<void> {
   await engine.orderedStore.flush()
-  for (let round = 0; round < 50; round++) await engine.reclaimer.step()
+  for (let round = 0; round < 50; round++) {
+    await engine.reclaimer.step()
+    await engine.reclaimer.removePersisted()
+  }
 }
 
 async function extentCount(inode: number): Promise<number> {

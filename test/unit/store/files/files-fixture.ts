@@ -107,6 +107,7 @@ export function createFixture(
     accept: () => (fixture.full ? Promise.reject(fixture.full) : Promise.resolve()),
     reserve: () => (fixture.full ? Promise.reject(fixture.full) : Promise.resolve()),
     pacer: () => ({ pace: () => Promise.resolve() }),
+    covered: () => Promise.resolve(),
     named: ({ key }: { key: string }) => {
       named.push(key)
       return Promise.resolve()
