@@ -167,6 +167,39 @@ test.each(['flush drain', 'stop'] as const)('C21: after a drain (%s) all that is
   await engine.stop()
 })
 
+/** Uploads never arrive, and fail when the store stops, as those over a network do. */
+function holdUploads({ remote }: Life): { begun: number } {
+  if (!remote) throw new Error('no remote store')
+  const held = { begun: 0 }
+  const stopped = Promise.withResolvers<never>()
+  const stop = remote.stop.bind(remote)
+  stopped.promise.catch(() => undefined)
+  remote.putFile = () => {
+    held.begun++
+    return stopped.promise
+  }
+  remote.stop = async () => {
+    stopped.reject(new Error('the remote store stops'))
+    await stop()
+  }
+  return held
+}
+
+test('a stop with a backlog begins no uploads, and fails none', async () => {
+  const life = new Life(newMachine(new Random(3), undefined, 'upload'), new Random(3))
+  await life.start(undefined)
+  const { engine, scheduler } = life
+  const until = <T>(work: Promise<T>): Promise<T> => scheduler.until(work, 'a call')
+  await until(engine.store.buckets.create({ name: 'b-1', owner: 'root', region: 'r' }))
+  const uploads = holdUploads(life)
+  for (let at = 0; at < 60; at++) await until(put(engine, `${at}`, Buffer.alloc(600, at)))
+  await until(engine.journal.sealOpen())
+  const { begun } = uploads
+  expect(engine.flusher.backlog).toBeGreaterThan(engine.flusher.uploads)
+  await until(engine.stop())
+  expect([uploads.begun, [...engine.flusher.totals.failures]]).toEqual([begun, []])
+})
+
 test('C19: a full disk refuses writes, lets deletes through, and takes writes again when there is room', async () => {
   const life = new Life(newMachine(new Random(3), undefined, 'local disk'), new Random(3))
   await life.start(undefined)

@@ -56,10 +56,21 @@ test('C17: to look afresh is to ask after the call, whatever is under way; those
   expect(faulty.calls('get')).toBe(1)
   await Promise.all([guard.verifiedAfresh(), guard.verifiedAfresh()])
   expect(faulty.calls('get')).toBe(2)
-  // The one under way may have been answered before the takeover.
-  const underWay = guard.job.round().catch(() => undefined)
+  // One is under way, answered before the takeover, and its answer takes its time.
+  const get = faulty.get.bind(faulty)
+  const late = Promise.withResolvers<void>()
+  faulty.get = async (...request) => {
+    const answer = await get(...request)
+    await late.promise
+    return answer
+  }
+  const underWay = guard.job.round()
+  await new Promise((resolve) => setImmediate(resolve))
+  faulty.get = get
   await takeOverRemote(faulty, '2'.repeat(32), { namespace: MINE.namespace, nowMs: 1 })
-  await expect(guard.verifiedAfresh()).rejects.toThrow('taken over')
+  const looked = expect(guard.verifiedAfresh()).rejects.toThrow('taken over')
+  late.resolve()
+  await looked
   await underWay
 })
 

@@ -19,6 +19,12 @@ beforeEach(async () => {
   await remote.connect()
 })
 
+async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const found: T[] = []
+  for await (const item of items) found.push(item)
+  return found
+}
+
 /** One of no rows. */
 async function shipBase(): Promise<void> {
   const random = '1'.repeat(16)
@@ -35,7 +41,7 @@ test.each([0, 1979])('a row whose key no row can have, of %i bytes, makes its ob
   const rows = [{ key: 'I'.repeat(keyBytes) as ByteString, value: Buffer.from('x') }]
   const bad = await shipDelta(remote, { after: 1, through: 2, rows })
   const state = must(newestState(await listNames(remote)), 'state')
-  const reading = Array.fromAsync(stateRows(remote, state))
+  const reading = all(stateRows(remote, state))
   await expect(reading).rejects.toThrow(NamesUnusable)
   await expect(reading).rejects.toMatchObject({ objectName: bad })
 })
@@ -44,6 +50,6 @@ test('all deltas that cannot be used are told at once', async () => {
   const names: string[] = []
   for (const through of [2, 3, 4, 5]) names.push(await shipDelta(remote, { after: through - 1, through, rows: [] }))
   for (const name of [names[1], names[3]]) await remote.put(must(name, 'name'), Buffer.from('damaged'))
-  const found = await Array.fromAsync(unusableDeltas(remote, await listNames(remote)))
+  const found = await all(unusableDeltas(remote, await listNames(remote)))
   expect(found.map(({ objectName }) => objectName)).toEqual([names[1], names[3]])
 })

@@ -110,7 +110,7 @@ it('C17: a base that the lost life completed goes before a delta could lie on to
   const lost = bases().find((name) => !known.has(name))
   expect(lost).toBeDefined()
   // It died before the delta on top of the base arrived.
-  for (const name of [...model.objects.keys()]) {
+  for (const name of contents(model)) {
     const object = parseNamesObject({ name, bytes: 0, modifiedMs: 0 })
     if (object?.kind === 'delta' && object.through > (newest?.revision ?? 0)) model.objects.delete(name)
   }
