@@ -86,6 +86,13 @@ async function change(engine: Engine, life: string): Promise<void> {
   for (const size of [700, 9000]) await objects.delete({ bucket: 'plain', key: `tree/moved/${size}` }, NO_CONDITIONS)
 }
 
+/** The takeover was longer ago than what a former holder left is kept for. */
+async function takenOverLongAgo({ remote }: Place): Promise<void> {
+  const found = await remote.get('TIDEGATE', 4096)
+  const marker = JSON.parse(found?.bytes.toString() ?? '') as { sinceMs: number }
+  await remote.put('TIDEGATE', Buffer.from(JSON.stringify({ ...marker, sinceMs: marker.sinceMs - 2 * 86_400_000 })))
+}
+
 async function backUp({ names }: RemoteNode): Promise<string> {
   const { id, complete } = await names.backUp(systemClock.monotonicMs() + 20_000)
   expect(complete).toBe(true)
@@ -176,9 +183,13 @@ test.each(Object.keys(PLACES))(
       await node.names.dropBackup(newer)
       await node.names.dropBackup(older)
       await node.settle()
+      const before = await objectNames(place, 'segments/')
       await node.engine.collector?.pass()
+      // Kept for a day, for whoever restored the wrong backup.
+      expect(await objectNames(place, 'segments/')).toEqual(before)
       return contentsOf(node.engine)
     })
+    await takenOverLongAgo(place)
     await withNode(data, place, async (node) => {
       await node.settle()
       await node.engine.collector?.pass()

@@ -1,12 +1,14 @@
 /**
  * Captures deltas and ships them, one at a time:
  *
- *   idle -> captured: waits for the bytes -> all there: goes out -> shipped -> idle
+ *   idle -> captured: waits for the bytes -> all there: goes out -> still ours: shipped -> idle
  *               \-> a segment is gone, or all that hold it up are dead: captured anew
  *
  * Bytes before names: a delta says what was at one revision, so it leaves only when every segment with live bytes at that revision is
  * in the remote store. Until then it is held, encoded, in memory, and nothing it waits for may be dropped or reclaimed (`holds`), even if
  * nobody refers to it any more: only thus does a capture ever end while writers go on replacing what they wrote.
+ *
+ * It counts as shipped once a look at the marker of the remote store, begun after its last part had arrived, has found the store ours.
  *
  * A segment that can never arrive, since the remote store or the disk fails it, holds up the capture for as long as somebody refers
  * to it. When nobody does, a new capture need not wait for it. That is tried rarely, and after each attempt in vain more rarely: a new capture

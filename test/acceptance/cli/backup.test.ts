@@ -126,7 +126,7 @@ async function segmentsGo(store: string, count: number): Promise<void> {
 }
 
 it(
-  'C17: what is deleted after a backup comes back with it, and takes no room any more once it is dropped',
+  'C17: what is deleted after a backup comes back with it, and what the node before it left stays for a day',
   { timeout: 240_000 },
   async () => {
     const node = await start()
@@ -171,7 +171,9 @@ it(
       }
     })
     expect(await listed(successor)).toEqual([])
-    await segmentsGo(node.store, 1)
+    // Restoring may have been a mistake: until tomorrow nothing goes that the node before it had.
+    await sleep(3000)
+    expect(segments(node.store)).toEqual(expect.arrayContaining(backedUp))
     expect(await successor.gateway.stop()).toBe(0)
     expect(errorLines(successor.log)).toEqual([])
   },
