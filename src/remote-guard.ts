@@ -2,8 +2,9 @@
  * Watches that the remote store stays this node's. A restore may hand the namespace to another data directory while this process is paused, cut
  * off or simply forgotten (persist/remote-marker.ts); from then on it must neither publish there nor delete.
  *
- * Known gap: a process that is paused between a check and the request that it allowed still sends that one request. What a restored namespace
- * refers to is never removed before names of its removal have arrived (docs/decisions/0013), so what such a request could remove is not needed.
+ * Known gap: a process that is paused between a check and the request that it allowed still sends that one request. It removes nothing that a
+ * restored namespace needs: a segment may go only after names without it have arrived and the store was seen to be ours after that
+ * (docs/decisions/0013), so whoever took it over later has read those names.
  */
 import type { BackgroundJob } from './common/background.ts'
 import type { Clock } from './common/clock.ts'
