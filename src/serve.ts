@@ -49,7 +49,7 @@ export async function serve(config: Config, options: ServeOptions = {}): Promise
   const { users, access } = configuredAccess(config)
   const directory = await openDataDirectory(config.data)
   try {
-    refuseLostMetadata(directory.path, config)
+    refuseUnnamedSegments(directory.path, config)
     const root = await rootUser(config.root, directory.path)
     if (root.made) showCredentials(root, { logger, dataPath: directory.path })
     await new Gateway(config, { logger, directory, dataPath: directory.path, root, users, access, ...options }).run()
@@ -62,7 +62,7 @@ export async function serve(config: Config, options: ServeOptions = {}): Promise
  * Segments without the metadata that names them would look like orphans, and recovery removes orphans.
  * @throws DataDirectoryUnusable
  */
-function refuseLostMetadata(dataPath: string, config: Config): void {
+function refuseUnnamedSegments(dataPath: string, config: Config): void {
   const segments = join(storePath(dataPath, config), 'segments')
   const metadata = join(dataPath, 'meta', 'data.mdb')
   if (existsSync(metadata) || !existsSync(segments)) return

@@ -7,7 +7,7 @@ import { isSegmentId, type SegmentId } from '../common/ids.ts'
 import { isTidegateError } from '../common/errors.ts'
 import type { StoredRun } from '../common/model.ts'
 import { decodeFooter, readTrailer, TRAILER_BYTES, type Footer } from './journal/format.ts'
-import { listed } from './names/read-states.ts'
+import { listAll } from './remote/list-all.ts'
 import { segmentObjectName, type RemoteStore } from './remote/ports.ts'
 
 const SEGMENTS_PREFIX = 'segments/'
@@ -28,7 +28,7 @@ export class RemoteFooters {
 
   static async open(remote: RemoteStore): Promise<RemoteFooters> {
     const segments = new Map<SegmentId, number>()
-    for await (const { name, bytes } of listed(remote, SEGMENTS_PREFIX)) {
+    for await (const { name, bytes } of listAll(remote, SEGMENTS_PREFIX)) {
       const id = name.slice(-36, -4)
       if (isSegmentId(id) && name === segmentObjectName(id)) segments.set(id, bytes)
     }

@@ -1,4 +1,5 @@
 /** An HTTP port with nothing on it but the token routes, over metadata in memory, and who may use it. */
+import { runCli } from '../../src/cli/run.ts'
 import { randomBytes } from 'node:crypto'
 import { silentLogger, type Logger } from '../../src/common/logging.ts'
 import { createTokensPlugin } from '../../src/gateway/admin/tokens.ts'
@@ -62,4 +63,28 @@ export async function startTokenPort(
       await stop()
     },
   }
+}
+
+export interface CommandOutput {
+  readonly code: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Runs a `tidegate` command as root against the port. */
+export async function runAgainst(port: TokenPort, argv: readonly string[]): Promise<CommandOutput> {
+  const written = { stdout: '', stderr: '' }
+  const into = (stream: 'stdout' | 'stderr') => ({
+    write: (text: string | Uint8Array) => {
+      written[stream] += String(text)
+    },
+  })
+  const code = await runCli({
+    argv,
+    env: { TIDEGATE_GATEWAY: port.url, AWS_ACCESS_KEY_ID: 'root', AWS_SECRET_ACCESS_KEY: SECRET },
+    stdout: into('stdout'),
+    stderr: into('stderr'),
+    serve: () => Promise.reject(new Error('not to be served')),
+  })
+  return { code, ...written }
 }

@@ -13,6 +13,7 @@
 import type { Revision } from '../../common/ids.ts'
 import { TidegateError } from '../../common/errors.ts'
 import type { HolderOrigin, RemoteHistory } from '../remote-marker.ts'
+import { listAll } from '../remote/list-all.ts'
 import type { RemoteStore } from '../remote/ports.ts'
 import { newestState, type NamesState } from './chain.ts'
 import {
@@ -38,28 +39,14 @@ export interface NamesToRead {
   readonly backup?: string
 }
 
-const LIST_OBJECTS = 1000
-
 /** Everything under `names/` that is Tidegate's. */
 export async function listNames(remote: RemoteStore): Promise<NamesObject[]> {
   const found: NamesObject[] = []
-  for await (const object of listed(remote, NAMES_PREFIX)) {
+  for await (const object of listAll(remote, NAMES_PREFIX)) {
     const parsed = parseNamesObject(object)
     if (parsed) found.push(parsed)
   }
   return found
-}
-
-export async function* listed(
-  remote: RemoteStore,
-  prefix: string,
-): AsyncGenerator<{ readonly name: string; readonly bytes: number; readonly modifiedMs: number }> {
-  for (let after: string | undefined; ;) {
-    const page = await remote.list(prefix, after, LIST_OBJECTS)
-    yield* page
-    after = page.at(-1)?.name
-    if (after === undefined || page.length < LIST_OBJECTS) return
-  }
 }
 
 export type ReadBackup = (id: string) => Promise<NamesToRead>
@@ -200,7 +187,7 @@ export interface FoundBackup {
 /** Oldest first. */
 export async function listBackups(remote: RemoteStore): Promise<FoundBackup[]> {
   const found: FoundBackup[] = []
-  for await (const { name } of listed(remote, BACKUPS_PREFIX)) {
+  for await (const { name } of listAll(remote, BACKUPS_PREFIX)) {
     const id = backupIdOf(name)
     if (id === undefined) continue
     try {

@@ -4,7 +4,8 @@
  * arrive after the listing: it is whole, it is of this lineage and its rows were durable here, so it does no harm, and a later life
  * finds it.
  */
-import type { RemoteObject, RemoteStore } from '../remote/ports.ts'
+import { listAll } from '../remote/list-all.ts'
+import type { RemoteStore } from '../remote/ports.ts'
 import type { EncodedObject } from './encode-parts.ts'
 import {
   BACKUPS_PREFIX,
@@ -17,7 +18,6 @@ import {
 } from './manifest.ts'
 import { NAMES_PREFIX, parseNamesObject, type Lineage, type NamesObject } from './object-names.ts'
 
-const LIST_LIMIT = 1000
 const REMOVED_AT_ONCE = 1000
 
 export class RemoteNames {
@@ -40,13 +40,13 @@ export class RemoteNames {
   /** @throws what the remote store does; then it is to be called again */
   async load(): Promise<void> {
     const objects: NamesObject[] = []
-    for await (const object of this.#listed(NAMES_PREFIX)) {
+    for await (const object of listAll(this.#remote, NAMES_PREFIX)) {
       const parsed = parseNamesObject(object)
       if (parsed) objects.push(parsed)
     }
     const backups: BackupManifest[] = []
     this.unreadable.clear()
-    for await (const { name } of this.#listed(BACKUPS_PREFIX)) {
+    for await (const { name } of listAll(this.#remote, BACKUPS_PREFIX)) {
       const id = backupIdOf(name)
       const found = id === undefined ? undefined : await this.#remote.get(name, MANIFEST_BYTES_MAX)
       if (id === undefined || !found) continue
@@ -60,15 +60,6 @@ export class RemoteNames {
     for (const object of objects) this.#objects.set(object.name, object)
     for (const manifest of backups) this.#backups.set(manifest.id, manifest)
     this.loaded = true
-  }
-
-  async *#listed(prefix: string): AsyncGenerator<RemoteObject> {
-    for (let after: string | undefined; ;) {
-      const page = await this.#remote.list(prefix, after, LIST_LIMIT)
-      yield* page
-      after = page.at(-1)?.name
-      if (after === undefined || page.length < LIST_LIMIT) return
-    }
   }
 
   own(): NamesObject[] {

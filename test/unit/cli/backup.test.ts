@@ -1,11 +1,10 @@
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { backupText, listText, type ShownNames } from '../../../src/cli/backup-text.ts'
-import { runCli } from '../../../src/cli/run.ts'
 import { systemClock } from '../../../src/common/clock.ts'
 import { createBackupsPlugin } from '../../../src/gateway/admin/backups.ts'
 import { createAccessControl } from '../../../src/store/policy.ts'
 import { FakeBackups, OLD_BACKUP } from '../../support/fake-backups.ts'
-import { SECRET, startTokenPort, type TokenPort } from '../../support/token-port.ts'
+import { runAgainst, startTokenPort, type CommandOutput, type TokenPort } from '../../support/token-port.ts'
 
 let port: TokenPort
 let names: FakeBackups
@@ -18,22 +17,7 @@ beforeEach(async () => {
 
 afterEach(() => port.stop())
 
-async function tidegate(...args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const written = { stdout: '', stderr: '' }
-  const into = (stream: 'stdout' | 'stderr') => ({
-    write: (text: string | Uint8Array) => {
-      written[stream] += String(text)
-    },
-  })
-  const code = await runCli({
-    argv: ['backup', ...args],
-    env: { TIDEGATE_GATEWAY: port.url, AWS_ACCESS_KEY_ID: 'root', AWS_SECRET_ACCESS_KEY: SECRET },
-    stdout: into('stdout'),
-    stderr: into('stderr'),
-    serve: () => Promise.reject(new Error('not to be served')),
-  })
-  return { code, ...written }
-}
+const tidegate = (...args: readonly string[]): Promise<CommandOutput> => runAgainst(port, ['backup', ...args])
 
 it('makes one and says of when it is', async () => {
   expect(await tidegate()).toEqual({

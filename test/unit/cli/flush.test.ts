@@ -1,10 +1,9 @@
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { runCli } from '../../../src/cli/run.ts'
 import { systemClock } from '../../../src/common/clock.ts'
 import { createFlushPlugin } from '../../../src/gateway/admin/flush.ts'
 import { createAccessControl } from '../../../src/store/policy.ts'
 import { FakeFlush, FAILING } from '../../support/fake-flush.ts'
-import { SECRET, startTokenPort, type TokenPort } from '../../support/token-port.ts'
+import { runAgainst, startTokenPort, type CommandOutput, type TokenPort } from '../../support/token-port.ts'
 
 let port: TokenPort
 let flush: FakeFlush
@@ -17,22 +16,7 @@ beforeEach(async () => {
 
 afterEach(() => port.stop())
 
-async function tidegate(...args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const written = { stdout: '', stderr: '' }
-  const into = (stream: 'stdout' | 'stderr') => ({
-    write: (text: string | Uint8Array) => {
-      written[stream] += String(text)
-    },
-  })
-  const code = await runCli({
-    argv: ['flush', ...args],
-    env: { TIDEGATE_GATEWAY: port.url, AWS_ACCESS_KEY_ID: 'root', AWS_SECRET_ACCESS_KEY: SECRET },
-    stdout: into('stdout'),
-    stderr: into('stderr'),
-    serve: () => Promise.reject(new Error('not to be served')),
-  })
-  return { code, ...written }
-}
+const tidegate = (...args: readonly string[]): Promise<CommandOutput> => runAgainst(port, ['flush', ...args])
 
 it('shows the state for people', async () => {
   expect((await tidegate('status')).stdout).toBe(`state:       running
