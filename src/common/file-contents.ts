@@ -2,6 +2,7 @@
  * The content of a file of the mount, as the store and metadata speak of it: what a publish changes, what a copy by reference takes
  * along, what compaction has in mind, and where bytes lie.
  */
+import type { ExternalBody } from './external.ts'
 import type { ContentId, InodeId, SegmentId } from './ids.ts'
 import type { AckLevel, StoredRun } from './model.ts'
 import type { FileNode, FileTime } from './file-model.ts'
@@ -83,4 +84,6 @@ export interface FileExtents {
     readonly segmentOffset: number
   }[]
   readonly size: number
+  /** What the segment is, of a body that is an external object. */
+  readonly external?: { readonly bucketId: number; readonly body: ExternalBody } | undefined
 }

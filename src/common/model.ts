@@ -1,6 +1,7 @@
 /**
  * The nouns that metadata, store and doors share. All of them can be structured-cloned (docs/ARCHITECTURE.md, threads).
  */
+import type { ExternalBody } from './external.ts'
 import type { ContentId, InodeId, Revision, SegmentId } from './ids.ts'
 
 /** How safe a write is before it is acknowledged; see DESIGN "Acknowledgement" and C15-C18. */
@@ -21,6 +22,8 @@ export interface BucketRecord {
   readonly versioning: Versioning
   /** Default level for writes that name none. */
   readonly ack: AckLevel
+  /** The mirror of an external bucket (docs/decisions/0015). */
+  readonly isAttached?: boolean | undefined
 }
 
 export const CHECKSUM_ALGORITHMS = ['CRC32', 'CRC32C', 'CRC64NVME', 'SHA1', 'SHA256'] as const
@@ -84,6 +87,8 @@ export interface ObjectVersion {
 export type ObjectBody =
   | { readonly kind: 'inline'; readonly bytes: Uint8Array }
   | { readonly kind: 'content'; readonly content: ContentId }
+  /** In an attached bucket only: all of an external object. Its bytes are those of `externalSegment`. */
+  | { readonly kind: 'external'; readonly external: ExternalBody }
 
 /** A piece of an object's content lying in a segment. Offsets and lengths in bytes. */
 export interface Extent {

@@ -44,12 +44,18 @@ export interface Transaction extends ReadView {
   put(key: ByteString, value: Uint8Array): void
   /** `put` of a row that goes on standing for the same thing, of which only details change: whoever knows it need not be told. */
   rewrite(key: ByteString, value: Uint8Array): void
+  /** `rewrite` of which the watchers of the change log are not told either. */
+  rewriteUntold(key: ByteString, value: Uint8Array): void
   delete(key: ByteString): void
   /**
    * Adds to a row of counters (safe integers, fixed width for a key) without reading it, so that two writers never
    * conflict over it (C8). Rows of counters are read with `counters` and removed with `delete`.
    */
   add(key: ByteString, deltas: readonly number[]): void
+  /** What was committed as of this transaction's revision, without its own writes. */
+  before(key: ByteString): Promise<Uint8Array | undefined>
+  /** Keys that it has written so far, in no order. What is written while they are gone through may be among them or not. */
+  writtenKeys(): Iterable<ByteString>
 }
 
 export interface Committed<T> {

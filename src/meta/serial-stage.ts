@@ -297,7 +297,7 @@ export class SerialStage implements EmbeddedStore {
     this.#visible.apply(written)
     this.#open.transactions++
     this.#open.lastRevision = revision
-    const watched = this.#log.watched(changes, view.counterKeys)
+    const watched = this.#log.watched(changes, view.untoldKeys)
     if (watched !== undefined) this.#open.logged.push({ revision, changes: watched })
     if (this.#commitListeners.size > 0) {
       const keys = [...changes.keys()]

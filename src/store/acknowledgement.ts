@@ -11,6 +11,7 @@
  * A delete, tags and settings have no bytes and no name of their own: alone they are as `journal` at every level above it.
  */
 import { TidegateError } from '../common/errors.ts'
+import { isExternalSegment } from '../common/external.ts'
 import type { ContentId, Revision, SegmentId } from '../common/ids.ts'
 import type { AckLevel, BucketRecord } from '../common/model.ts'
 import type { JournaledBody, Journaling, Persisting, PublishedName } from './byte-ports.ts'
@@ -53,9 +54,11 @@ export class Acknowledgement {
   /** After `durable`: settles when every segment is in the remote store, if the level asks for that. */
   async persisted(level: AckLevel, segments: readonly SegmentId[]): Promise<void> {
     if (level !== 'persisted') return
-    for (const segment of segments) this.#journal.sealSoon(segment)
+    // What lies in an external bucket is there already.
+    const ours = segments.filter((segment) => !isExternalSegment(segment))
+    for (const segment of ours) this.#journal.sealSoon(segment)
     // All at once: each wait is bounded, and so is that for all.
-    await Promise.all(segments.map((segment) => this.#persisting.persisted(segment)))
+    await Promise.all(ours.map((segment) => this.#persisting.persisted(segment)))
   }
 
   /** After `persisted`: settles when the remote store has the name too, and the bytes that lie in it (C17). */
@@ -64,8 +67,8 @@ export class Acknowledgement {
   }
 
   /** As `named`, for a transaction that also takes away: told in part, it would come back with what it had deleted (C2). */
-  async covered(level: AckLevel, revision: Revision): Promise<void> {
-    if (level === 'persisted') await this.#persisting.covered(revision)
+  async covered(level: AckLevel, revision: Revision, made: readonly PublishedName[]): Promise<void> {
+    if (level === 'persisted') await this.#persisting.covered(revision, made)
   }
 
   /** `persisted` for all that a content refers to: a copy's source, an upload's parts (C16). */

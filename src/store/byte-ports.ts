@@ -106,8 +106,11 @@ export interface Persisting {
    * @throws Unavailable when it takes too long: it stays published
    */
   named(published: PublishedName): Promise<void>
-  /** Resolves when it holds everything up to this durable revision, what was deleted by then too. @throws as `named` */
-  covered(revision: Revision): Promise<void>
+  /**
+   * Resolves when it holds everything up to this durable revision, what was deleted by then too. `made`: what the commit of that
+   * revision published. @throws as `named`
+   */
+  covered(revision: Revision, made: readonly PublishedName[]): Promise<void>
   /** Whether it is not in the remote store yet. */
   isLocal(segment: SegmentId): boolean
   /**

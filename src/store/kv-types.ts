@@ -2,6 +2,7 @@
  * Requests and results of the key-value operations: scans, transactions, counters, watching, pins. Like types.ts all of
  * it can be structured-cloned.
  */
+import type { ExternalBody } from '../common/external.ts'
 import type { ContentId, Revision } from '../common/ids.ts'
 import type { AckLevel, ListedObject, ObjectAttributes, ObjectVersion, StoredRun } from '../common/model.ts'
 import type { BodySource, ReaderId } from './types.ts'
@@ -138,7 +139,11 @@ export interface MetadataTransactRequest extends Omit<TransactionRequest, 'then'
   readonly else: readonly MetadataOperation[]
   readonly ack: AckLevel
   /** What the store found when it compared bodies that do not lie inline; by content, since the mount gives an inode new ones. */
-  readonly known: readonly { readonly content: ContentId; readonly operand: Uint8Array; readonly equal: boolean }[]
+  readonly known: readonly {
+    readonly content: ContentId | ExternalBody
+    readonly operand: Uint8Array
+    readonly equal: boolean
+  }[]
 }
 
 export type MetadataOperation =

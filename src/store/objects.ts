@@ -1,6 +1,6 @@
 /** Objects as the doors call them: bytes first, then one metadata transaction, then the acknowledgement. */
 import { checkConditions } from '../common/conditions.ts'
-import { TidegateError } from '../common/errors.ts'
+import { isTidegateError, TidegateError } from '../common/errors.ts'
 import type { Limits } from '../common/limits.ts'
 import type {
   AckLevel,
@@ -14,6 +14,7 @@ import type {
 } from '../common/model.ts'
 import type { Acknowledgement } from './acknowledgement.ts'
 import type { OpenBodies } from './bodies.ts'
+import { copyBytes } from './copy-bytes.ts'
 import type { Objects } from './doors.ts'
 import type { Metadata } from './ports.ts'
 import { inlineBody, journaledBody } from './publish-body.ts'
@@ -71,12 +72,42 @@ export class StoreObjects implements Objects {
   async copy(request: CopyObjectRequest): Promise<CopyResult> {
     const { metadata, acknowledgement } = this.#parts
     const ack = acknowledgement.level(request.ack, await metadata.bucket(request.bucket))
-    const commit = await metadata.copy({ ...request, ack })
+    const commit = await metadata.copy({ ...request, ack }).catch((error: unknown) => {
+      if (isTidegateError(error, 'ConditionalRequestConflict')) return undefined
+      throw error
+    })
+    if (!commit) return await this.#copyBytes(request)
     const { target, source } = commit.value
     await acknowledgement.durable(ack, commit)
     if (target.body.kind === 'content') await acknowledgement.persistedContent(ack, target.body.content)
     await acknowledgement.named(ack, target)
     return { ...putResult(target, commit.revision), sourceVersionId: source.versionId }
+  }
+
+  /** Of what cannot be referred to. The copy is what a PUT of the same bytes makes, with the ETag of one. */
+  async #copyBytes(request: CopyObjectRequest): Promise<CopyResult> {
+    const { source, sourceConditions, bucket, key, attributes, tags, owner, conditions, ack } = request
+    const opened = await this.open(source, {})
+    const { version } = opened
+    try {
+      checkConditions('source', sourceConditions, version)
+      const range = { offset: 0, length: version.size }
+      const algorithm = version.checksum?.algorithm
+      const copied = await copyBytes(this.#parts, { opened, range }, { label: { bucket, key }, algorithm })
+      const result = await this.put({
+        bucket,
+        key,
+        body: copied.source,
+        attributes: { ...(attributes ?? version.attributes), tags: tags ?? version.attributes.tags },
+        checksum: copied.checksum,
+        owner,
+        conditions,
+        ack,
+      })
+      return { ...result, sourceVersionId: version.versionId }
+    } finally {
+      this.#parts.readers.close(opened.reader)
+    }
   }
 
   async head(address: ObjectAddress, conditions: Conditions): Promise<ObjectVersion> {
@@ -136,7 +167,8 @@ export class StoreObjects implements Objects {
     const reader = readers.begin(metadata.revision())
     try {
       const { body } = await metadata.lookup(address.bucket, address.key, address.versionId)
-      if (body.kind === 'inline') return { parts: [], truncated: false }
+      // An external store does not say how long the parts were.
+      if (body.kind !== 'content') return { parts: [], truncated: false }
       return await metadata.contentParts(body.content, after, limit)
     } finally {
       readers.close(reader)

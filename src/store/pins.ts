@@ -11,11 +11,11 @@ import type { SegmentId } from '../common/ids.ts'
 import type { Limits } from '../common/limits.ts'
 import type { ObjectVersion } from '../common/model.ts'
 import type { Memory } from './byte-ports.ts'
-import type { MetadataContents } from './ports.ts'
+import { versionExtents, type BodyPlaces } from './external-extents.ts'
 
 export interface PinParts {
   readonly memory: Memory
-  readonly metadata: MetadataContents
+  readonly metadata: BodyPlaces
   readonly limits: Limits
 }
 
@@ -80,12 +80,13 @@ export async function unpinObject(parts: PinParts, version: ObjectVersion): Prom
 }
 
 /** Blocks that the object lies in, in order, each once; undefined when they are more than may be pinned at all. */
-async function blocksOf(parts: PinParts, { body, size }: ObjectVersion): Promise<NeededBlock[] | undefined> {
+async function blocksOf(parts: PinParts, version: ObjectVersion): Promise<NeededBlock[] | undefined> {
   const { memory, metadata, limits } = parts
-  if (body.kind === 'inline') return []
+  const { size } = version
+  if (version.body.kind === 'inline') return []
   const blocks = new Map<string, NeededBlock>()
   for (let offset = 0; offset < size;) {
-    const extents = await metadata.extents(body.content, offset, EXTENT_WINDOW_BYTES)
+    const extents = await versionExtents(metadata, version, { offset, length: EXTENT_WINDOW_BYTES })
     for (const { segment, segmentOffset, length } of extents) {
       const end = segmentOffset + length
       for (let block = Math.floor(segmentOffset / limits.blockBytes); block * limits.blockBytes < end; block++) {

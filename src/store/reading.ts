@@ -10,7 +10,7 @@ import type { Revision } from '../common/ids.ts'
 import type { Extent, ObjectVersion } from '../common/model.ts'
 import type { Memory } from './byte-ports.ts'
 import type { Reading } from './doors.ts'
-import type { MetadataContents } from './ports.ts'
+import { versionExtents, type BodyPlaces } from './external-extents.ts'
 import { StreamAhead } from './stream-ahead.ts'
 import type { ReaderId, SlabSlice } from './types.ts'
 
@@ -28,12 +28,14 @@ interface Reader {
 const EXTENT_WINDOW_BYTES = 256 * 1024 * 1024
 /** Fetched ahead of one reader, if the memory allows it: several requests to the remote store at the same time. */
 const WINDOW_BYTES_MAX = 32 * 1024 * 1024
+/** An external object up to this size comes by one request: a second one would cost more than its bytes. */
+const WHOLE_BYTES_MAX = 4 * 1024 * 1024
 /** Share that one reader may have of the memory for what is fetched ahead. */
 const WINDOW_SHARE_MAX = 0.25
 
 export class Readers implements Reading {
   readonly #memory: Memory
-  readonly #contents: MetadataContents
+  readonly #contents: BodyPlaces
   readonly #blockBytes: number
   readonly #windowBytesMax: number
   readonly #readers = new Map<ReaderId, Reader>()
@@ -43,7 +45,7 @@ export class Readers implements Reading {
   #nextZerosLease = -1
   #nextId = 1
 
-  constructor(parts: { memory: Memory; contents: MetadataContents; blockBytes: number }) {
+  constructor(parts: { memory: Memory; contents: BodyPlaces; blockBytes: number }) {
     this.#memory = parts.memory
     this.#contents = parts.contents
     this.#blockBytes = parts.blockBytes
@@ -93,13 +95,15 @@ export class Readers implements Reading {
   }
 
   async read(id: ReaderId, offset: number, length: number): Promise<SlabSlice> {
-    const { size, body } = this.version(id)
+    const version = this.version(id)
+    const { size } = version
     const reader = must(this.#readers.get(id), 'reader')
-    if (body.kind !== 'content') throw new TidegateError('InvalidRequest', 'an inline body comes with its version')
+    if (version.body.kind === 'inline')
+      throw new TidegateError('InvalidRequest', 'an inline body comes with its version')
     if (offset < 0 || length < 1 || offset >= size) {
       throw new TidegateError('InvalidRange', `${length} bytes at ${offset} of ${size}`)
     }
-    const { extent, holeEnd } = await this.#extentAt(reader, body.content, { offset, size })
+    const { extent, holeEnd } = await this.#extentAt(reader, version, offset)
     const askedTo = Math.min(offset + length, size)
     if (!extent) {
       const zeros = Math.min(length, holeEnd - offset, this.#blockBytes)
@@ -110,6 +114,8 @@ export class Readers implements Reading {
     const block = Math.floor(segmentOffset / this.#blockBytes)
     const within = segmentOffset - block * this.#blockBytes
     const available = Math.min(length, extent.offset + extent.length - offset, this.#blockBytes - within)
+    const isShort = version.body.kind === 'external' && size <= WHOLE_BYTES_MAX
+    if (isShort && size > this.#blockBytes) this.#prefetch(reader, 0, size)
     // The block that is waited for is asked for first, what comes after it right behind.
     const lending = this.#memory.lend(extent.segment, block, within + available)
     this.#readAhead(reader, { offset, end: offset + available, askedTo, size })
@@ -143,13 +149,13 @@ export class Readers implements Reading {
   /** The extent that holds the offset, or how far the hole reaches, as far as is known. */
   async #extentAt(
     reader: Reader,
-    content: number,
-    { offset, size }: { readonly offset: number; readonly size: number },
+    version: ObjectVersion,
+    offset: number,
   ): Promise<{ extent: Extent | undefined; holeEnd: number }> {
     if (offset < reader.windowFrom || offset >= reader.windowTo) {
-      reader.extents = await this.#contents.extents(content, offset, EXTENT_WINDOW_BYTES)
+      reader.extents = await versionExtents(this.#contents, version, { offset, length: EXTENT_WINDOW_BYTES })
       reader.windowFrom = offset
-      reader.windowTo = Math.min(offset + EXTENT_WINDOW_BYTES, size)
+      reader.windowTo = Math.min(offset + EXTENT_WINDOW_BYTES, version.size)
     }
     const next = reader.extents[indexEndingAfter(reader.extents, offset)]
     if (next && next.offset <= offset) return { extent: next, holeEnd: offset }

@@ -133,8 +133,9 @@ async function decide(
     const { compare, version } = commit.value
     const { target, operand } = must(request.compares[compare], 'compare that is undecided')
     assert(target === 'value', 'only a compare with a value needs bytes')
-    assert(version.body.kind === 'content', 'bytes that lie inline are compared by metadata')
-    const { content } = version.body
+    const { body } = version
+    assert(body.kind !== 'inline', 'bytes that lie inline are compared by metadata')
+    const content = body.kind === 'content' ? body.content : body.external
     known.push({ content, operand, equal: await holdsBytes(readers, { holder, version, bytes: operand }) })
   }
   throw new TidegateError('ConditionalRequestConflict', 'values that are compared change too fast: try again')
@@ -173,7 +174,7 @@ async function told(
 ): Promise<void> {
   const made = versionsMade(outcomes)
   const deletes = outcomes.some((outcome) => outcome.op === 'delete' && outcome.existed)
-  if (deletes && made.length > 0) await acknowledgement.covered(ack, revision)
+  if (deletes && made.length > 0) await acknowledgement.covered(ack, revision, made)
   else await Promise.all(made.map((version) => acknowledgement.named(ack, version)))
 }
 
@@ -192,5 +193,8 @@ function versionsMade(outcomes: readonly MetadataOutcome[]): ObjectVersion[] {
 function withReader(outcome: MetadataOutcome, readers: Readers, holder: ReaderId): TransactionOutcome {
   if (outcome.op !== 'get') return outcome
   const { version } = outcome
-  return { ...outcome, reader: version?.body.kind === 'content' ? readers.openWith(holder, version) : undefined }
+  return {
+    ...outcome,
+    reader: version && version.body.kind !== 'inline' ? readers.openWith(holder, version) : undefined,
+  }
 }

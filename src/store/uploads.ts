@@ -1,7 +1,6 @@
 /** Multipart uploads as the doors call them. Complete copies no byte (C11). */
 import { createHash } from 'node:crypto'
 import { must } from '../common/assert.ts'
-import { computeChecksum } from '../common/checksums.ts'
 import { checkConditions } from '../common/conditions.ts'
 import { isTidegateError, TidegateError } from '../common/errors.ts'
 import type { Limits } from '../common/limits.ts'
@@ -10,6 +9,7 @@ import type { Acknowledgement } from './acknowledgement.ts'
 import type { OpenBodies, TakenBody } from './bodies.ts'
 import type { Hashing } from './byte-ports.ts'
 import { checkCompletion } from './complete-upload.ts'
+import { copyBytes, type CopiedRange } from './copy-bytes.ts'
 import type { Objects, Uploads } from './doors.ts'
 import { putResult } from './objects.ts'
 import type { Commit, Metadata } from './ports.ts'
@@ -113,15 +113,15 @@ export class StoreUploads implements Uploads {
           `bytes ${range.offset}-${last} of a source of ${opened.version.size} bytes`,
         )
       }
-      const checksum = await this.#checksumOfRange(opened, range, upload.checksumAlgorithm)
-      if (opened.version.body.kind === 'inline' || range.length === 0) {
-        const commit = await this.#publishPart({ ...request, checksum }, await this.#takeInline(opened, range))
-        return { ...partResult(commit.value), sourceVersionId: opened.version.versionId }
-      }
+      const { body } = opened.version
+      const algorithm = upload.checksumAlgorithm
+      if (body.kind !== 'content' || range.length === 0)
+        return await this.#copyBytes(request, { opened, range, algorithm })
+      const checksum = await this.#checksumOfRange(opened, range, algorithm)
       const etag = copiedPartEtag(opened.version.etag, opened.version.size, range)
       const pinned = { ...source, versionId: opened.version.versionId ?? source.versionId }
       const conditions = { ...sourceConditions, ifMatch: [opened.version.etag] }
-      const commit = await metadata.copyPart({
+      const copy = metadata.copyPart({
         source: pinned,
         sourceConditions: conditions,
         range,
@@ -132,21 +132,33 @@ export class StoreUploads implements Uploads {
         etag,
         checksum,
       })
+      const commit = await copy.catch((error: unknown) => {
+        if (isTidegateError(error, 'ConditionalRequestConflict')) return undefined
+        throw error
+      })
+      if (!commit) return await this.#copyBytes(request, { opened, range, algorithm })
       await acknowledgement.durable(ack, commit)
-      await acknowledgement.persistedContent(ack, opened.version.body.content)
+      await acknowledgement.persistedContent(ack, body.content)
       return { ...partResult(commit.value.part), sourceVersionId: opened.version.versionId }
     } finally {
       readers.close(opened.reader)
     }
   }
 
-  /** A source that lies inline in its record cannot be referred to: its few bytes are copied. */
-  async #takeInline(opened: OpenedObject, range: { offset: number; length: number }): Promise<TakenBody> {
-    const { body } = opened.version
-    const all = body.kind === 'inline' ? body.bytes : new Uint8Array(0)
-    const bytes = all.subarray(range.offset, range.offset + range.length)
-    const md5 = createHash('md5').update(bytes).digest('hex')
-    return await this.#parts.bodies.take({ kind: 'bytes', bytes, digests: { md5, checksums: {} } })
+  /** A source that lies inline or in an external bucket cannot be referred to. */
+  async #copyBytes(
+    request: CopyPartRequest,
+    {
+      opened,
+      range,
+      algorithm,
+    }: { opened: OpenedObject; range: CopiedRange; algorithm: ChecksumAlgorithm | undefined },
+  ): Promise<PartResult> {
+    const { bucket, key } = request
+    const { source, checksum } = await copyBytes(this.#parts, { opened, range }, { label: { bucket, key }, algorithm })
+    const taken = await this.#parts.bodies.take(source)
+    const commit = await this.#publishPart({ ...request, checksum }, taken)
+    return { ...partResult(commit.value), sourceVersionId: opened.version.versionId }
   }
 
   /** Reads a range once when the upload needs a checksum that a reference cannot give. */
@@ -157,13 +169,9 @@ export class StoreUploads implements Uploads {
   ): Promise<ObjectChecksum | undefined> {
     const { readers, hashing } = this.#parts
     if (!algorithm) return undefined
-    const { checksum, size, body } = opened.version
+    const { checksum, size } = opened.version
     const whole = range.offset === 0 && range.length === size
     if (whole && checksum?.algorithm === algorithm && checksum.type === 'FULL_OBJECT') return checksum
-    if (body.kind === 'inline') {
-      const bytes = body.bytes.subarray(range.offset, range.offset + range.length)
-      return { algorithm, type: 'FULL_OBJECT', value: computeChecksum(algorithm, bytes) }
-    }
     const stream = hashing.open({ md5: false, sha256: false, algorithms: [algorithm] })
     try {
       for (let done = 0; done < range.length;) {

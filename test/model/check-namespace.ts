@@ -367,6 +367,10 @@ function checkSize(tables: Tables, inode: ObjectInode): void {
     demand(inode.body.bytes.length === inode.size, `${what} has its size inline`)
     return
   }
+  if (inode.body.kind === 'external') {
+    demand(inode.body.external.size === inode.size, `${what} has the size of its external body`)
+    return
+  }
   const { content } = inode.body
   const record = tables.contents.get(content)
   demand(record?.length === inode.size, `${what} has the length of its content`)

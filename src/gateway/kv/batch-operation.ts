@@ -96,11 +96,11 @@ async function get({ store, bucket, hasRoomFor }: BatchContext, key: string): Pr
   if (found.body.kind === 'inline') return { op: 'get', version: found, reader: undefined }
   const { version, reader } = await store.objects.open(address, NO_CONDITIONS)
   // It may be another object by now, or the same file with more in it.
-  if (version.body.kind === 'content' && (version.size <= found.size || hasRoomFor(version.size))) {
+  if (version.body.kind !== 'inline' && (version.size <= found.size || hasRoomFor(version.size))) {
     return { op: 'get', version, reader }
   }
   store.reading.close(reader)
-  if (version.body.kind === 'content') throw tooLarge(version)
+  if (version.body.kind !== 'inline') throw tooLarge(version)
   return { op: 'get', version, reader: undefined }
 }
 

@@ -42,8 +42,8 @@ export async function selectBytes(call: Call, opened: OpenedObject): Promise<Sel
 
 async function selectPart(call: Call, opened: OpenedObject, partNumber: number): Promise<Selection> {
   const { version } = opened
-  // What came in one PUT is its own only part.
-  if (version.partsCount === undefined) {
+  // What came in one PUT is its own only part; and so is what lies outside, where nobody says how long the parts were.
+  if (version.partsCount === undefined || version.body.kind === 'external') {
     if (partNumber > 1) throw new S3Error('InvalidPart', undefined, { PartNumber: partNumber })
     return { ...wholeObject(call, version), partial: version.size > 0 }
   }

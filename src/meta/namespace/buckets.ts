@@ -2,6 +2,7 @@
 import { TidegateError, isTidegateError } from '../../common/errors.ts'
 import { utf8Bytes, type ByteString } from '../../common/ids.ts'
 import type { AckLevel, BucketRecord, Versioning } from '../../common/model.ts'
+import type { Transaction } from '../ports.ts'
 import { leaseInodes, readBucket, type Commit, type NamespaceContext } from './context.ts'
 import { expire } from './expire.ts'
 import type { PosixPart } from './files/posix-part.ts'
@@ -25,28 +26,47 @@ const BUCKETS_MAX = 10_000
 const EXPIRY_STEPS_MAX = 4096
 const NO_PAYLOAD = new Uint8Array(0)
 
-export async function createBucket(
-  context: NamespaceContext,
-  request: { name: string; owner: string; region: string; ack: AckLevel; posix?: PosixPart | undefined },
-): Promise<Commit<BucketRecord>> {
-  const { name, owner, region, ack, posix } = request
-  validateBucketName(name)
+export interface NewBucket {
+  readonly name: string
+  readonly owner: string
+  readonly region: string
+  readonly ack: AckLevel
+  readonly posix?: PosixPart | undefined
+}
+
+export async function createBucket(context: NamespaceContext, request: NewBucket): Promise<Commit<BucketRecord>> {
+  validateBucketName(request.name)
   // A bucket's id is the id of its root: one sequence, never reused.
   const { first: id } = await leaseInodes(context, 1)
-  return context.store.transact(async (tx) => {
-    const existing = await tx.get(bucketKey(name))
-    if (existing) {
-      const code = decodeBucket(existing).owner === owner ? 'BucketAlreadyOwnedByYou' : 'BucketAlreadyExists'
-      throw new TidegateError(code, `bucket ${JSON.stringify(name)} exists`, { details: { bucket: name } })
-    }
-    const [count = 0] = await tx.counters(BUCKET_COUNT_KEY, 1)
-    if (count >= BUCKETS_MAX) throw new TidegateError('TooManyBuckets', `there are ${count} buckets`)
-    const createdMs = context.clock.nowMs()
-    const bucket: BucketRecord = { name, owner, region, ack, id, root: id, createdMs, versioning: 'off' }
-    tx.put(bucketKey(name), encodeBucket(bucket))
-    tx.put(inodeKey(id), encodeInode({ kind: 'directory', parent: 0, name, createdMs, posix }))
-    tx.add(BUCKET_COUNT_KEY, [1])
-    return bucket
+  return context.store.transact((tx) => putBucket(context, tx, { ...request, id }))
+}
+
+/** The rows of a new bucket. @throws BucketAlreadyExists, BucketAlreadyOwnedByYou, TooManyBuckets */
+export async function putBucket(
+  context: NamespaceContext,
+  tx: Transaction,
+  request: NewBucket & { readonly id: number; readonly isAttached?: boolean },
+): Promise<BucketRecord> {
+  const { id, name, owner, region, ack, posix, isAttached } = request
+  const existing = await tx.get(bucketKey(name))
+  if (existing) {
+    const code = decodeBucket(existing).owner === owner ? 'BucketAlreadyOwnedByYou' : 'BucketAlreadyExists'
+    throw new TidegateError(code, `bucket ${JSON.stringify(name)} exists`, { details: { bucket: name } })
+  }
+  const [count = 0] = await tx.counters(BUCKET_COUNT_KEY, 1)
+  if (count >= BUCKETS_MAX) throw new TidegateError('TooManyBuckets', `there are ${count} buckets`)
+  const createdMs = context.clock.nowMs()
+  const bucket: BucketRecord = { name, owner, region, ack, id, root: id, createdMs, versioning: 'off', isAttached }
+  tx.put(bucketKey(name), encodeBucket(bucket))
+  tx.put(inodeKey(id), encodeInode({ kind: 'directory', parent: 0, name, createdMs, posix }))
+  tx.add(BUCKET_COUNT_KEY, [1])
+  return bucket
+}
+
+/** Of what cannot be done in the mirror of an external bucket (C32). */
+export function attachedBucket(name: string, why: string): TidegateError {
+  return new TidegateError('InvalidBucketState', `attached bucket ${JSON.stringify(name)} ${why}`, {
+    details: { bucket: name },
   })
 }
 
@@ -87,6 +107,7 @@ async function expireAll(context: NamespaceContext): Promise<boolean> {
 function deleteEmpty(context: NamespaceContext, name: string): Promise<Commit<void>> {
   return context.store.transact(async (tx) => {
     const bucket = await readBucket(tx, name)
+    if (bucket.isAttached) throw attachedBucket(name, 'is detached, not deleted')
     const [objects, versions] = await tx.scanMany(
       [prefixRange(entriesPrefix(bucket.root)), prefixRange(versionsPrefix(bucket.root))],
       1,
@@ -96,13 +117,18 @@ function deleteEmpty(context: NamespaceContext, name: string): Promise<Commit<vo
         details: { bucket: name },
       })
     }
-    tx.delete(bucketKey(name))
-    tx.delete(inodeKey(bucket.root))
-    tx.put(deletedBucketKey(bucket.id), NO_PAYLOAD)
-    // Who watches a bucket of this name, made again meanwhile, must still be told what went before it (changes.ts).
-    tx.put(formerPlaceKey(bucket.root), encodePlace({ parent: 0, name }))
-    tx.add(BUCKET_COUNT_KEY, [-1])
+    dropBucket(tx, bucket)
   })
+}
+
+/** The rows of a bucket that holds nothing any more. */
+export function dropBucket(tx: Transaction, { id, root, name }: BucketRecord): void {
+  tx.delete(bucketKey(name))
+  tx.delete(inodeKey(root))
+  tx.put(deletedBucketKey(id), NO_PAYLOAD)
+  // Who watches a bucket of this name, made again meanwhile, must still be told what went before it (changes.ts).
+  tx.put(formerPlaceKey(root), encodePlace({ parent: 0, name }))
+  tx.add(BUCKET_COUNT_KEY, [-1])
 }
 
 export async function setVersioning(
@@ -112,6 +138,7 @@ export async function setVersioning(
 ): Promise<Commit<void>> {
   return context.store.transact(async (tx) => {
     const bucket = await readBucket(tx, name)
+    if (bucket.isAttached) throw attachedBucket(name, 'keeps no versions')
     if (bucket.versioning !== versioning) tx.put(bucketKey(name), encodeBucket({ ...bucket, versioning }))
   })
 }

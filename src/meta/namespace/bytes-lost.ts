@@ -5,8 +5,9 @@
  */
 import type { ByteString, ContentId, InodeId, SegmentId } from '../../common/ids.ts'
 import { utf8Text } from '../../common/ids.ts'
-import type { OrderedStore, Row } from '../ports.ts'
-import { beginStep, endStep, type NamespaceContext } from './context.ts'
+import type { OrderedStore, ReadView, Row } from '../ports.ts'
+import { giveUp, lookAgainAt } from './attached/give-up.ts'
+import { beginStep, endStep, readBucket, type NamespaceContext } from './context.ts'
 import { linksOf } from './files/links.ts'
 import {
   CONTENTS,
@@ -161,15 +162,27 @@ export function addressOf(store: OrderedStore, inode: ObjectInode): Promise<{ bu
 
 /** Takes away the version that has this inode under its first name. */
 export async function removeObject(context: NamespaceContext, id: InodeId): Promise<boolean> {
-  const { value } = await context.store.transact(async (tx) => {
+  const attached = await context.store.read((view) => attachedPlace(view, id))
+  if (attached) await lookAgainAt(context, attached)
+  const { value } = await context.untraced.transact(async (tx) => {
     const row = await tx.get(inodeKey(id))
     const inode = row && decodeInode(row)
     if (inode?.kind !== 'object') return false
     const { bucket, key } = await pathOf(tx, inode)
     const step = await beginStep(context, tx, bucket)
     const removed = await removeInode(step, key, id)
+    if (removed && step.bucket.isAttached) await giveUp(step, key)
     endStep(step)
     return removed
   })
   return value
+}
+
+async function attachedPlace(view: ReadView, id: InodeId): Promise<{ bucketId: number; key: string } | undefined> {
+  const row = await view.get(inodeKey(id))
+  const inode = row && decodeInode(row)
+  if (inode?.kind !== 'object') return undefined
+  const path = await pathOf(view, inode)
+  const bucket = await readBucket(view, path.bucket)
+  return bucket.isAttached ? { bucketId: bucket.id, key: utf8Text(path.key) } : undefined
 }

@@ -8,6 +8,7 @@
  */
 import { must } from '../../common/assert.ts'
 import { TidegateError } from '../../common/errors.ts'
+import { isExternalSegment } from '../../common/external.ts'
 import type { ContentId, SegmentId } from '../../common/ids.ts'
 import type { Extent, StoredRun, UploadPart } from '../../common/model.ts'
 import type { ReadView } from '../ports.ts'
@@ -179,6 +180,7 @@ export function partRange(
   })
 }
 
+/** Those of ours: an external one is where it shall be. */
 export function contentSegments(context: NamespaceContext, content: ContentId): Promise<SegmentId[]> {
   return context.store.read(async (view) => {
     const segments = new Set<SegmentId>()
@@ -195,7 +197,7 @@ async function collectSegments(
   segments: Set<SegmentId>,
 ): Promise<void> {
   if (record.kind === 'leaf') {
-    segments.add(record.segment)
+    if (!isExternalSegment(record.segment)) segments.add(record.segment)
     return
   }
   for await (const ranges of pieceRanges(view, { content, record }, { from: 0, to: record.length })) {

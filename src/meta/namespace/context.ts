@@ -14,6 +14,8 @@ import { decodeBucket } from './records-objects.ts'
 
 export interface NamespaceContext {
   readonly store: OrderedStore
+  /** The store itself, where changes of attached buckets leave no traces (attached/traces.ts). */
+  readonly untraced: OrderedStore
   readonly clock: Clock
   readonly limits: Limits
   /** Names this process in usage rows and in composites under construction. */

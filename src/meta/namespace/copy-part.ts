@@ -19,6 +19,7 @@ import {
   type BuildPosition,
 } from './composites.ts'
 import { checkConditions } from '../../common/conditions.ts'
+import { checkReferable } from './attached/bodies.ts'
 import { bodyRanges, type BodyRange } from './contents.ts'
 import { readBucket, type Commit, type NamespaceContext } from './context.ts'
 import type { ObjectAddress } from './copy.ts'
@@ -134,9 +135,10 @@ async function resolveSource(tx: Transaction, state: CopyState): Promise<CopySou
       details: { size: inode.size },
     })
   }
-  if (inode.body.kind === 'inline' || from === to) {
-    throw new TidegateError('ConditionalRequestConflict', 'the source lies inline and cannot be referred to')
+  if (inode.body.kind !== 'content' || from === to) {
+    throw new TidegateError('ConditionalRequestConflict', 'the source is no content that can be referred to')
   }
+  if (bucket.isAttached) await checkReferable(tx, inode.body)
   const { content } = inode.body
   const record = decodeContent(must(await tx.get(contentKey(content)), `content ${content}`))
   return { version: objectVersion(bucket, address.key, entry, inode), content, record, from, to }

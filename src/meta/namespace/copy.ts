@@ -2,6 +2,7 @@
 import type { AckLevel, Conditions, ObjectAttributes, ObjectVersion } from '../../common/model.ts'
 import { checkConditions } from '../../common/conditions.ts'
 import { beginStep, endStep, leaseInodes, readBucket, type Commit, type NamespaceContext } from './context.ts'
+import { checkReferable } from './attached/bodies.ts'
 import { inodeKey } from './keys.ts'
 import { resolveVersion } from './lookup.ts'
 import { validateKey, validateNewKey } from './names.ts'
@@ -32,7 +33,7 @@ export interface CopyRequest {
 
 /**
  * The source keeps its content, which then has one reference more; source and target may be the same key. An expiry is the
- * source's own: the copy has none.
+ * source's own: the copy has none. @throws ConditionalRequestConflict when the source's bytes lie outside: a reference would go with them
  */
 export async function copy(
   context: NamespaceContext,
@@ -53,6 +54,8 @@ export async function copy(
     })
     checkConditions('source', request.sourceConditions, found.entry)
     const inode = await readObjectInode(tx, found.entry.inode)
+    const isItself = from.key === request.key && from.bucket === request.bucket
+    if (fromBucket.isAttached && !isItself) await checkReferable(tx, inode.body)
     if (inode.body.kind === 'content') await addReference(tx, inode.body.content)
     const attributes = request.attributes ?? inode.attributes
     const target = await writeVersion(step, {

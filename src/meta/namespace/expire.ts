@@ -35,9 +35,9 @@ const OPERATIONS_PER_STEP_MAX = 2048
 /**
  * The most that one removal writes, directories aside. In a suspended bucket, over a version that is not the null one:
  * another null version goes (row, pointer, inode, content, dropped content, attributes), this one moves (out of D, into V, out of T),
- * the marker comes (row, pointer); and the bucket's usage.
+ * the marker comes (row, pointer); and the bucket's usage. In an attached bucket less, and two traces (attached/traces.ts).
  */
-const OPERATIONS_PER_KEY = 12
+const OPERATIONS_PER_KEY = 14
 /** A directory that goes with its last object: entry, inode, former place. */
 const OPERATIONS_PER_DIRECTORY = 3
 

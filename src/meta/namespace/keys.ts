@@ -30,6 +30,9 @@
  *   W | directory | node                            when that node last changed a directory through the mount (C8)
  *   A | t | id                                      bearer token
  *   A | n                                           number of tokens (counter)
+ *   Z | kind | ...                                  attached buckets: the attachment (a), what of it has been listed (c), keys changed
+ *                                                   here (d), renames of directories (m), directories not wholly known (u),
+ *                                                   external segments (x): attached/rows.ts
  *
  * There is a T row exactly for each D row with an expiry: a version that stops being current loses it, one that becomes
  * current again gets it back. A rename leaves it alone, since the path is found through the inode (C10).
@@ -63,6 +66,9 @@ export const FILE_ATTRIBUTES: string = `X${RECORD_VERSION}`
 export const ORPHANS: string = `O${RECORD_VERSION}`
 export const FRAGMENTED: string = `F${RECORD_VERSION}`
 export const DIRECTORY_TIMES: string = `W${RECORD_VERSION}`
+export const ATTACHED: string = `Z${RECORD_VERSION}`
+/** Of table Z (attached/rows.ts). */
+export const COVERAGE: string = `${ATTACHED}c`
 const ACCESS = `A${RECORD_VERSION}`
 
 const GROUP_BYTES = 8

@@ -63,6 +63,8 @@ async function describeOne(view: ReadView, published: Published, limits: Limits)
   if (!inodeRow || inode?.kind !== 'object') return undefined
   // What the key names now came at that commit or after it. A version that was covered since is something of its own.
   if (keepsVersions(bucket) && entry.inode !== published.inode) return undefined
+  // What lies in an external bucket is found there.
+  if (inode.body.kind === 'external') return undefined
   const extents = inode.body.kind === 'inline' ? [] : await arrivedExtents(view, inode.body.content)
   if (!extents) return undefined
   const { revision } = view

@@ -7,6 +7,7 @@
  *   J, M, Y      the logs and the state of the store itself
  *   Q, A n       counters of usage and of tokens, and
  *   S 01         the live bytes of segments: all of them follow from the other rows, and are counted anew on a restore
+ *   Z c          what of an attached bucket has been listed: who restores an older state must list again
  *
  * Rows of a table that is added to the schema are names unless it says otherwise here.
  */
@@ -17,6 +18,7 @@ import type { ByteString, InodeId, Revision, SegmentId } from '../../common/ids.
 import type { DurableRows, EmbeddedStore } from '../stage/ports.ts'
 import { decodeCounters } from '../stage/counters.ts'
 import {
+  COVERAGE,
   SEGMENT_LIVE_ROWS,
   SEGMENT_STATE_ROWS,
   TOKEN_COUNT_KEY,
@@ -77,7 +79,7 @@ export interface CopiedPage {
 }
 
 /** Ascending, and none within another. */
-const NOT_NAMES: readonly string[] = [TOKEN_COUNT_KEY, 'J', 'M', USAGE, SEGMENT_LIVE_ROWS, 'Y']
+const NOT_NAMES: readonly string[] = [TOKEN_COUNT_KEY, 'J', 'M', USAGE, SEGMENT_LIVE_ROWS, 'Y', COVERAGE]
 
 /** Times the extents of one (names-describe.ts): some thousands of rows are read in one go at most. */
 const DESCRIBED_AT_ONCE = 8

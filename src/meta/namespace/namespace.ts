@@ -14,6 +14,8 @@ import type { ContentId, Revision } from '../../common/ids.ts'
 import type { Limits } from '../../common/limits.ts'
 import type { UploadRecord } from '../../common/model.ts'
 import type { OrderedStore } from '../ports.ts'
+import { createAttachedNames, type AttachedNames } from './attached/attached-names.ts'
+import { Traces } from './attached/traces.ts'
 import { createBucket, deleteBucket, listBuckets, setVersioning } from './buckets.ts'
 import { bytesLost } from './bytes-lost.ts'
 import { watchChanges } from './changes.ts'
@@ -115,6 +117,8 @@ export interface Namespace {
   readonly removeToken: Bound<typeof removeToken>
 
   readonly files: Files
+  /** Attached buckets. */
+  readonly attached: AttachedNames
   /** The rows themselves, for who copies them elsewhere. */
   readonly names: NamesOfNamespace
   readonly restoring: Restoring
@@ -128,8 +132,10 @@ export interface Namespace {
 export function createNamespace(options: NamespaceOptions): Namespace {
   const { store, clock, limits } = options
   const node = options.node ?? THIS_NODE
+  const traces = new Traces(store, { clock, limits })
   const context: NamespaceContext = {
-    store,
+    store: traces.tracked(),
+    untraced: store,
     clock,
     limits,
     node,
@@ -193,6 +199,7 @@ export function createNamespace(options: NamespaceOptions): Namespace {
     listTokens: bind(listTokens),
     removeToken: bind(removeToken),
     files: createFiles(context, store),
+    attached: createAttachedNames(context, traces),
     names: createNamesSource(context, store),
     restoring: createRestoring(context, reclaimer),
     watch: bind(watchChanges),

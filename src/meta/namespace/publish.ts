@@ -150,7 +150,7 @@ export async function writeVersion(step: Step, made: NewVersion): Promise<Object
 }
 
 /** C27. What was never a file to the mount costs no read. */
-async function inheritedPosix(step: Step, replaced: ObjectEntry | undefined): Promise<PosixPart | undefined> {
+export async function inheritedPosix(step: Step, replaced: ObjectEntry | undefined): Promise<PosixPart | undefined> {
   if (!replaced?.isFile) return undefined
   const { posix } = await readObjectInode(step.tx, replaced.inode)
   return posix && inheritedPosixPart(posix, step.context.files, step.nowMs)

@@ -18,8 +18,10 @@
  * that commit is durable.
  */
 import { assert, unreachable } from '../../common/assert.ts'
+import { isExternalSegment } from '../../common/external.ts'
 import type { ByteString, ContentId, Revision, SegmentId } from '../../common/ids.ts'
 import type { Transaction } from '../ports.ts'
+import { forgetIfEmpty } from './attached/bodies.ts'
 import { isUsed } from './complete-upload.ts'
 import type { CommitEvents } from './decoded-cache.ts'
 import { nothingWritten, type Commit, type NamespaceContext } from './context.ts'
@@ -196,7 +198,8 @@ async function reclaimContent(step: ReclaimStep, key: ByteString, value: Uint8Ar
   const { content } = decodeDropped(value)
   if (content.kind === 'leaf') {
     tx.add(segmentLiveKey(content.segment), [-content.length])
-    step.segments.add(content.segment)
+    if (isExternalSegment(content.segment)) await forgetIfEmpty(tx, content.segment)
+    else step.segments.add(content.segment)
     return finishRow(step, key)
   }
   const range = prefixRange(piecesPrefix(rowsToReclaim(content, integerAt(key, RECLAIM_ID_AT))))

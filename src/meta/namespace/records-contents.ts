@@ -42,7 +42,7 @@ import {
   writeAttributes,
   writeChecksum,
   writeEtag,
-} from './records-objects.ts'
+} from './records-fields.ts'
 
 export interface LeafContent {
   readonly kind: 'leaf'

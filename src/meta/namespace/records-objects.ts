@@ -1,7 +1,7 @@
 /**
  * Records of buckets, entries and inodes, field by field in the order they lie (primitives: codec.ts).
  *
- * B  bucket     integer id, root, created ms; text name, owner, region; byte versioning; byte ack
+ * B  bucket     integer id, root, created ms; text name, owner, region; byte versioning; byte ack; [byte flags, if not 0 (1 attached)]
  *
  * D, V entry    byte kind, then
  *   1 object      byte flags (1 null version, 2 has checksum, 4 storage class is not STANDARD, 8 expires, 16 its inode has a
@@ -12,14 +12,14 @@
  *                 text owner
  *   4 pointer     integer version: which version of the name in V is the null version
  *
- * etag          byte form: 0 text follows; 1 the 16 bytes of 32 hex digits; 2 the same, then integer n for `<hex>-<n>`
- *
  * I  inode      byte kind, then
  *   1 object      integer mask (bits below); integer parent; byteString name; integer size, mtime ms, revision; etag; text owner;
  *                 byte ack; then what the mask announces, in the order of its bits; then the body: integer content id, or the
- *                 inline bytes to the end of the record
+ *                 inline bytes to the end of the record, or an external one; before an inline one perhaps its twin, as an external one
  *   2 directory   integer parent; byteString name (for a root: 0 and the bucket's name); integer created ms; POSIX part, if
  *                 anything follows (files/posix-part.ts)
+ *
+ * external      byte flags (1 described, 2 another ETag than the inode's, 4 another size); text key; [etag]; [integer size]
  *
  * G  former     integer parent; byteString name
  *
@@ -27,6 +27,7 @@
  * itself, so that what is known by inode (an expiry, an open handle) needs no entry. Tags and redirects lie in the inode only.
  */
 import { must, unreachable } from '../../common/assert.ts'
+import type { ExternalBody } from '../../common/external.ts'
 import type { InodeId, Revision } from '../../common/ids.ts'
 import {
   ACK_LEVELS,
@@ -35,7 +36,6 @@ import {
   type BucketRecord,
   type ChecksumAlgorithm,
   type ChecksumType,
-  type ContentHeaders,
   type ObjectAttributes,
   type ObjectBody,
   type ObjectChecksum,
@@ -43,6 +43,20 @@ import {
 } from '../../common/model.ts'
 import { RecordReader, recordWriter, type RecordWriter } from './codec.ts'
 import { readPosixPart, writePosixPart, type PosixPart } from './files/posix-part.ts'
+import {
+  CHECKSUM_TYPES,
+  DEFAULT_STORAGE_CLASS,
+  FIRST_BIT_FREE,
+  MASK,
+  attributesMask,
+  checksumByte,
+  readAttributes,
+  readChecksum,
+  readEtag,
+  writeAttributes,
+  writeChecksum,
+  writeEtag,
+} from './records-fields.ts'
 
 export interface ObjectEntry {
   readonly kind: 'object'
@@ -111,6 +125,8 @@ export interface ObjectInode {
   /** From this time on its key does not name it any more; undefined: for ever. Never changes (keys.ts, table T). */
   readonly expiresMs: number | undefined
   readonly posix?: PosixPart | undefined
+  /** Of an inline body that has been carried out and is kept here all the same: what lies outside (docs/decisions/0015). */
+  readonly twin?: ExternalBody | undefined
   readonly body: ObjectBody
 }
 
@@ -137,32 +153,15 @@ const FLAG_STORAGE_CLASS = 4
 const FLAG_EXPIRES = 8
 const FLAG_FILE = 16
 const VERSIONINGS: readonly Versioning[] = ['off', 'enabled', 'suspended']
-const CHECKSUM_TYPES: readonly ChecksumType[] = ['FULL_OBJECT', 'COMPOSITE']
-const DEFAULT_STORAGE_CLASS = 'STANDARD'
 
-const MASK = {
-  inline: 1,
-  checksum: 2,
-  partsCount: 4,
-  uploadId: 8,
-  storageClass: 16,
-  websiteRedirect: 32,
-  userMetadata: 64,
-  tags: 128,
-} as const
-
-/** Bit 8 and on of the mask, in this order; the bits after them say that an expiry and a POSIX part follow. */
-const HEADER_NAMES = [
-  'contentType',
-  'cacheControl',
-  'contentDisposition',
-  'contentEncoding',
-  'contentLanguage',
-  'expires',
-] as const satisfies readonly (keyof ContentHeaders)[]
-const FIRST_HEADER_BIT = 256
-const EXPIRES_BIT = FIRST_HEADER_BIT << HEADER_NAMES.length
+/** After those of the attributes: an expiry and a POSIX part follow, and the body is external. */
+const EXPIRES_BIT = FIRST_BIT_FREE
 const POSIX_BIT = EXPIRES_BIT << 1
+const EXTERNAL_BIT = POSIX_BIT << 1
+const TWIN_BIT = EXTERNAL_BIT << 1
+
+const BUCKET_ATTACHED = 1
+const EXTERNAL_FLAG = { described: 1, etag: 2, size: 4 } as const
 
 export function encodeBucket(bucket: BucketRecord): Uint8Array {
   const writer = recordWriter.begin()
@@ -174,6 +173,7 @@ export function encodeBucket(bucket: BucketRecord): Uint8Array {
   writer.text(bucket.region)
   writer.byte(VERSIONINGS.indexOf(bucket.versioning))
   writer.byte(ACK_LEVELS.indexOf(bucket.ack))
+  if (bucket.isAttached) writer.byte(BUCKET_ATTACHED)
   return writer.finish()
 }
 
@@ -188,6 +188,7 @@ export function decodeBucket(record: Uint8Array): BucketRecord {
     region: reader.text(),
     versioning: must(VERSIONINGS[reader.byte()], 'versioning'),
     ack: must(ACK_LEVELS[reader.byte()], 'ack level'),
+    ...(!reader.isAtEnd && reader.byte() === BUCKET_ATTACHED ? { isAttached: true } : {}),
   }
 }
 
@@ -306,7 +307,7 @@ export function encodeInode(inode: Inode): Uint8Array {
     if (inode.posix) writePosixPart(writer, inode.posix)
     return writer.finish()
   }
-  writer.integer((inode.body.kind === 'inline' ? MASK.inline : 0) | inodeMask(inode))
+  writer.integer(inodeMask(inode))
   writer.integer(inode.parent)
   writer.byteString(inode.name)
   writer.integer(inode.size)
@@ -321,13 +322,55 @@ export function encodeInode(inode: Inode): Uint8Array {
   writeAttributes(writer, inode.attributes)
   if (inode.expiresMs !== undefined) writer.integer(inode.expiresMs)
   if (inode.posix) writePosixPart(writer, inode.posix)
-  if (inode.body.kind === 'inline') writer.rest(inode.body.bytes)
-  else writer.integer(inode.body.content)
+  if (inode.twin) writeExternal(writer, inode.twin, inode)
+  writeBody(writer, inode)
   return writer.finish()
+}
+
+function writeBody(writer: RecordWriter, { body, etag, size }: ObjectInode): void {
+  switch (body.kind) {
+    case 'inline':
+      writer.rest(body.bytes)
+      return
+    case 'content':
+      writer.integer(body.content)
+      return
+    case 'external':
+      writeExternal(writer, body.external, { etag, size })
+      return
+    default:
+      unreachable(body, 'body')
+  }
+}
+
+function writeExternal(writer: RecordWriter, external: ExternalBody, shown: { etag: string; size: number }): void {
+  const hasEtag = external.etag !== shown.etag
+  const hasSize = external.size !== shown.size
+  writer.byte(
+    (external.isDescribed ? EXTERNAL_FLAG.described : 0) |
+      (hasEtag ? EXTERNAL_FLAG.etag : 0) |
+      (hasSize ? EXTERNAL_FLAG.size : 0),
+  )
+  writer.text(external.key)
+  if (hasEtag) writeEtag(writer, external.etag)
+  if (hasSize) writer.integer(external.size)
+}
+
+function readExternal(reader: RecordReader, shown: { etag: string; size: number }): ExternalBody {
+  const flags = reader.byte()
+  return {
+    key: reader.text(),
+    etag: flags & EXTERNAL_FLAG.etag ? readEtag(reader) : shown.etag,
+    size: flags & EXTERNAL_FLAG.size ? reader.integer() : shown.size,
+    isDescribed: (flags & EXTERNAL_FLAG.described) !== 0,
+  }
 }
 
 function inodeMask(inode: ObjectInode): number {
   return (
+    (inode.body.kind === 'inline' ? MASK.inline : 0) |
+    (inode.body.kind === 'external' ? EXTERNAL_BIT : 0) |
+    (inode.twin ? TWIN_BIT : 0) |
     (inode.checksum ? MASK.checksum : 0) |
     (inode.partsCount === undefined ? 0 : MASK.partsCount) |
     (inode.uploadId === undefined ? 0 : MASK.uploadId) |
@@ -360,8 +403,8 @@ export function decodeInode(record: Uint8Array): Inode {
   const attributes = readAttributes(reader, mask)
   const expiresMs = mask & EXPIRES_BIT ? reader.integer() : undefined
   const posix = mask & POSIX_BIT ? readPosixPart(reader) : undefined
-  const body: ObjectBody =
-    mask & MASK.inline ? { kind: 'inline', bytes: reader.rest() } : { kind: 'content', content: reader.integer() }
+  const twin = mask & TWIN_BIT ? readExternal(reader, { etag, size }) : undefined
+  const body = readBody(reader, mask, { etag, size })
   return {
     kind: 'object',
     parent,
@@ -378,8 +421,15 @@ export function decodeInode(record: Uint8Array): Inode {
     uploadId,
     expiresMs,
     posix,
+    ...(twin && { twin }),
     body,
   }
+}
+
+function readBody(reader: RecordReader, mask: number, shown: { etag: string; size: number }): ObjectBody {
+  if (mask & MASK.inline) return { kind: 'inline', bytes: reader.rest() }
+  if (mask & EXTERNAL_BIT) return { kind: 'external', external: readExternal(reader, shown) }
+  return { kind: 'content', content: reader.integer() }
 }
 
 export function encodePlace(place: NamedPlace): Uint8Array {
@@ -392,103 +442,4 @@ export function encodePlace(place: NamedPlace): Uint8Array {
 export function decodePlace(record: Uint8Array): NamedPlace {
   const reader = new RecordReader(record)
   return { parent: reader.integer(), name: reader.byteString() }
-}
-
-/** The bits of `MASK` and the header bits that these attributes need. */
-export function attributesMask(attributes: ObjectAttributes): number {
-  let mask = 0
-  if (attributes.storageClass !== DEFAULT_STORAGE_CLASS) mask |= MASK.storageClass
-  if (attributes.websiteRedirect !== undefined) mask |= MASK.websiteRedirect
-  if (hasFields(attributes.userMetadata)) mask |= MASK.userMetadata
-  if (hasFields(attributes.tags)) mask |= MASK.tags
-  HEADER_NAMES.forEach((name, index) => {
-    if (attributes.headers[name] !== undefined) mask |= FIRST_HEADER_BIT << index
-  })
-  return mask
-}
-
-export function writeAttributes(writer: RecordWriter, attributes: ObjectAttributes): void {
-  if (attributes.storageClass !== DEFAULT_STORAGE_CLASS) writer.text(attributes.storageClass)
-  if (attributes.websiteRedirect !== undefined) writer.text(attributes.websiteRedirect)
-  if (hasFields(attributes.userMetadata)) writeFields(writer, attributes.userMetadata)
-  if (hasFields(attributes.tags)) writeFields(writer, attributes.tags)
-  for (const name of HEADER_NAMES) {
-    const value = attributes.headers[name]
-    if (value !== undefined) writer.text(value)
-  }
-}
-
-export function readAttributes(reader: RecordReader, mask: number): ObjectAttributes {
-  const storageClass = mask & MASK.storageClass ? reader.text() : DEFAULT_STORAGE_CLASS
-  const websiteRedirect = mask & MASK.websiteRedirect ? reader.text() : undefined
-  const userMetadata = mask & MASK.userMetadata ? readFields(reader) : {}
-  const tags = mask & MASK.tags ? readFields(reader) : {}
-  const headers: { -readonly [Name in keyof ContentHeaders]: ContentHeaders[Name] } = {}
-  HEADER_NAMES.forEach((name, index) => {
-    if (mask & (FIRST_HEADER_BIT << index)) headers[name] = reader.text()
-  })
-  return { headers, userMetadata, tags, storageClass, ...(websiteRedirect === undefined ? {} : { websiteRedirect }) }
-}
-
-function hasFields(fields: Readonly<Record<string, string>>): boolean {
-  for (const name in fields) if (Object.hasOwn(fields, name)) return true
-  return false
-}
-
-function writeFields(writer: RecordWriter, fields: Readonly<Record<string, string>>): void {
-  const pairs = Object.entries(fields)
-  writer.integer(pairs.length)
-  for (const [name, value] of pairs) {
-    writer.text(name)
-    writer.text(value)
-  }
-}
-
-function readFields(reader: RecordReader): Record<string, string> {
-  const pairs: [string, string][] = []
-  for (let left = reader.integer(); left > 0; left--) pairs.push([reader.text(), reader.text()])
-  // fromEntries defines own properties, so a name such as __proto__ is one field among others.
-  return Object.fromEntries(pairs)
-}
-
-const ETAG_FORM = { text: 0, hex: 1, hexWithCount: 2 } as const
-const HEX_ETAG = /^([0-9a-f]{32})(?:-([1-9][0-9]{0,8}))?$/
-
-export function writeEtag(writer: RecordWriter, etag: string): void {
-  const match = HEX_ETAG.exec(etag)
-  if (!match) {
-    writer.byte(ETAG_FORM.text)
-    writer.text(etag)
-    return
-  }
-  writer.byte(match[2] === undefined ? ETAG_FORM.hex : ETAG_FORM.hexWithCount)
-  writer.hex(must(match[1], 'digest of etag'))
-  if (match[2] !== undefined) writer.integer(Number(match[2]))
-}
-
-export function readEtag(reader: RecordReader): string {
-  const form = reader.byte()
-  if (form === ETAG_FORM.text) return reader.text()
-  const digest = reader.hex(16)
-  return form === ETAG_FORM.hex ? digest : `${digest}-${reader.integer()}`
-}
-
-export function checksumByte(algorithm: ChecksumAlgorithm, type: ChecksumType | undefined): number {
-  return CHECKSUM_ALGORITHMS.indexOf(algorithm) * 2 + CHECKSUM_TYPES.indexOf(type ?? 'FULL_OBJECT')
-}
-
-export function checksumOfByte(byte: number): { algorithm: ChecksumAlgorithm; type: ChecksumType } {
-  return {
-    algorithm: must(CHECKSUM_ALGORITHMS[byte >> 1], 'checksum algorithm'),
-    type: must(CHECKSUM_TYPES[byte & 1], 'checksum type'),
-  }
-}
-
-export function writeChecksum(writer: RecordWriter, checksum: ObjectChecksum): void {
-  writer.byte(checksumByte(checksum.algorithm, checksum.type))
-  writer.text(checksum.value)
-}
-
-export function readChecksum(reader: RecordReader): ObjectChecksum {
-  return { ...checksumOfByte(reader.byte()), value: reader.text() }
 }

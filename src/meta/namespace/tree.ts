@@ -13,6 +13,7 @@ import { assert, must } from '../../common/assert.ts'
 import type { ByteString, InodeId } from '../../common/ids.ts'
 import type { BucketRecord } from '../../common/model.ts'
 import type { ReadView } from '../ports.ts'
+import { unlistedKey } from './attached/rows.ts'
 import type { Step } from './context.ts'
 import {
   entriesPrefix,
@@ -145,6 +146,7 @@ export async function settle(step: Step, place: Place): Promise<void> {
     const left = place.directories[level + 1]?.name ?? place.name
     const wanted = await stateByContents(step, directory.inode, left)
     if (wanted === directory.state) return
+    if (wanted === undefined && (await isUnlisted(step, directory.inode))) return
     eraseEntry(step, directory)
     if (wanted !== undefined) {
       writeEntry(step, directory, wanted)
@@ -154,6 +156,11 @@ export async function settle(step: Step, place: Place): Promise<void> {
     // Watchers of what was in it need its path still (changes.ts).
     step.tx.put(formerPlaceKey(directory.inode), encodePlace(directory))
   }
+}
+
+/** Whether it looks empty only because not all that it has outside is known here (docs/decisions/0015). */
+export async function isUnlisted(step: Pick<Step, 'tx' | 'bucket'>, directory: InodeId): Promise<boolean> {
+  return step.bucket.isAttached === true && (await step.tx.get(unlistedKey(directory))) !== undefined
 }
 
 async function stateByContents(step: Step, inode: InodeId, left: string): Promise<DirectoryState | undefined> {
@@ -199,6 +206,16 @@ export async function pathOf(
     if (record.parent === 0) return { bucket: record.name, key }
     key = record.name + key
     parent = record.parent
+  }
+}
+
+/** A bucket's id is its root's inode. */
+export async function bucketIdOf(view: ReadView, directory: InodeId): Promise<number> {
+  for (let id = directory; ;) {
+    const record = decodeInode(must(await view.get(inodeKey(id)), `inode ${id}`))
+    assert(record.kind === 'directory', 'a parent is a directory')
+    if (record.parent === 0) return id
+    id = record.parent
   }
 }
 

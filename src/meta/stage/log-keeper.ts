@@ -49,13 +49,13 @@ export class LogKeeper {
   }
 
   /** The part of a commit that watchers may be told of; undefined when there is none. */
-  watched(changes: RowChanges, counterKeys: ReadonlySet<ByteString>): RowChanges | undefined {
+  watched(changes: RowChanges, untoldKeys: ReadonlySet<ByteString>): RowChanges | undefined {
     const { changeLogRevisionsMax, watchedPrefixes } = this.#settings
     if (changeLogRevisionsMax === 0) return undefined
-    if (counterKeys.size === 0 && watchedPrefixes.some((prefix) => prefix === '')) return changes
+    if (untoldKeys.size === 0 && watchedPrefixes.some((prefix) => prefix === '')) return changes
     const watched = new Map<ByteString, Uint8Array | null>()
     for (const [key, value] of changes) {
-      if (counterKeys.has(key)) continue
+      if (untoldKeys.has(key)) continue
       if (watchedPrefixes.some((prefix) => key.startsWith(prefix))) watched.set(key, value)
     }
     return watched.size === 0 ? undefined : watched

@@ -19,8 +19,8 @@ export class StageView implements Transaction {
   readonly #limits: OrderedStoreLimits
   /** Undefined for a read. */
   readonly #written: RowLayer | undefined
-  #counterKeys: Set<ByteString> | undefined
   #rewrittenKeys: Set<ByteString> | undefined
+  #untoldKeys: Set<ByteString> | undefined
   #refusal: TidegateError | undefined
   #live = true
 
@@ -36,9 +36,9 @@ export class StageView implements Transaction {
     return this.#written
   }
 
-  /** Keys written by `add`, which no watcher is told of. */
-  get counterKeys(): ReadonlySet<ByteString> {
-    return this.#counterKeys ?? NO_KEYS
+  /** Keys written by `add` or `rewriteUntold` alone: no watcher is told of them. */
+  get untoldKeys(): ReadonlySet<ByteString> {
+    return this.#untoldKeys ?? NO_KEYS
   }
 
   /** Keys written by `rewrite` alone. */
@@ -81,26 +81,44 @@ export class StageView implements Transaction {
   }
 
   put(key: ByteString, value: Uint8Array): void {
-    this.#counterKeys?.delete(key)
+    this.#untoldKeys?.delete(key)
     this.#rewrittenKeys?.delete(key)
     this.#write(key, value)
   }
 
   rewrite(key: ByteString, value: Uint8Array): void {
+    this.#untoldKeys?.delete(key)
     if (this.#written?.get(key) === undefined) (this.#rewrittenKeys ??= new Set()).add(key)
     this.#write(key, value)
   }
 
+  rewriteUntold(key: ByteString, value: Uint8Array): void {
+    if (this.#written?.get(key) !== undefined) return this.rewrite(key, value)
+    ;(this.#rewrittenKeys ??= new Set()).add(key)
+    ;(this.#untoldKeys ??= new Set()).add(key)
+    this.#write(key, value)
+  }
+
   delete(key: ByteString): void {
-    this.#counterKeys?.delete(key)
+    this.#untoldKeys?.delete(key)
     this.#rewrittenKeys?.delete(key)
     this.#write(key, null)
   }
 
   add(key: ByteString, deltas: readonly number[]): void {
-    this.#counterKeys ??= new Set()
-    this.#counterKeys.add(key)
+    this.#untoldKeys ??= new Set()
+    this.#untoldKeys.add(key)
     this.#write(key, addCounters(this.#get(key), deltas))
+  }
+
+  before(key: ByteString): Promise<Uint8Array | undefined> {
+    this.#checkLive()
+    return Promise.resolve(this.#visible.get(key, this))
+  }
+
+  writtenKeys(): Iterable<ByteString> {
+    this.#checkLive()
+    return this.#written?.rows.keys() ?? []
   }
 
   #get(key: ByteString): Uint8Array | undefined {

@@ -11,6 +11,8 @@ export interface S3Place {
   readonly region: string
   /** Where the bucket's name stands: in the path, or in the host's name. */
   readonly style: 'path' | 'host'
+  /** Of the files that AWS tools use; undefined: what the environment says. */
+  readonly profile?: string | undefined
 }
 
 const CONNECT_MS_MAX = 10_000
@@ -36,6 +38,7 @@ export function createS3Client(
   const client = new S3Client({
     region: place.region,
     ...(place.endpoint === undefined ? {} : { endpoint: place.endpoint }),
+    ...(place.profile === undefined ? {} : { profile: place.profile }),
     ...(options.credentials === undefined ? {} : { credentials: options.credentials }),
     forcePathStyle: place.style === 'path',
     maxAttempts: 1,
@@ -56,15 +59,17 @@ export function createS3Client(
   return client
 }
 
+const DIGESTED_COMMANDS: ReadonlySet<string> = new Set(['DeleteObjectsCommand', 'PutObjectTaggingCommand'])
+
 /**
- * DeleteObjects must say how its body is to be checked. The SDK does so with a CRC that only newer stores know; Content-MD5 is what the API
- * asked for from the beginning, and what all of them accept.
+ * DeleteObjects and PutObjectTagging must say how their body is to be checked. The SDK does so with a CRC that only newer stores know;
+ * Content-MD5 is what the API asked for from the beginning, and what all of them accept.
  */
 function addContentMd5(client: S3Client): void {
   client.middlewareStack.add(
     (next, context) => async (args) => {
       const request = args.request as { headers: Record<string, string>; body?: unknown }
-      if (context.commandName === 'DeleteObjectsCommand' && isBytes(request.body)) {
+      if (DIGESTED_COMMANDS.has(context.commandName ?? '') && isBytes(request.body)) {
         for (const name of Object.keys(request.headers)) {
           if (/^x-amz-(sdk-)?checksum-/i.test(name)) delete request.headers[name]
         }
@@ -72,7 +77,7 @@ function addContentMd5(client: S3Client): void {
       }
       return await next(args)
     },
-    { step: 'build', priority: 'low', name: 'contentMd5ForDeleteObjects' },
+    { step: 'build', priority: 'low', name: 'contentMd5' },
   )
 }
 

@@ -20,10 +20,10 @@ export interface S3Abilities {
   readonly digest: DigestKind
 }
 
-interface ProbeOptions {
+export interface ProbeOptions {
   readonly calls: S3Calls
   readonly bucket: string
-  /** Ends in `probes/`. */
+  /** Of all keys that are tried with. */
   readonly keyPrefix: string
   readonly clock: Clock
   readonly randomText: () => string
@@ -32,7 +32,7 @@ interface ProbeOptions {
 /** How old a probe is that nobody is working on any more. */
 const LEFT_BEHIND_MS = 3_600_000
 const CONTENDERS = ['one', 'two', 'three', 'four'] as const
-const NO_ETAG = '"00000000000000000000000000000000"'
+export const NO_ETAG = '"00000000000000000000000000000000"'
 
 type Condition = { readonly IfNoneMatch: '*' } | { readonly IfMatch: string } | { readonly ChecksumCRC32: string }
 
@@ -41,14 +41,15 @@ export async function probe(options: ProbeOptions): Promise<S3Abilities> {
   await removeLeftBehind(options)
   const key = `${options.keyPrefix}${options.randomText()}`
   try {
-    return { conditionalPut: await decidesConditions(options, key), digest: await bestDigest(options, key) }
+    const conditionalPut = (await decidesConditions(options, key)) !== undefined
+    return { conditionalPut, digest: await bestDigest(options, key) }
   } finally {
     await remove(options, key)
   }
 }
 
 /** Also shows whether there is such a bucket, and whether it may be listed. */
-async function removeLeftBehind(options: ProbeOptions): Promise<void> {
+export async function removeLeftBehind(options: ProbeOptions): Promise<void> {
   const { calls, bucket, keyPrefix, clock } = options
   const command = new ListObjectsV2Command({ Bucket: bucket, Prefix: keyPrefix, MaxKeys: 100 })
   const { Contents = [] } = await calls.call({ what: `list ${bucket}`, kind: 'other' }, ({ client, signal }) =>
@@ -60,19 +61,21 @@ async function removeLeftBehind(options: ProbeOptions): Promise<void> {
   }
 }
 
-async function decidesConditions(options: ProbeOptions, key: string): Promise<boolean> {
+/** The ETag of the one object that was put, as far as anybody was told; undefined when conditions are not decided. */
+export async function decidesConditions(options: ProbeOptions, key: string): Promise<string | undefined> {
   const made = await winners(options, key, 'make', { IfNoneMatch: '*' })
   const [etag] = made
   if (made.length !== 1 || etag === undefined) {
     // What follows wants an object, and tells a store that may not be written to from one that knows no conditions.
     await put(options, key, 'anything')
-    return false
+    return undefined
   }
-  if ((await winners(options, key, 'replace', { IfMatch: etag })).length !== 1) return false
+  const replaced = await winners(options, key, 'replace', { IfMatch: etag })
+  if (replaced.length !== 1) return undefined
   for (const condition of [{ IfNoneMatch: '*' }, { IfMatch: NO_ETAG }] as const) {
-    if ((await attempt(options, key, 'nobody', condition)) !== undefined) return false
+    if ((await attempt(options, key, 'nobody', condition)) !== undefined) return undefined
   }
-  return true
+  return replaced[0]
 }
 
 /** ETags of those that were let through. No two bring the same bytes, now or before: they would have the same ETag. */
@@ -81,7 +84,7 @@ async function winners(options: ProbeOptions, key: string, deed: string, conditi
   return tried.filter((etag) => etag !== undefined)
 }
 
-async function bestDigest(options: ProbeOptions, key: string): Promise<DigestKind> {
+export async function bestDigest(options: ProbeOptions, key: string): Promise<DigestKind> {
   const fits = await attempt(options, key, 'digested', { ChecksumCRC32: crc32Text(crc32('digested')) })
   if (fits === undefined) return 'md5'
   const other = await attempt(options, key, 'digested', { ChecksumCRC32: crc32Text(crc32('something else')) })
@@ -105,7 +108,7 @@ async function attempt(
 }
 
 /** Bad request, not allowed, conflict, precondition failed, not implemented; 404 for IfMatch where nothing is. */
-const REFUSALS: ReadonlySet<number> = new Set([400, 404, 405, 409, 412, 501])
+export const REFUSALS: ReadonlySet<number> = new Set([400, 404, 405, 409, 412, 501])
 
 async function put(options: ProbeOptions, key: string, text: string, condition?: Condition): Promise<string> {
   const command = new PutObjectCommand({ Bucket: options.bucket, Key: key, Body: Buffer.from(text), ...condition })

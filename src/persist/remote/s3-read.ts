@@ -8,12 +8,15 @@ import { assert } from '../../common/assert.ts'
 import { TidegateError } from '../../common/errors.ts'
 import type { Attempt } from './s3-calls.ts'
 import { badAnswer } from './s3-errors.ts'
+import { bareEtag } from './s3-etags.ts'
 
 export interface S3Object {
   readonly bucket: string
   readonly key: string
   /** For messages. */
   readonly what: string
+  /** Without quotes: only this one of the objects that have the key. */
+  readonly etag?: string
 }
 
 /** @returns bytes read: all that was asked for, or up to the object's end */
@@ -26,7 +29,8 @@ export async function readRange(
   const wanted = into.reduce((sum, { length }) => sum + length, 0)
   assert(wanted > 0 && offset >= 0, 'a range has bytes')
   const range = `bytes=${offset}-${offset + wanted - 1}`
-  const command = new GetObjectCommand({ Bucket: object.bucket, Key: object.key, Range: range })
+  const condition = object.etag === undefined ? {} : { IfMatch: `"${object.etag}"` }
+  const command = new GetObjectCommand({ Bucket: object.bucket, Key: object.key, Range: range, ...condition })
   let answer: GetObjectCommandOutput
   try {
     answer = await client.send(command, { abortSignal: signal })
@@ -37,6 +41,7 @@ export async function readRange(
   }
   const body = bodyOf(answer, object.what)
   try {
+    assertSame(answer, object)
     const expected = expectedBytes(answer, { offset, wanted, what: object.what })
     await pour(body, { expected, what: object.what, signal, progress, pace }, scatter(into))
     return expected
@@ -76,6 +81,12 @@ function bodyOf(answer: GetObjectCommandOutput, what: string): Readable {
   // From here on somebody listens, whatever happens to the connection before the body is read.
   body.on('error', () => undefined)
   return body
+}
+
+/** A store may not know the condition. @throws PreconditionFailed */
+function assertSame({ ETag: found }: GetObjectCommandOutput, { etag, what }: S3Object): void {
+  if (etag === undefined || found === undefined || bareEtag(found) === etag) return
+  throw new TidegateError('PreconditionFailed', `${what}: it has another ETag now`)
 }
 
 /** How long the body must be, from what its head says about itself. @throws Unavailable when it does not fit what was asked for */

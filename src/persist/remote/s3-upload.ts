@@ -2,7 +2,7 @@
  * Uploading a file to an external S3.
  *
  *   up to 16 MiB    PutObject
- *   above           CreateMultipartUpload, UploadPart (several at once), CompleteMultipartUpload
+ *   above           CreateMultipartUpload, UploadPart (several at once), CompleteMultipartUpload (s3-multipart.ts)
  *
  * The file is never in memory as a whole: each request reads its own range in chunks, as fast as the connection takes them.
  *
@@ -18,9 +18,6 @@
  * is then told NoSuchUpload, and the look at the object decides.
  */
 import {
-  AbortMultipartUploadCommand,
-  CompleteMultipartUploadCommand,
-  CreateMultipartUploadCommand,
   HeadObjectCommand,
   PutObjectCommand,
   UploadPartCommand,
@@ -35,6 +32,8 @@ import type { FileSystem, OpenFile } from '../ports.ts'
 import { FileSlice } from './file-slice.ts'
 import type { S3Calls } from './s3-calls.ts'
 import { badAnswer } from './s3-errors.ts'
+import { bareEtag } from './s3-etags.ts'
+import { uploadInParts, type PartTarget } from './s3-multipart.ts'
 import type { S3Object } from './s3-read.ts'
 
 export type DigestKind = 'crc32' | 'md5'
@@ -42,10 +41,6 @@ export type DigestKind = 'crc32' | 'md5'
 const MIB = 2 ** 20
 const PART_BYTES = 16 * MIB
 const PARTS_MAX = 10_000
-/** Of one file, so that several files share the connections. */
-const PARTS_AT_ONCE = 4
-/** To join thousands of parts takes a store minutes. */
-const COMPLETION_TIMEOUTS = 10
 
 export interface UploadOptions {
   readonly calls: S3Calls
@@ -100,10 +95,6 @@ function unreadable(object: S3Object, path: string, error: Error): TidegateError
   return new TidegateError('Unavailable', `${object.what}: cannot read ${path}: ${error.message}`, { cause: error })
 }
 
-function givenUp(what: string, signal: AbortSignal): TidegateError {
-  return new TidegateError('Unavailable', `${what}: it was given up`, { cause: signal.reason })
-}
-
 class Upload {
   readonly #options: UploadOptions
   readonly #object: S3Object
@@ -134,70 +125,27 @@ class Upload {
   }
 
   async inParts(parts: readonly Part[]): Promise<string | undefined> {
-    const { bucket: Bucket, key: Key, what } = this.#object
-    const { calls, digest } = this.#options
-    const command = { Bucket, Key, ...(digest === 'crc32' ? { ChecksumAlgorithm: 'CRC32' as const } : {}) }
-    if (this.#signal?.aborted === true) throw givenUp(what, this.#signal)
-    // Not given up by the caller's signal: an upload whose id is not known could not be abandoned.
-    const begun = await calls.call({ what, kind: 'other' }, ({ client, signal }) =>
-      client.send(new CreateMultipartUploadCommand(command), { abortSignal: signal }),
-    )
-    const uploadId = begun.UploadId
-    if (uploadId === undefined || uploadId === '') throw badAnswer(what, 'the upload that was begun has no id')
-    const { underWay } = this.#options
-    underWay.add(uploadId)
-    try {
-      return await this.#complete(uploadId, await this.#allParts(uploadId, parts))
-    } catch (error) {
-      await this.#abandon(uploadId)
-      throw error
-    } finally {
-      underWay.delete(uploadId)
-    }
+    const { calls, digest, timeoutMs, underWay } = this.#options
+    const { etag } = await uploadInParts({
+      calls,
+      object: this.#object,
+      timeoutMs,
+      pieces: parts,
+      signal: this.#signal,
+      begin: digest === 'crc32' ? { ChecksumAlgorithm: 'CRC32' } : {},
+      underWay,
+      send: (part, target, signal) => this.#part(part, target, signal),
+    })
+    return etag
   }
 
-  async #allParts(uploadId: string, parts: readonly Part[]): Promise<CompletedPart[]> {
-    const failed = new AbortController()
-    const abort = (): void => failed.abort(this.#signal?.reason)
-    if (this.#signal?.aborted) abort()
-    this.#signal?.addEventListener('abort', abort)
-    const left = [...parts].reverse()
-    const done: CompletedPart[] = []
-    const uploadNext = async (): Promise<void> => {
-      for (let part = left.pop(); part !== undefined; part = left.pop()) {
-        if (failed.signal.aborted) throw givenUp(this.#object.what, failed.signal)
-        done.push(await this.#part(uploadId, part, failed.signal))
-      }
-    }
-    try {
-      const uploaders = Array.from({ length: Math.min(PARTS_AT_ONCE, parts.length) }, () =>
-        uploadNext().catch((error: unknown) => {
-          // The others stop, and are waited for: a part that arrives after the upload was abandoned would stay.
-          failed.abort(error)
-          throw error
-        }),
-      )
-      // What went wrong first: the others only gave up because of it.
-      const first = Promise.all(uploaders).then(
-        () => undefined,
-        (error: unknown) => ({ error }),
-      )
-      await Promise.allSettled(uploaders)
-      const failure = await first
-      if (failure !== undefined) throw failure.error
-    } finally {
-      this.#signal?.removeEventListener('abort', abort)
-    }
-    return done.sort((a, b) => (a.PartNumber ?? 0) - (b.PartNumber ?? 0))
-  }
-
-  async #part(uploadId: string, part: Part, signal: AbortSignal): Promise<CompletedPart> {
-    const { bucket: Bucket, key: Key, what } = this.#object
-    const target = { Bucket, Key, UploadId: uploadId, PartNumber: part.number, ContentLength: part.bytes }
+  async #part(part: Part, target: PartTarget, signal: AbortSignal): Promise<CompletedPart> {
     const sent = await this.#send(part, signal, ({ body, digest, client, abortSignal }) =>
-      client.send(new UploadPartCommand({ ...target, ...digest, Body: body }), { abortSignal }),
+      client.send(new UploadPartCommand({ ...target, ContentLength: part.bytes, ...digest, Body: body }), {
+        abortSignal,
+      }),
     )
-    if (sent.ETag === undefined) throw badAnswer(what, `part ${part.number} has no ETag`)
+    if (sent.ETag === undefined) throw badAnswer(this.#object.what, `part ${part.number} has no ETag`)
     const { ChecksumCRC32 } = sent.digest
     return { PartNumber: part.number, ETag: sent.ETag, ...(ChecksumCRC32 === undefined ? {} : { ChecksumCRC32 }) }
   }
@@ -235,40 +183,6 @@ class Upload {
     })
   }
 
-  /** Not given up by the caller's signal: whether it took place would not be known. */
-  async #complete(uploadId: string, parts: CompletedPart[]): Promise<string | undefined> {
-    const { bucket: Bucket, key: Key, what } = this.#object
-    const target = { Bucket, Key, UploadId: uploadId, MultipartUpload: { Parts: parts } }
-    let isAmbiguous = false
-    const call = {
-      what,
-      kind: 'other',
-      timeoutMs: this.#options.timeoutMs * COMPLETION_TIMEOUTS,
-      onRetry: () => void (isAmbiguous = true),
-    } as const
-    try {
-      const { ETag } = await this.#options.calls.call(call, ({ client, signal }) =>
-        client.send(new CompleteMultipartUploadCommand(target), { abortSignal: signal }),
-      )
-      return ETag
-    } catch (error) {
-      const isGone = error instanceof TidegateError && error.details['remoteCode'] === 'NoSuchUpload'
-      if (!isGone || !isAmbiguous) throw error
-      return etagOfParts(parts)
-    }
-  }
-
-  /** What cannot be reached now is left to abandonUploads. */
-  async #abandon(uploadId: string): Promise<void> {
-    const { bucket: Bucket, key: Key, what } = this.#object
-    const command = new AbortMultipartUploadCommand({ Bucket, Key, UploadId: uploadId })
-    await this.#options.calls
-      .call({ what, kind: 'other', isCleanup: true }, ({ client, signal }) =>
-        client.send(command, { abortSignal: signal }),
-      )
-      .catch(() => undefined)
-  }
-
   /** The object is there, and is what was uploaded. */
   async confirm(etag: string | undefined): Promise<void> {
     const { bucket: Bucket, key: Key, what } = this.#object
@@ -279,13 +193,13 @@ class Upload {
     if (found.ContentLength !== bytes) {
       throw badAnswer(what, `${bytes} bytes were uploaded, the store has ${found.ContentLength}`)
     }
-    if (etag !== undefined && found.ETag !== undefined && bare(found.ETag) !== bare(etag)) {
+    if (etag !== undefined && found.ETag !== undefined && bareEtag(found.ETag) !== bareEtag(etag)) {
       throw badAnswer(what, `${etag} was uploaded, the store has ${found.ETag}`)
     }
   }
 }
 
-interface DigestHeader {
+export interface DigestHeader {
   readonly ContentMD5?: string
   readonly ChecksumCRC32?: string
 }
@@ -309,18 +223,4 @@ export function crc32Text(crc: number): string {
   const bytes = Buffer.alloc(4)
   bytes.writeUInt32BE(crc)
   return bytes.toString('base64')
-}
-
-function bare(etag: string): string {
-  return etag.replaceAll('"', '')
-}
-
-/** The ETag that nearly all stores give what is joined from parts: MD5 over the parts' MD5s. Undefined where a part's is none. */
-function etagOfParts(parts: readonly CompletedPart[]): string | undefined {
-  const etags = parts.map(({ ETag }) => bare(ETag ?? ''))
-  if (!etags.every((etag) => /^[0-9a-f]{32}$/.test(etag))) return undefined
-  const joined = createHash('md5')
-    .update(Buffer.from(etags.join(''), 'hex'))
-    .digest('hex')
-  return `"${joined}-${parts.length}"`
 }

@@ -3,7 +3,7 @@ import { TidegateError } from '../../../src/common/errors.ts'
 import type { SegmentId } from '../../../src/common/ids.ts'
 import type { Extent, ObjectVersion } from '../../../src/common/model.ts'
 import type { Memory } from '../../../src/store/byte-ports.ts'
-import type { MetadataContents } from '../../../src/store/ports.ts'
+import type { BodyPlaces } from '../../../src/store/external-extents.ts'
 import { Readers } from '../../../src/store/reading.ts'
 
 const BLOCK_BYTES = 256
@@ -49,7 +49,7 @@ beforeEach(() => {
       asked++
       return Promise.resolve(EXTENTS)
     },
-  } as unknown as MetadataContents
+  } as unknown as BodyPlaces
   readers = new Readers({ memory, contents: metadata, blockBytes: BLOCK_BYTES })
 })
 
@@ -100,7 +100,7 @@ test('holes are zeros, at most a block at a time, each with a lease of its own',
       asked++
       return Promise.resolve([extent])
     },
-  } as unknown as MetadataContents
+  } as unknown as BodyPlaces
   readers = new Readers({ memory, contents, blockBytes: BLOCK_BYTES })
   const reader = open()
   await expect(readers.read(reader, 0, 750)).rejects.toMatchObject({ code: 'SlowDown' })

@@ -6,13 +6,14 @@
  * as many pieces as fit (C2); the call says how far it came, and copy_file_range(2) lets callers go on from there.
  */
 import { TidegateError } from '../../../common/errors.ts'
+import { isExternalSegment } from '../../../common/external.ts'
 import type { ContentId, InodeId, SegmentId } from '../../../common/ids.ts'
 import type { CloneRangeRequest, ClonedRange } from '../../../common/file-contents.ts'
 import type { Transaction } from '../../ports.ts'
 import { bodyRanges, knownContent, type BodyRange } from '../contents.ts'
 import type { Commit, NamespaceContext } from '../context.ts'
 import type { ObjectInode } from '../records-objects.ts'
-import { beginPublish, fileEditsMax, publishChanges, type PublishStep } from './contents-publish.ts'
+import { beginPublish, fileEditsMax, publishChanges, takeContents, type PublishStep } from './contents-publish.ts'
 import type { Change } from './contents-splice.ts'
 import { readInode } from './directory.ts'
 import { plainNode } from './nodes.ts'
@@ -22,7 +23,7 @@ import { transactVisible } from './visible.ts'
 const PIECES_MAX = 512
 
 /**
- * Undefined when it cannot be done so: the source lies inline, or the target does and keeps some of that. In one file the ranges must
+ * Undefined when it cannot be done so: the source lies inline or in an external object, or the target does and keeps some of that. In one file the ranges must
  * not overlap. @throws StaleFile, IsADirectory, InvalidArgument
  */
 export async function cloneRange(
@@ -34,7 +35,7 @@ export async function cloneRange(
     throw new TidegateError('InvalidArgument', `${length} bytes at ${source.offset} and ${target.offset} overlap`)
   }
   for (;;) {
-    const first = context.contents.tryTake(2) ?? (await context.contents.take(2))
+    const first = await takeContents(context)
     const commit = await transactVisible(context, (tx) => cloneStep(context, tx, { request, first }))
     const { value } = commit
     if (value !== 'again') return { ...commit, value }
@@ -60,17 +61,19 @@ async function cloneStep(
   })
   if (length <= 0)
     return { node: plainNode(context, { id: target.inode, inode: begun.inode }), length: 0, segments: [] }
-  if (from.body.kind === 'inline') return undefined
+  if (from.body.kind !== 'content') return undefined
   const wanted = { from: source.offset, to: source.offset + length, base: 0 }
   const { content } = from.body
   const piecesMax = Math.min(PIECES_MAX, fileEditsMax(context.store.limits))
   const known = { content, record: await knownContent(tx, content), wanted }
   const ranges = (await bodyRanges(tx, known, piecesMax)).slice(0, piecesMax)
+  // The external object that these bytes lie in may be overwritten as soon as its own key is carried out.
+  if (ranges.some(({ leaf }) => leaf && isExternalSegment(leaf.segment))) return undefined
   const changes = changesOf(ranges, target.offset - source.offset)
   const end = changes.at(-1)?.to ?? target.offset
   if (keepsInline(begun.inode, target.offset, end)) return undefined
   const step: PublishStep = { ...begun, request: { ...begun.request, size: Math.max(begun.inode.size, end) } }
-  const { node, reached } = await publishChanges(step, { changes, from: 0, content: first, rows: first + 1 })
+  const { node, reached } = await publishChanges(step, { changes, from: 0, first })
   // Dead rows had to go first.
   if (reached <= target.offset) return 'again'
   return { node, length: reached - target.offset, segments: segmentsOf(ranges, reached, target.offset - source.offset) }

@@ -10,6 +10,8 @@
  * its successor, and what the edits took out of the rows lies under its id: so who opened the file before reads it as it was,
  * whole (C12, C27), until the reclaimer takes the old content apart. piece-rows.ts says how it is read.
  *
+ * An external body (docs/decisions/0015) becomes a leaf that lies in its external segment, and that is shared like any other.
+ *
  * A shared content is never changed. The file's new content is one piece that refers to it, and the reference that the inode held
  * becomes the piece's. If the shared one is a file's itself, of few rows, its pieces are taken over instead. So contents of
  * files nest only as often as a file was copied and then written while it had more than `TAKEN_ROWS_MAX` rows. Compaction takes the
@@ -21,16 +23,18 @@
  */
 import { assert, must } from '../../../common/assert.ts'
 import { TidegateError } from '../../../common/errors.ts'
-import type { ContentId, InodeId } from '../../../common/ids.ts'
+import type { ContentId } from '../../../common/ids.ts'
 import type { ObjectBody } from '../../../common/model.ts'
 import type { OrderedStoreLimits, Transaction } from '../../ports.ts'
 import { PIECES_PER_ROW } from '../composites.ts'
+import { referToExternal } from '../attached/bodies.ts'
 import type { Commit, NamespaceContext } from '../context.ts'
 import { contentKey, droppedContentKey, inodeKey, usageKey } from '../keys.ts'
 import { pieceRanges, pieceRows, type PieceRange } from '../piece-rows.ts'
 import { decodeContent, encodeContent, encodeDropped, type Content, type FileContent } from '../records-contents.ts'
 import { decodeInode, encodeInode, type ObjectInode } from '../records-objects.ts'
 import { dropReference } from '../references.ts'
+import { bucketIdOf } from '../tree.ts'
 import { NESTING_MAX, markFragmented } from './contents-compact.ts'
 import { OPERATIONS_PER_CHANGE, Splice, type Change, type FilePiece, type SpliceBase } from './contents-splice.ts'
 import { entriesOf, rewriteEntries, type NamedEntry } from './entries-of.ts'
@@ -44,8 +48,10 @@ import { transactVisible } from './visible.ts'
 
 /** Rows of a shared file whose pieces are taken over; one of more is referred to whole. */
 const TAKEN_ROWS_MAX = 32
-/** K, G, I, usage, F and a G row of what is left behind. */
-const OPERATIONS_RESERVED = 8
+/** K, G, I, usage, F and a G row of what is left behind; of an external body K, S and Z rows; and the traces of the change (attached/traces.ts). */
+const OPERATIONS_RESERVED = 13
+/** Ids of contents that a step may need: the content's, its rows', and that of an external body which becomes a piece. */
+const CONTENTS_PER_STEP = 3
 const NO_BYTES = new Uint8Array(0)
 const NO_REFERENCES: ReadonlyMap<ContentId, number> = new Map()
 
@@ -78,16 +84,21 @@ export function fileEditsMax(limits: OrderedStoreLimits): number {
 export async function publishFile(context: NamespaceContext, request: PublishFileRequest): Promise<Commit<FileNode>> {
   const changes = ascendingChanges(request)
   for (let from = 0; ;) {
-    const first = context.contents.tryTake(2) ?? (await context.contents.take(2))
+    const first = await takeContents(context)
     const published = from
     const { value, revision, durable } = await transactVisible(context, async (tx) => {
       const step = await beginPublish(context, tx, request)
       if (request.inline || request.size === 0) return publishInline(step, request.inline ?? NO_BYTES)
-      return publishChanges(step, { changes, from: published, content: first, rows: first + 1 })
+      return publishChanges(step, { changes, from: published, first })
     })
     if (value.isDone) return { value: value.node, revision, durable }
     from = value.reached
   }
+}
+
+/** For one run of `publishChanges`. */
+export async function takeContents({ contents }: NamespaceContext): Promise<ContentId> {
+  return contents.tryTake(CONTENTS_PER_STEP) ?? (await contents.take(CONTENTS_PER_STEP))
 }
 
 function ascendingChanges({ edits, size }: PublishFileRequest): Change[] {
@@ -135,12 +146,13 @@ async function publishInline(step: PublishStep, bytes: Uint8Array): Promise<Step
   return { node, isDone: true, reached: request.size }
 }
 
-/** What `changes` say, in ascending order, none overlapping another; the step's request says size and time. */
+/** What `changes` say, in ascending order, none overlapping another; the step's request says size and time. `first` is of `takeContents`. */
 export async function publishChanges(
   step: PublishStep,
-  made: { changes: readonly Change[]; from: number; content: ContentId; rows: ContentId },
+  { changes, from, first }: { changes: readonly Change[]; from: number; first: ContentId },
 ): Promise<StepResult> {
   const { tx, request } = step
+  const made = { changes, from, content: first, rows: first + 1, leaf: first + 2 }
   const base = await openBase(step, made)
   const splice = new Splice(tx, base, step.operationsMax)
   const kept = Math.min(base.length, request.size)
@@ -228,7 +240,12 @@ function withHoles(changes: readonly Change[], span: { readonly from: number; re
 
 async function openBase(
   step: PublishStep,
-  made: { readonly changes: readonly Change[]; readonly from: number; readonly rows: ContentId },
+  made: {
+    readonly changes: readonly Change[]
+    readonly from: number
+    readonly rows: ContentId
+    readonly leaf: ContentId
+  },
 ): Promise<FileBase> {
   const { body } = step.inode
   const covered = { changes: made.changes, size: step.request.size }
@@ -239,11 +256,19 @@ async function openBase(
     }
     return ofPieces(made.rows, { pieces: [], length: body.bytes.length, references: NO_REFERENCES })
   }
+  const fitsAtOnce = made.changes.length * OPERATIONS_PER_CHANGE <= step.operationsMax / 2
+  const replacesAll = made.from === 0 && fitsAtOnce
+  if (body.kind === 'external') {
+    const { size: length } = body.external
+    const none = { pieces: [], length, references: NO_REFERENCES }
+    if (length === 0 || (replacesAll && isCovered(covered, length))) return ofPieces(made.rows, none)
+    await referToExternal(step.tx, step, { external: body.external, content: made.leaf })
+    return ofPieces(made.rows, { ...none, pieces: [{ content: made.leaf, contentOffset: 0, length }] })
+  }
   const { content } = body
   const record = decodeContent(must(await step.tx.get(contentKey(content)), `content ${content}`))
   const { length } = record
-  const fitsAtOnce = made.changes.length * OPERATIONS_PER_CHANGE <= step.operationsMax / 2
-  if (made.from === 0 && fitsAtOnce && isCovered(covered, length)) {
+  if (replacesAll && isCovered(covered, length)) {
     return ofPieces(made.rows, { pieces: [], length, references: new Map([[content, -1]]) })
   }
   if (record.kind === 'file' && record.references === 1) {
@@ -360,14 +385,4 @@ async function writeInode(
     tx.add(usageKey(await bucketIdOf(tx, old.parent), context.node), [0, size - old.size])
   }
   return plainNode(context, { id: request.inode, inode })
-}
-
-/** A bucket's id is its root's inode. */
-async function bucketIdOf(tx: Transaction, directory: InodeId): Promise<number> {
-  for (let id = directory; ;) {
-    const record = decodeInode(must(await tx.get(inodeKey(id)), `inode ${id}`))
-    assert(record.kind === 'directory', 'a parent is a directory')
-    if (record.parent === 0) return id
-    id = record.parent
-  }
 }

@@ -1,12 +1,15 @@
 /** Where the bytes of a file lie, and where it has none. Of the content that is published. */
 import { TidegateError } from '../../../common/errors.ts'
+import type { ExternalBody } from '../../../common/external.ts'
 import type { InodeId } from '../../../common/ids.ts'
 import type { FileExtents } from '../../../common/file-contents.ts'
 import type { ReadView } from '../../ports.ts'
+import { extentOfExternal } from '../attached/bodies.ts'
 import { bodyRanges, extentsOf, knownContent } from '../contents.ts'
 import type { NamespaceContext } from '../context.ts'
 import { inodeKey } from '../keys.ts'
 import type { Inode, ObjectInode } from '../records-objects.ts'
+import { bucketIdOf } from '../tree.ts'
 import { readInode } from './directory.ts'
 import { readVisible } from './visible.ts'
 
@@ -23,13 +26,25 @@ export function fileExtents(
   length: number,
 ): Promise<FileExtents> {
   return readVisible(context, async (view) => {
-    const { size, body } = await readFile(context, view, inode)
+    const { size, body, parent } = await readFile(context, view, inode)
     if (body.kind === 'inline') return { inline: body.bytes, extents: [], size }
     const wanted = { from: offset, to: Math.min(offset + length, size), base: 0 }
     if (wanted.from >= wanted.to) return { inline: undefined, extents: [], size }
+    if (body.kind === 'external') return externalExtents(view, body.external, { wanted, size, parent })
     const source = { content: body.content, record: await knownContent(view, body.content), wanted }
     return { inline: undefined, extents: extentsOf(await bodyRanges(view, source, Infinity)), size }
   })
+}
+
+async function externalExtents(
+  view: ReadView,
+  external: ExternalBody,
+  of: { readonly wanted: { from: number; to: number }; readonly size: number; readonly parent: InodeId },
+): Promise<FileExtents> {
+  const { wanted, size, parent } = of
+  const bucketId = await bucketIdOf(view, parent)
+  const extents = extentOfExternal(bucketId, external, wanted)
+  return { inline: undefined, extents, size, external: { bucketId, body: external } }
 }
 
 /**
@@ -64,7 +79,7 @@ async function seekFrom(
   what: 'data' | 'hole',
 ): Promise<Sought> {
   if (from >= size) return { kind: 'none', offset: undefined }
-  if (body.kind === 'inline') return { kind: 'found', offset: what === 'data' ? from : size }
+  if (body.kind !== 'content') return { kind: 'found', offset: what === 'data' ? from : size }
   const wanted = { from, to: size, base: 0 }
   const source = { content: body.content, record: await knownContent(view, body.content), wanted }
   const ranges = await bodyRanges(view, source, SOUGHT_RANGES)

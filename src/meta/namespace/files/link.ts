@@ -1,6 +1,7 @@
 /** Hard links (C28): a further entry of an inode, which says the same as its others. */
 import { TidegateError } from '../../../common/errors.ts'
 import type { ByteString, InodeId } from '../../../common/ids.ts'
+import { attachedBucket } from '../buckets.ts'
 import { leaseInodes, type Commit, type NamespaceContext, type Step } from '../context.ts'
 import { entryKey, inodeKey } from '../keys.ts'
 import { encodeEntry, encodeInode, type ObjectInode } from '../records-objects.ts'
@@ -57,6 +58,7 @@ async function linkable(step: Step, id: InodeId): Promise<ObjectInode> {
   if (links >= LINKS_MAX || inode.expiresMs !== undefined) {
     throw new TidegateError('TooManyLinks', `inode ${id} has ${links} names`)
   }
+  if (step.bucket.isAttached) throw attachedBucket(step.bucket.name, 'has no hard links')
   const { bucket } = await pathOf(step.tx, inode)
   if (bucket !== step.bucket.name) throw new TidegateError('CrossBucket', `link from ${bucket} to ${step.bucket.name}`)
   return inode

@@ -42,7 +42,9 @@ export async function removeName(
   if (!step.keepInode(id)) return deleteInode(step, id, inode)
   const posix = posixOf(inode, step.context.files)
   const changed = timeOfMs(step.nowMs)
-  step.tx.put(inodeKey(id), encodeInode({ ...inode, parent: 0, name: '', posix: { ...posix, links: 0, changed } }))
+  // What an external body is, its bucket says: so the orphan stays in that.
+  const parent = step.bucket.isAttached ? step.bucket.root : 0
+  step.tx.put(inodeKey(id), encodeInode({ ...inode, parent, name: '', posix: { ...posix, links: 0, changed } }))
   step.tx.put(orphanKey(id, step.context.node), NO_VALUE)
 }
 

@@ -1,5 +1,5 @@
 /** Taking names away: of files, of directories, and the inode that was kept because it was open. */
-import { isTidegateError } from '../../../common/errors.ts'
+import { TidegateError, isTidegateError } from '../../../common/errors.ts'
 import type { ByteString, InodeId } from '../../../common/ids.ts'
 import { deleteBucket } from '../buckets.ts'
 import { leaseInodes, nothingWritten, type Commit, type NamespaceContext, type Step } from '../context.ts'
@@ -17,7 +17,7 @@ import {
   prefixRange,
 } from '../keys.ts'
 import { decodeInode, type ObjectEntry } from '../records-objects.ts'
-import { currentEntry, keepsVersions, settle, type Place } from '../tree.ts'
+import { currentEntry, isUnlisted, keepsVersions, settle, type Place } from '../tree.ts'
 import { discardCurrent } from '../versions.ts'
 import { beginInDirectory, mustResolve, placeIn, type FileDirectory } from './directory.ts'
 import { deleteInode, linksOf } from './links.ts'
@@ -136,6 +136,9 @@ async function onlyMarker(
   const place: Place = { parent: inode, name: '', directories, isNew: false }
   const current = await currentEntry(step.tx, place)
   if (!current || rows.some((row) => row.key.length > ENTRY_NAME_AT)) throw notEmptyError(name)
+  if (await isUnlisted(step, inode)) {
+    throw new TidegateError('Unavailable', `not all is known of what lies in ${JSON.stringify(name)} outside`)
+  }
   return { place, current }
 }
 

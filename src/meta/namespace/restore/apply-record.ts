@@ -72,7 +72,7 @@ export async function applyRecord(context: NamespaceContext, record: RestoredRec
   const made = { ...record, entry: entry as ObjectEntry, record: inode as ObjectInode, keyBytes: utf8Bytes(record.key) }
   if (!(await ensureBucket(context, decodeBucket(record.bucketRow)))) return false
   if (await isKnown(context, made)) return false
-  const body = made.record.body.kind === 'inline' ? made.record.body : await buildBody(context, made)
+  const body = made.record.body.kind === 'content' ? await buildBody(context, made) : made.record.body
   const ids = await leaseInodes(context, inodesForKey(made.keyBytes))
   await context.store.transact(async (tx) => {
     const step = await beginStep(context, tx, record.bucket, ids)

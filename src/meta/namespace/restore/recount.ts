@@ -13,6 +13,7 @@
  * tells of, and so may have one that was restored from the same state before: it began at an earlier second, and no node commits
  * half a million times a second for long. Should the clock be wrong, they still go on 2^32 beyond all that is known.
  */
+import { isExternalSegment } from '../../../common/external.ts'
 import type { ByteString, InodeId, Revision, SegmentId } from '../../../common/ids.ts'
 import { assert, must } from '../../../common/assert.ts'
 import { addCounters } from '../../stage/counters.ts'
@@ -104,7 +105,9 @@ export async function recount(backend: Backend, request: RecountRequest): Promis
   const revision = firstNumber(request.revision, request.nowMs)
   const state = { revision, reservedThrough: revision, trimmedThrough: revision, loggedRevisions: 0 }
   await backend.commit([new Map([[STATE_KEY, encodeState(state)]])])
-  const missing = new Set([...liveBytes.keys()].filter((segment) => !request.present.has(segment)))
+  const missing = new Set(
+    [...liveBytes.keys()].filter((segment) => !request.present.has(segment) && !isExternalSegment(segment)),
+  )
   return { missing, contentMax, settled }
 }
 
@@ -252,7 +255,7 @@ async function settleSegments(
     }
   }
   for (const [segment, live] of liveBytes) {
-    if (known.has(segment)) continue
+    if (known.has(segment) || isExternalSegment(segment)) continue
     known.add(segment)
     const bytes = (await request.dataBytes(segment)) ?? live
     await writer.write(segmentStateKey(segment), encodeSegment({ state: 'persisted', bytes }))

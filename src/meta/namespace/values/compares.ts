@@ -7,8 +7,9 @@
  * fails decides for all, so bytes are asked for only when everything else holds.
  */
 import { unreachable } from '../../../common/assert.ts'
+import type { ExternalBody } from '../../../common/external.ts'
 import type { ByteString, ContentId, Revision } from '../../../common/ids.ts'
-import type { ObjectVersion } from '../../../common/model.ts'
+import type { ObjectBody, ObjectVersion } from '../../../common/model.ts'
 import type { Step } from '../context.ts'
 import type { ObjectEntry } from '../records-objects.ts'
 import { currentOf, versionOf } from './operations.ts'
@@ -28,7 +29,7 @@ export type ValueCompare =
 
 /** What the caller found when it compared a body with an operand. */
 export interface KnownBody {
-  readonly content: ContentId
+  readonly content: ContentId | ExternalBody
   readonly operand: Uint8Array
   readonly equal: boolean
 }
@@ -93,7 +94,16 @@ async function equalsValue(
   if (current?.size !== operand.length) return false
   const version = await versionOf(step, key, current)
   if (version.body.kind === 'inline') return Buffer.compare(version.body.bytes, operand) === 0
-  const { content } = version.body
-  const found = known.find((body) => body.content === content && Buffer.compare(body.operand, operand) === 0)
+  const { body } = version
+  const found = known.find(({ content, operand: compared }) => {
+    return isSame(content, body) && Buffer.compare(compared, operand) === 0
+  })
   return found?.equal ?? version
+}
+
+function isSame(known: ContentId | ExternalBody, body: Exclude<ObjectBody, { kind: 'inline' }>): boolean {
+  if (body.kind === 'content') return known === body.content
+  if (typeof known === 'number') return false
+  const { key, etag, size } = body.external
+  return known.key === key && known.etag === etag && known.size === size
 }

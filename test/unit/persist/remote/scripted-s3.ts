@@ -20,6 +20,7 @@ export type Script = (request: ScriptedRequest, response: ServerResponse, attemp
 export interface ScriptedS3 {
   readonly requests: ScriptedRequest[]
   readonly store: RemoteStore
+  readonly endpoint: string
   lines(): string[]
   stop(): Promise<void>
 }
@@ -43,11 +44,12 @@ export async function startScriptedS3(script: Script, options: Partial<S3StoreOp
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
+  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   const store = createS3Store(
     {
       bucket: 'bucket',
       prefix: 'prefix',
-      endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+      endpoint,
       region: 'us-east-1',
       style: 'path',
     },
@@ -62,6 +64,7 @@ export async function startScriptedS3(script: Script, options: Partial<S3StoreOp
   return {
     requests,
     store,
+    endpoint,
     lines: () => requests.map(({ line }) => line),
     stop: async () => {
       await store.stop()

@@ -1,0 +1,44 @@
+/**
+ * Renames that went round in a circle: `a` has what was `b` and `b` has what was `a`, so neither can be overwritten before the other has been. What lies outside at
+ * one of them is then copied to a key of its own, `.tidegate-moving/<id>`, and what needed it refers to that from now on (`relocate`). The copy has a dirty row
+ * that says so, like any key that something was renamed from: so it does not show here, and is deleted when it is needed no longer, by
+ * whichever process.
+ *
+ * The id is that of the external segment, so it stands for these very bytes: killed between the copy and the row, the next try finds the copy and goes on.
+ */
+import { externalSegment } from '../common/external.ts'
+import { isGone } from './carry-out-same.ts'
+import type { Attached } from './attached.ts'
+import type { AttachedNames, DirtyState, ExternalCapabilities } from './ports.ts'
+
+export const ROOM_PREFIX = '.tidegate-moving/'
+
+export interface Room {
+  readonly names: AttachedNames
+  readonly attached: Attached
+  readonly capabilities: ExternalCapabilities
+  readonly state: DirtyState
+  readonly signal: AbortSignal
+}
+
+/** False when what was needed is not there any more: who needs it will find that out. */
+export async function makeRoom({ names, attached, capabilities, state, signal }: Room): Promise<boolean> {
+  const { external } = attached
+  const { bucketId } = attached.record
+  const { key, base } = state.dirty
+  if (base.kind === 'absent') return false
+  const from = { key, etag: base.etag, size: base.size }
+  const room = ROOM_PREFIX + externalSegment(bucketId, from)
+  try {
+    const expected = { kind: capabilities.conditionalCopy ? 'absent' : 'anything' } as const
+    await external.copy(from, room, { attributes: undefined, expected, signal })
+  } catch (error) {
+    if (!isGone(error)) throw error
+  }
+  const copy = await external.head(room, signal)
+  if (copy?.size !== from.size) return false
+  await (
+    await names.relocate({ bucketId, from, to: { key: room, etag: copy.etag } })
+  ).durable
+  return true
+}
