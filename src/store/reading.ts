@@ -28,6 +28,8 @@ interface Reader {
 const EXTENT_WINDOW_BYTES = 256 * 1024 * 1024
 /** Fetched ahead of one reader, if the memory allows it: several requests to the remote store at the same time. */
 const WINDOW_BYTES_MAX = 32 * 1024 * 1024
+/** It is filled up by so much: a request to the remote store. */
+const WINDOW_STEP_BYTES = 8 * 1024 * 1024
 /** Share that one reader may have of the memory for what is fetched ahead. */
 const WINDOW_SHARE_MAX = 0.25
 
@@ -63,7 +65,11 @@ export class Readers implements Reading {
       extents: [],
       windowFrom: 0,
       windowTo: 0,
-      ahead: new StreamAhead({ blockBytes: this.#blockBytes, windowBytesMax: this.#windowBytesMax }),
+      ahead: new StreamAhead({
+        blockBytes: this.#blockBytes,
+        windowBytesMax: this.#windowBytesMax,
+        stepBytesMax: WINDOW_STEP_BYTES,
+      }),
     })
     return id
   }
@@ -146,7 +152,9 @@ export class Readers implements Reading {
     content: number,
     { offset, size }: { readonly offset: number; readonly size: number },
   ): Promise<{ extent: Extent | undefined; holeEnd: number }> {
-    if (offset < reader.windowFrom || offset >= reader.windowTo) {
+    // Before its end is reached, so that what is fetched ahead does not end there.
+    const windowEnd = reader.windowTo < size ? reader.windowTo - this.#windowBytesMax : size
+    if (offset < reader.windowFrom || offset >= windowEnd) {
       reader.extents = await this.#contents.extents(content, offset, EXTENT_WINDOW_BYTES)
       reader.windowFrom = offset
       reader.windowTo = Math.min(offset + EXTENT_WINDOW_BYTES, size)
