@@ -12,7 +12,8 @@ import { whenEnding } from './ending.ts'
 
 export interface ExternalRemote {
   readonly server: ExternalS3
-  gateway(data: string, flags?: readonly string[]): Promise<GatewayProcess>
+  /** `endpoint`: where it finds the server, if not at its own. */
+  gateway(data: string, flags?: readonly string[], endpoint?: string): Promise<GatewayProcess>
 }
 
 /** Runs `measure` with a server that is gone afterwards. */
@@ -26,8 +27,9 @@ export async function withExternalRemote(
   try {
     return await measure({
       server,
-      async gateway(data, flags = []) {
-        const remote = ['--remote', server.remoteUrl('bench')]
+      async gateway(data, flags = [], endpoint = server.endpoint) {
+        const url = server.remoteUrl('bench').replace(encodeURIComponent(server.endpoint), encodeURIComponent(endpoint))
+        const remote = ['--remote', url]
         return await context.gateway(data, [...remote, ...flags], server.environment)
       },
     })

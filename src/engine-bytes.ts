@@ -1,5 +1,5 @@
 /** The part of the engine that holds and moves bytes, and knows nothing of names (engine.ts). */
-import { crc32 } from 'node:zlib'
+import { crc32 } from './common/crc32.ts'
 import { MemoryLevel, type FetchRun } from './cache-tier/memory-level.ts'
 import { Slab } from './cache-tier/slab.ts'
 import { assert } from './common/assert.ts'

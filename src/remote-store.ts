@@ -36,8 +36,10 @@ async function remoteStoreOf(config: RemoteConfig): Promise<RemoteStore | undefi
     case 's3': {
       // The SDK takes a second and tens of MiB, which only those pay who want it.
       const { createS3Store } = await import('./persist/remote/s3-store.ts')
+      const { createThreadFileSender } = await import('./persist/remote/thread-file-sender.ts')
       return createS3Store(remote, {
         fileSystem: nodeFileSystem,
+        sender: createThreadFileSender(),
         concurrency: config.remoteConcurrency,
         timeoutMs: config.remoteTimeout,
         bytesPerSecond: config.remoteRate,

@@ -6,6 +6,7 @@ import { AssertionFailed } from './common/assert.ts'
 import { configuredAccess } from './cli/access.ts'
 import { packageVersion } from './cli/version.ts'
 import { systemClock } from './common/clock.ts'
+import { prepareCrc32 } from './common/crc32.ts'
 import { isTidegateError } from './common/errors.ts'
 import { checkLimits, DEFAULT_LIMITS, type Limits } from './common/limits.ts'
 import { createLogger, type Logger } from './common/logging.ts'
@@ -135,6 +136,8 @@ class Gateway {
     const { logger } = this.#surroundings
     const { otlpEndpoint } = this.#config
     const version = packageVersion()
+    // Before any thread is started: each takes the twin that it finds.
+    await prepareCrc32()
     const telemetry = await startTelemetry({
       version,
       otlpEndpoint,

@@ -1,19 +1,20 @@
 /**
  * A hit in the disk level of the cache against a plain `pread` of as many bytes of a local file, both straight into the slab, in turn, in
- * this process. The level checks every page on the way (C14), `pread` nothing. `warm`: the kernel has the file in memory, so that
+ * this process. The `pread` is the fastest that an event loop has: by libuv's pool, with a callback rather than a `FileHandle`. The
+ * level checks every page on the way (C14), `pread` nothing. `warm`: the kernel has the file in memory, so that
  * what is compared is the work beside the disk's; `cold`: both files were dropped from there, and the disk is read.
  */
 import { execFileSync } from 'node:child_process'
-import { readdirSync } from 'node:fs'
+import { read as readFile, readdirSync } from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
-import { crc32 } from 'node:zlib'
 import { createDiskLevel, type DiskLevel } from '../../src/cache-tier/disk/disk-level.ts'
 import { createPageReaderThreads } from '../../src/cache-tier/disk/page-reader.ts'
 import { MemoryLevel } from '../../src/cache-tier/memory-level.ts'
 import { Slab } from '../../src/cache-tier/slab.ts'
 import { must } from '../../src/common/assert.ts'
 import { systemClock } from '../../src/common/clock.ts'
+import { crc32 } from '../../src/common/crc32.ts'
 import type { SegmentId } from '../../src/common/ids.ts'
 import { DEFAULT_LIMITS } from '../../src/common/limits.ts'
 import { nodeFileSystem } from '../../src/persist/node-file-system.ts'
@@ -101,7 +102,7 @@ async function measure(context: BenchmarkContext, setting: Setting): Promise<Mea
   const pread =
     (bytes: number): ReadOne =>
     (index, slabOffset) =>
-      plain.read(view(slabOffset, bytes), 0, bytes, index * blockBytes)
+      readPlain(plain, view(slabOffset, bytes), index * blockBytes)
   const large = hit(
     () => WHOLE,
     (index) => index,
@@ -115,6 +116,12 @@ async function measure(context: BenchmarkContext, setting: Setting): Promise<Mea
   rows.push(await compareRequests(context, setting))
   rows.push(await compareCold(context, setting, { read: large, plain: pread(blockBytes) }))
   return rows
+}
+
+function readPlain({ fd }: FileHandle, into: Uint8Array, position: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    readFile(fd, into, 0, into.length, position, (error) => (error ? reject(error) : resolve()))
+  })
 }
 
 function row(name: string, unit: string, compared: { value: number; ceiling: number; ratio: number }): Measurement {
@@ -172,7 +179,7 @@ async function compareRequests(context: BenchmarkContext, { level, slab, plain }
       memory.forget(WHOLE)
       return await rate(throughLevels)
     },
-    () => rate(async (at) => void (await plain.read(into, 0, SMALL_BYTES, at))),
+    () => rate((at) => readPlain(plain, into, at)),
   )
   return row('4k-requests', 'requests/s', compared)
 }

@@ -8,7 +8,7 @@
 import type { Clock } from '../common/clock.ts'
 import { isTidegateError } from '../common/errors.ts'
 import type { Attached } from './attached.ts'
-import { END, inByteOrder, later, successor } from './key-order.ts'
+import { inByteOrder, later, successor } from './key-order.ts'
 import { cutAt, findCut, wholeRange, type KeyRange } from './key-ranges.ts'
 import type { AttachedNames } from './ports.ts'
 import { askPage, mergePage, type AskedPage } from './range-listing.ts'
@@ -278,7 +278,8 @@ export class ImportRun {
       askPage(this.#parts, this.attached, { scope: DEEP, after: point, limit: 1, signal }),
     )
     const [first] = asked.page.objects
-    if (first && inByteOrder(first.key, range.through) <= 0) return true
+    // A page of nothing that says there is more says nothing.
+    if (first ? inByteOrder(first.key, range.through) <= 0 : asked.page.next !== undefined) return true
     if (inByteOrder(point, range.through) >= 0) return false
     await this.#merge(asked, range.through)
     if (inByteOrder(point, range.after) > 0) range.through = point

@@ -1,8 +1,9 @@
 /** Pages of an external bucket, taken over into the mirror: what import.ts and compare.ts do with ranges of keys. */
 import type { Clock } from '../common/clock.ts'
+import type { Revision } from '../common/ids.ts'
 import type { Attached } from './attached.ts'
 import { END, inByteOrder, reaches } from './key-order.ts'
-import type { AttachedNames, ExternalPage, Revision, Scope } from './ports.ts'
+import type { AttachedNames, ExternalPage, Scope } from './ports.ts'
 
 export interface RangeListingParts {
   readonly names: Pick<AttachedNames, 'merge' | 'revision'>

@@ -3,10 +3,10 @@
  * the big-endian digest, as in the x-amz-checksum-* headers.
  */
 import { createHash, hash } from 'node:crypto'
-import { crc32 } from 'node:zlib'
 import { assert, must } from './assert.ts'
 import { createCrcAlgebra, type CrcAlgebra } from './checksums/crc-algebra.ts'
 import { createCrcKernel, type CrcKernel, type CrcPolynomial, type CrcRegister } from './checksums/crc-kernel.ts'
+import { crc32 } from './crc32.ts'
 import type { ChecksumAlgorithm } from './model.ts'
 
 /** A checksum under way. `bytes` may be reused once `update` returns; nothing may follow `digest`. */

@@ -112,20 +112,21 @@ export class UploadingCarrier implements SegmentCarrier {
 
   async persist(segment: SegmentId, signal: AbortSignal): Promise<void> {
     await untilAborted(this.#options.guard.verifiedNow(), signal)
-    const { bytes } = await this.#sealed(segment)
+    const sealed = await this.#sealed(segment)
     // The store may take its time to answer that it gave up, or that it has it all the same.
-    await untilAborted(this.#upload(segment, bytes, signal), signal)
+    await untilAborted(this.#upload(segment, sealed, signal), signal)
   }
 
-  async #upload(segment: SegmentId, bytes: number, signal: AbortSignal): Promise<void> {
+  async #upload(segment: SegmentId, { bytes, footer }: SealedFile, signal: AbortSignal): Promise<void> {
     const { remote, files, index } = this.#options
-    await remote.putFile(segmentObjectName(segment), { path: files.journalPath(segment), bytes }, signal)
+    const file = { path: files.journalPath(segment), bytes, pages: footer }
+    await remote.putFile(segmentObjectName(segment), file, signal)
     // Reclaimed while it was on its way: nobody would look for it there.
     if (!(await index.segment(segment))) await remote.remove([segmentObjectName(segment)])
   }
 
   /** Only a file that is whole may be called persisted. @throws DataLost */
-  async #sealed(segment: SegmentId): Promise<{ bytes: number; footer: Footer }> {
+  async #sealed(segment: SegmentId): Promise<SealedFile> {
     const { fileSystem, files } = this.#options
     const path = files.journalPath(segment)
     const file = await fileSystem.open(path, 'read').catch((cause: NodeJS.ErrnoException) => {
@@ -167,6 +168,11 @@ export class UploadingCarrier implements SegmentCarrier {
     diskLevel?.forget(segment)
     await files.remove(segment)
   }
+}
+
+interface SealedFile {
+  readonly bytes: number
+  readonly footer: Footer
 }
 
 /** Settles with the work, or rejects as soon as nobody wants it any more; the work then ends unheard. */

@@ -2,7 +2,7 @@
  * Footers of segments in the remote store, for whoever has no metadata that says what lies in them: which bodies, where, and what they were
  * meant for. One request for a small footer, two for a large one.
  */
-import { crc32 } from 'node:zlib'
+import { crc32 } from '../common/crc32.ts'
 import { isSegmentId, type SegmentId } from '../common/ids.ts'
 import { isTidegateError } from '../common/errors.ts'
 import type { StoredRun } from '../common/model.ts'

@@ -30,6 +30,8 @@ const EXTENT_WINDOW_BYTES = 256 * 1024 * 1024
 const WINDOW_BYTES_MAX = 32 * 1024 * 1024
 /** An external object up to this size comes by one request: a second one would cost more than its bytes. */
 const WHOLE_BYTES_MAX = 4 * 1024 * 1024
+/** It is filled up by so much: a request to the remote store. */
+const WINDOW_STEP_BYTES = 8 * 1024 * 1024
 /** Share that one reader may have of the memory for what is fetched ahead. */
 const WINDOW_SHARE_MAX = 0.25
 
@@ -65,7 +67,11 @@ export class Readers implements Reading {
       extents: [],
       windowFrom: 0,
       windowTo: 0,
-      ahead: new StreamAhead({ blockBytes: this.#blockBytes, windowBytesMax: this.#windowBytesMax }),
+      ahead: new StreamAhead({
+        blockBytes: this.#blockBytes,
+        windowBytesMax: this.#windowBytesMax,
+        stepBytesMax: WINDOW_STEP_BYTES,
+      }),
     })
     return id
   }
@@ -152,7 +158,9 @@ export class Readers implements Reading {
     version: ObjectVersion,
     offset: number,
   ): Promise<{ extent: Extent | undefined; holeEnd: number }> {
-    if (offset < reader.windowFrom || offset >= reader.windowTo) {
+    // Before its end is reached, so that what is fetched ahead does not end there.
+    const windowEnd = reader.windowTo < version.size ? reader.windowTo - this.#windowBytesMax : version.size
+    if (offset < reader.windowFrom || offset >= windowEnd) {
       reader.extents = await versionExtents(this.#contents, version, { offset, length: EXTENT_WINDOW_BYTES })
       reader.windowFrom = offset
       reader.windowTo = Math.min(offset + EXTENT_WINDOW_BYTES, version.size)

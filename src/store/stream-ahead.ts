@@ -7,11 +7,13 @@
  * starts anew, with nothing.
  *
  * The window doubles from one block: the first request is short, so the first byte comes soon, and no request is long before the
- * reader has shown that it goes on. The next window is fetched when half of the last one is left.
+ * reader has shown that it goes on. It is filled up when half of it is read, or a step: many steps lie in a large window, so that
+ * something is on its way at any time. Were it fetched as a whole, all of it would arrive at the same time, and then the line would idle.
  */
 export class StreamAhead {
   readonly #blockBytes: number
   readonly #windowBytesMax: number
+  readonly #stepBytesMax: number
   /** Where the next read begins if the reader goes on in order. */
   #nextOffset = 0
   #askedTo = 0
@@ -19,9 +21,14 @@ export class StreamAhead {
   #windowBytes = 0
   #fetchedTo = 0
 
-  constructor(options: { readonly blockBytes: number; readonly windowBytesMax: number }) {
+  constructor(options: {
+    readonly blockBytes: number
+    readonly windowBytesMax: number
+    readonly stepBytesMax: number
+  }) {
     this.#blockBytes = options.blockBytes
     this.#windowBytesMax = options.windowBytesMax
+    this.#stepBytesMax = options.stepBytesMax
   }
 
   /**
@@ -46,8 +53,9 @@ export class StreamAhead {
     }
     this.#nextOffset = end
     const from = Math.max(this.#fetchedTo, end)
-    if (from - end > this.#windowBytes / 2) return undefined
-    const to = Math.min(this.#asksOnInOrder ? size : this.#askedTo, from + this.#widerBytes())
+    const stepBytes = Math.min(this.#stepBytesMax, this.#windowBytes / 2)
+    if (from - end > this.#windowBytes - stepBytes) return undefined
+    const to = Math.min(this.#asksOnInOrder ? size : this.#askedTo, end + this.#widerBytes())
     return to > from ? { from, to } : undefined
   }
 

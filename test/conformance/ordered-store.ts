@@ -59,6 +59,21 @@ function testRows(create: CreateStore): void {
     ])
   })
 
+  test('a transaction knows what it has written, and what was there before', async () => {
+    const store = await create()
+    await put(store, { a: '1', b: '2', c: '3' })
+    await store.transact(async (tx) => {
+      expect([...tx.writtenKeys()]).toEqual([])
+      tx.put(key('a'), bytes('one'))
+      tx.delete(key('b'))
+      tx.put(key('d'), bytes('4'))
+      tx.rewrite(key('c'), bytes('three'))
+      expect([...tx.writtenKeys()].toSorted()).toEqual(['a', 'b', 'c', 'd'].map(key))
+      const before = await Promise.all(['a', 'b', 'c', 'd'].map((name) => tx.before(key(name))))
+      expect(before.map(text)).toEqual(['1', '2', '3', undefined])
+    })
+  })
+
   test('what the function throws is thrown, and nothing is written', async () => {
     const store = await create()
     const before = store.revision()

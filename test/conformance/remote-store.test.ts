@@ -10,6 +10,7 @@ import { FaultyStore } from '../../src/persist/remote/faulty-store.ts'
 import { MemoryStore } from '../../src/persist/remote/memory-store.ts'
 import type { RemoteStore } from '../../src/persist/remote/ports.ts'
 import { createS3Store } from '../../src/persist/remote/s3-store.ts'
+import { createThreadFileSender } from '../../src/persist/remote/thread-file-sender.ts'
 import type { ExternalS3Kind } from '../support/external-s3-program.ts'
 import { externalS3Lack } from '../support/external-s3-program.ts'
 import { startExternalS3, type ExternalS3 } from '../support/external-s3.ts'
@@ -44,7 +45,11 @@ function s3At(place: { endpoint: string; bucket: string; accessKey: string; secr
   const { endpoint, bucket, accessKey: accessKeyId, secretKey: secretAccessKey } = place
   return createS3Store(
     { endpoint, bucket, prefix: `tests/${randomBytes(4).toString('hex')}`, region: 'us-east-1', style: 'path' },
-    { fileSystem: nodeFileSystem, credentials: { accessKeyId, secretAccessKey } },
+    {
+      fileSystem: nodeFileSystem,
+      sender: createThreadFileSender(),
+      credentials: { accessKeyId, secretAccessKey },
+    },
   )
 }
 

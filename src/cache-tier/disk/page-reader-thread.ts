@@ -1,8 +1,8 @@
 /** The thread that reads pages of cached blocks into the slab and checks them: page-reader.ts is its owner. */
 import { readSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
-import { crc32 } from 'node:zlib'
 import { must } from '../../common/assert.ts'
+import { crc32, nativePageReader } from '../../common/crc32.ts'
 import type { PageRead } from '../ports.ts'
 
 export interface PageReadCommand extends PageRead {
@@ -21,8 +21,17 @@ export interface PageReaderThreadData {
 const { slab } = workerData as PageReaderThreadData
 const port = must(parentPort, 'parent port of the page reader')
 
-/** Page by page, so that each is still in the processor's cache when its checksum is taken. */
+const readNatively = nativePageReader()
+
 function readPages(want: PageRead): PageReadAnswer['outcome'] {
+  if (!readNatively) return readByNode(want)
+  const into = new Uint8Array(slab, want.slabOffset, want.length)
+  const result = readNatively(want.handle, into, want.position, want.pageBytes, want.pageCrcs)
+  return result === 0 ? 'good' : result > 0 ? 'bad' : 'failed'
+}
+
+/** Page by page, so that each is still in the processor's cache when its checksum is taken. */
+function readByNode(want: PageRead): PageReadAnswer['outcome'] {
   try {
     for (let page = 0; page * want.pageBytes < want.length; page++) {
       const at = page * want.pageBytes

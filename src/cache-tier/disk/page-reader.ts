@@ -2,8 +2,9 @@
  * Owner of the threads that read cached blocks. They read by blocking calls straight into the slab and take the checksums on the way, so
  * a read costs the event loop two messages and no checksum, and takes no slot of libuv's pool, in which metadata commits.
  *
- * Short reads go by libuv all the same, few at a time: for them the messages would cost more than the checksum. Long ones are
- * split among the threads when all are idle, since taking the checksums takes longer than reading what the kernel has in memory.
+ * Short reads go by libuv all the same, few at a time: for them the messages would cost more than the checksum. Where zlib takes
+ * the checksums (crc32.ts) long ones are split among the threads when all are idle: then that takes longer than reading what the
+ * kernel has in memory. The native twin needs a quarter of that time, and a second thread would cost more than it saves.
  *
  * Each thread has at most `IN_HAND_MAX` reads, the rest waits in order of arrival, and is told `busy` after `WAIT_MS_MAX`: the
  * caller then goes to the next source. A read that a thread has in hand cannot be called back, since the kernel may still write
@@ -12,8 +13,8 @@
 import { close, open, read } from 'node:fs'
 import { promisify } from 'node:util'
 import { Worker } from 'node:worker_threads'
-import { crc32 } from 'node:zlib'
 import type { Clock } from '../../common/clock.ts'
+import { crc32, nativePageReader, prepareCrc32 } from '../../common/crc32.ts'
 import { workerEntry } from '../../common/worker-entry.ts'
 import type { PageRead, PageReader } from '../ports.ts'
 import type { PageReadAnswer, PageReadCommand, PageReaderThreadData } from './page-reader-thread.ts'
@@ -69,6 +70,8 @@ class PageReaderThreads implements PageReader {
   }
 
   async start(): Promise<void> {
+    // Before the threads, which take what lies there when they begin.
+    await prepareCrc32()
     await Promise.all(Array.from({ length: this.#options.threads }, () => this.#startThread()))
   }
 
@@ -89,10 +92,14 @@ class PageReaderThreads implements PageReader {
   async read(want: PageRead): Promise<Outcome> {
     if (this.#stopped) return 'busy'
     if (want.length <= SHORT_BYTES_MAX) return await this.#wait(this.#waitingShort, want)
-    const idle = [...this.#threads].every(({ up, inHand }) => up && inHand.size === 0)
-    const parts = idle && want.length >= SPLIT_BYTES_MIN ? split(want, this.#threads.size) : [want]
-    const outcomes = await Promise.all(parts.map((part) => this.#wait(this.#waiting, part)))
+    if (!this.#isSplit(want)) return await this.#wait(this.#waiting, want)
+    const outcomes = await Promise.all(split(want, this.#threads.size).map((part) => this.#wait(this.#waiting, part)))
     return WORST_FIRST.find((outcome) => outcomes.includes(outcome)) ?? 'busy'
+  }
+
+  #isSplit({ length }: PageRead): boolean {
+    if (length < SPLIT_BYTES_MIN || nativePageReader()) return false
+    return [...this.#threads].every(({ up, inHand }) => up && inHand.size === 0)
   }
 
   #wait(line: Waiting[], want: PageRead): Promise<Outcome> {

@@ -18,6 +18,7 @@ import { assert } from '../../common/assert.ts'
 import { systemClock, type Clock } from '../../common/clock.ts'
 import { isTidegateError, TidegateError } from '../../common/errors.ts'
 import type { ObjectAttributes } from '../../common/model.ts'
+import { AnswerConnections } from '../remote/answer-connections.ts'
 import { S3Calls, type CallTarget } from '../remote/s3-calls.ts'
 import { createS3Client, type S3Place } from '../remote/s3-client.ts'
 import { badAnswer } from '../remote/s3-errors.ts'
@@ -44,6 +45,9 @@ import type {
   UploadPiece,
   WriteOptions,
 } from './ports.ts'
+
+/** Who reads here waits for all of a range. */
+function nobodyAsks(): void {}
 
 export interface ExternalBucketOptions {
   /** Requests at once. */
@@ -73,6 +77,7 @@ export class S3ExternalBucket {
   /** Empty, or ends in `/`. */
   readonly #base: string
   readonly #calls: S3Calls
+  readonly #connections = new AnswerConnections()
   readonly #clock: Clock
   readonly #timeoutMs: number
   #abilities: ExternalAbilities | undefined
@@ -135,7 +140,9 @@ export class S3ExternalBucket {
   ): Promise<number> {
     const object = { ...this.#object('read', of.key), etag: of.etag }
     const target = { what: object.what, kind: 'read', firstTimeoutMs: READ_TIMEOUT_MS, signal } as const
-    const bytes = await this.#calls.call(target, (attempt) => readRange(attempt, object, offset, into))
+    const bytes = await this.#calls.call(target, (attempt) =>
+      readRange(attempt, this.#connections, object, { offset, into, onFilled: nobodyAsks }),
+    )
     // Beyond its end, or beyond that of another one that is shorter.
     if (bytes === 0 && (await this.#look(of.key, signal))?.description.etag !== of.etag) {
       throw new TidegateError('PreconditionFailed', `${object.what}: it is another one now`)
@@ -195,7 +202,10 @@ export class S3ExternalBucket {
   }
 
   stop(): void {
-    this.#calls.stop().catch(() => undefined)
+    void this.#calls
+      .stop()
+      .catch(() => undefined)
+      .finally(() => this.#connections.destroy())
   }
 
   /** What is needed to write; what the store can do is tried first, where that is the question. */
@@ -246,7 +256,9 @@ export class S3ExternalBucket {
   async #confirmAbsence(object: S3Object, target: CallTarget, error: unknown): Promise<undefined> {
     if (!isTidegateError(error, 'NoSuchKey')) throw error
     try {
-      await this.#calls.call(target, (attempt) => readRange(attempt, object, 0, [Buffer.alloc(1)]))
+      await this.#calls.call(target, (attempt) =>
+        readRange(attempt, this.#connections, object, { offset: 0, into: [Buffer.alloc(1)], onFilled: nobodyAsks }),
+      )
     } catch (confirmed) {
       if (isTidegateError(confirmed, 'NoSuchKey')) return undefined
       throw confirmed

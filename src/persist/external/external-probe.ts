@@ -20,7 +20,7 @@ import {
   UploadPartCopyCommand,
 } from '@aws-sdk/client-s3'
 import { isTidegateError } from '../../common/errors.ts'
-import type { DigestKind } from '../remote/s3-upload.ts'
+import type { DigestKind } from '../remote/file-sender.ts'
 import {
   bestDigest,
   decidesConditions,

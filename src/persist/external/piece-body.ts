@@ -10,7 +10,8 @@ import { crc32 } from 'node:zlib'
 import { assert } from '../../common/assert.ts'
 import { isTidegateError, TidegateError } from '../../common/errors.ts'
 import type { Attempt } from '../remote/s3-calls.ts'
-import { crc32Text, type DigestHeader, type DigestKind } from '../remote/s3-upload.ts'
+import { crc32Text, type DigestKind } from '../remote/file-sender.ts'
+import type { DigestHeader } from '../remote/s3-upload.ts'
 import type { PieceSource } from './ports.ts'
 
 const CHUNK_BYTES = 256 * 1024

@@ -3,8 +3,8 @@
  * run on different threads while the slices of one lane must stay in order.
  */
 import { createHash } from 'node:crypto'
-import { crc32 } from 'node:zlib'
 import { createChecksum, type Checksum } from '../../common/checksums.ts'
+import { crc32 } from '../../common/crc32.ts'
 import type { ChecksumAlgorithm } from '../../common/model.ts'
 import type { BodyHashes, HashRequest } from './ports.ts'
 

@@ -2,7 +2,7 @@
  * A segment of its own for one large body (C22). Blocks go to the device as they fill; the footer is written and synced
  * at the end, and only then may the body be published. Until then the file is worthless, and recovery removes it.
  */
-import { crc32 } from 'node:zlib'
+import { crc32 } from '../../common/crc32.ts'
 import { assert, must } from '../../common/assert.ts'
 import { TidegateError } from '../../common/errors.ts'
 import type { ContentId, SegmentId } from '../../common/ids.ts'

@@ -9,8 +9,8 @@
  * failed sync nothing that was written since the last good one can be trusted, so the journal abandons the segment
  * there. The device itself goes on serving other segments.
  */
-import { crc32 } from 'node:zlib'
 import { must } from '../../common/assert.ts'
+import { crc32 } from '../../common/crc32.ts'
 import type { SegmentId } from '../../common/ids.ts'
 import type { FileSystem, OpenFile } from '../ports.ts'
 

@@ -54,7 +54,7 @@
  *
  * Known gaps: labels name bucket and key as they were when the bytes came; a later rename shows only in metadata.
  */
-import { crc32 } from 'node:zlib'
+import { crc32 } from '../../common/crc32.ts'
 import { assert } from '../../common/assert.ts'
 import type { SegmentId } from '../../common/ids.ts'
 import type { SegmentBody } from '../ports.ts'

@@ -2,7 +2,7 @@
  * Reads an unsealed segment file frame by frame, as far as it is valid, and seals what is valid: after a crash, or after
  * a write failed. A torn tail is cut at the first frame that does not check.
  */
-import { crc32 } from 'node:zlib'
+import { crc32 } from '../../common/crc32.ts'
 import type { SegmentId } from '../../common/ids.ts'
 import type { FileSystem, OpenFile, SegmentBody } from '../ports.ts'
 import { alignFrame, decodeFrame, encodeFooter, FRAME_BYTES, type Footer } from './format.ts'

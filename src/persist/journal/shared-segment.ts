@@ -6,7 +6,7 @@
  *   open --append--> open --seal--> sealed
  *     \--a write or sync failed--> failed   (keeps what was synced before; recovery or `seal` cuts the rest)
  */
-import { crc32 } from 'node:zlib'
+import { crc32 } from '../../common/crc32.ts'
 import { assert, must } from '../../common/assert.ts'
 import type { SegmentId } from '../../common/ids.ts'
 import type { Limits } from '../../common/limits.ts'

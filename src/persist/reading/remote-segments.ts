@@ -1,7 +1,7 @@
 /**
- * Blocks of segments that lie in the remote store: one request for several that follow each other, each page checked on the way
- * (C14). The checksums come from the segment's page table, a range of its footer that has a checksum of its own
- * (../journal/format.ts); a segment from before there was one costs its whole footer once.
+ * Blocks of segments that lie in the remote store: one request for several that follow each other, each given out as soon as it is
+ * there and its pages are checked (C14). The checksums come from the segment's page table, a range of its footer that has a checksum of
+ * its own (../journal/format.ts); a segment from before there was one costs its whole footer once.
  *
  * A block that fails is fetched once more by itself. What fails again is DataLost, and so is a segment that is not there: the
  * remote store said that it had it. All else that goes wrong there is Unavailable, since the bytes may well be there tomorrow.
@@ -61,41 +61,50 @@ export class RemoteSegments {
   }
 
   /**
-   * Fills slots with blocks that follow each other, by one request. Each promise resolves with the length of its block; a block
-   * that is bad fails alone. @throws DataLost, Unavailable, SlowDown
+   * Fills slots with blocks that follow each other, by one request. Each promise resolves with the length of its block, as soon as that
+   * one is there and checked; a block that is bad fails alone. @throws DataLost, Unavailable, SlowDown
    */
   read(segment: SegmentId, firstBlock: number, slots: readonly number[]): readonly Promise<number>[] {
-    const fetching = this.#fetch(segment, firstBlock, slots)
+    const filled = slots.map(() => Promise.withResolvers<void>())
+    const asking = this.#ask(segment, { firstBlock, slots, onFilled: (index) => filled[index]?.resolve() })
     return slots.map(async (_, index) => {
-      const { table, blocks, got } = await fetching
+      const { loading, blocks, reading } = await asking
       const slot = blocks[index]
       if (!slot) throw dataLost(segment, `it ends before block ${firstBlock + index}`)
-      const start = (slot.block - firstBlock) * this.#options.limits.blockBytes
-      return await this.#checked(segment, table, slot, got >= start + slot.length)
+      // Told of on the way, or by the end of it all: a failure is told when the slot is not written to any more.
+      const arriving = Promise.race([filled[index]?.promise, reading])
+      const [table, got] = await Promise.allSettled([loading, arriving])
+      if (got.status === 'rejected') throw got.reason
+      if (table.status === 'rejected') throw table.reason
+      const end = index * this.#options.limits.blockBytes + slot.length
+      return await this.#checked(segment, table.value, slot, got.value === undefined || got.value >= end)
     })
   }
 
-  /** Table and bytes at the same time: neither waits for the other. */
-  async #fetch(
+  /** Table and bytes at the same time: neither waits for the other. `reading` resolves with how many bytes came. */
+  async #ask(
     segment: SegmentId,
-    firstBlock: number,
-    slots: readonly number[],
-  ): Promise<{ table: PageTable; blocks: readonly SlotForBlock[]; got: number }> {
+    run: {
+      readonly firstBlock: number
+      readonly slots: readonly number[]
+      readonly onFilled: (index: number) => void
+    },
+  ): Promise<{
+    readonly blocks: readonly SlotForBlock[]
+    readonly loading: PageTable | Promise<PageTable>
+    readonly reading: Promise<number>
+  }> {
     const { blockBytes } = this.#options.limits
     const dataBytes = await this.#dataBytes(segment)
-    const blocks = slots
+    const blocks = run.slots
       .map((slabOffset, index) => {
-        const block = firstBlock + index
+        const block = run.firstBlock + index
         return { block, slabOffset, length: Math.min(blockBytes, dataBytes - block * blockBytes) }
       })
       .filter(({ length }) => length > 0)
     const loading = this.#tables.get(segment, () => this.#loadTable(segment, dataBytes))
-    const reading = blocks.length > 0 ? this.#readBlocks(segment, blocks) : 0
-    // Both have settled before anybody is told: until then the slots are written to.
-    const [table, got] = await Promise.allSettled([loading, reading])
-    if (got.status === 'rejected') throw got.reason
-    if (table.status === 'rejected') throw table.reason
-    return { table: table.value, blocks, got: got.value }
+    const reading = blocks.length > 0 ? this.#readBlocks(segment, blocks, run.onFilled) : Promise.resolve(0)
+    return { blocks, loading, reading }
   }
 
   async #dataBytes(segment: SegmentId): Promise<number> {
@@ -124,16 +133,24 @@ export class RemoteSegments {
   }
 
   /** Bytes read, from the start of the first block on. */
-  async #readBlocks(segment: SegmentId, blocks: readonly SlotForBlock[]): Promise<number> {
+  async #readBlocks(
+    segment: SegmentId,
+    blocks: readonly SlotForBlock[],
+    onFilled?: (index: number) => void,
+  ): Promise<number> {
     const { limits, slabView } = this.#options
-    const views = blocks.map(({ slabOffset, length }) => slabView(slabOffset, length))
-    return await this.#readRange(segment, (blocks[0] as SlotForBlock).block * limits.blockBytes, views)
+    const into = blocks.map(({ slabOffset, length }) => slabView(slabOffset, length))
+    return await this.#readRange(segment, {
+      offset: (blocks[0] as SlotForBlock).block * limits.blockBytes,
+      into,
+      onFilled,
+    })
   }
 
   async #loadTable(segment: SegmentId, dataBytes: number): Promise<PageTable> {
     const shape = { segment, dataBytes, pageBytes: this.#options.limits.pageBytes }
     const bytes = Buffer.alloc(pageTableBytes(shape))
-    await this.#readRange(segment, dataBytes, [bytes])
+    await this.#readRange(segment, { offset: dataBytes, into: [bytes] })
     const pageCrcs = decodePageTable(shape, bytes)
     if (pageCrcs) return { ...shape, pageCrcs }
     // Written before tables had a checksum, or the answer was wrong; the footer tells which.
@@ -159,7 +176,7 @@ export class RemoteSegments {
     const bytes = Buffer.alloc(footerBytes)
     // Twice, as with blocks.
     for (let attempt = 1; attempt <= 2; attempt++) {
-      await this.#readRange(segment, dataBytes, [bytes])
+      await this.#readRange(segment, { offset: dataBytes, into: [bytes] })
       const described = readTrailer(segment, bytes.subarray(-TRAILER_BYTES), object.bytes)
       const footer = described?.dataBytes === dataBytes ? decodeFooter(segment, bytes) : undefined
       if (footer) return footer
@@ -167,12 +184,22 @@ export class RemoteSegments {
     throw dataLost(segment, 'its object has no valid footer')
   }
 
-  async #readRange(segment: SegmentId, offset: number, into: readonly Uint8Array[]): Promise<number> {
+  async #readRange(
+    segment: SegmentId,
+    range: {
+      readonly offset: number
+      readonly into: readonly Uint8Array[]
+      readonly onFilled?: ((index: number) => void) | undefined
+    },
+  ): Promise<number> {
     const { health, remote } = this.#options
+    const { offset, into, onFilled } = range
     const bytes = into.reduce((sum, { length }) => sum + length, 0)
     const deadlineMs = CALL_MS + Math.ceil(bytes / SLOWEST_BYTES_PER_MS)
     return await this.#asked(segment, () =>
-      health.call(deadlineMs, (control) => remote.read(segmentObjectName(segment), offset, into, control)),
+      health.call(deadlineMs, (control) =>
+        remote.read(segmentObjectName(segment), offset, into, { ...control, onFilled }),
+      ),
     )
   }
 

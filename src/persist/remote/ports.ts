@@ -30,11 +30,23 @@ export interface RemoteObject {
   readonly modifiedMs: number
 }
 
+export interface LocalFile {
+  readonly path: string
+  readonly bytes: number
+  /** What is known of its first `dataBytes`: the CRC-32 of each page. Who has to say what it sends need not read it twice. */
+  readonly pages?: { readonly dataBytes: number; readonly pageBytes: number; readonly pageCrcs: Uint32Array }
+}
+
 /** How a read is ended, and what it tells meanwhile. */
 export interface ReadControl {
   readonly signal?: AbortSignal | undefined
   /** Waits for the provider's own rates go through here: whoever set a deadline lets it stand still meanwhile. */
   readonly hold?: Hold | undefined
+  /**
+   * Called for each buffer, in order and once, when it is full and not touched any more, whatever comes of the rest. A provider need
+   * not call it: all buffers are free when the read has settled.
+   */
+  readonly onFilled?: ((index: number) => void) | undefined
 }
 
 export interface RemoteStore {
@@ -55,7 +67,7 @@ export interface RemoteStore {
     condition?: { readonly ifAbsent: true } | { readonly ifMatch: string },
   ): Promise<{ etag: string }>
   /** Stores a local file of any size up to 5 TiB. `signal` gives up, and leaves nothing behind. */
-  putFile(name: string, file: { readonly path: string; readonly bytes: number }, signal?: AbortSignal): Promise<void>
+  putFile(name: string, file: LocalFile, signal?: AbortSignal): Promise<void>
   /** A small object whole, with its ETag; undefined when there is none. @throws EntityTooLarge over `bytesMax` */
   get(name: string, bytesMax: number): Promise<{ bytes: Buffer; etag: string } | undefined>
   /**

@@ -1,6 +1,7 @@
 /** The AWS SDK's client, set up for a store that may be anybody's. */
 import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3'
 import { createHash } from 'node:crypto'
+import { sendFromThread, type SignedRequest } from './thread-file-sender.ts'
 
 export interface S3Place {
   readonly bucket: string
@@ -56,6 +57,7 @@ export function createS3Client(
     },
   })
   addContentMd5(client)
+  addUploadThread(client)
   return client
 }
 
@@ -78,6 +80,17 @@ function addContentMd5(client: S3Client): void {
       return await next(args)
     },
     { step: 'build', priority: 'low', name: 'contentMd5' },
+  )
+}
+
+/** Innermost: what comes here is signed, and would be sent. */
+function addUploadThread(client: S3Client): void {
+  client.middlewareStack.add(
+    (next) => async (args) => {
+      const response = await sendFromThread(args.request as SignedRequest)
+      return response === undefined ? await next(args) : { response, output: { $metadata: {} } as never }
+    },
+    { step: 'deserialize', priority: 'low', name: 'sendFromUploadThread' },
   )
 }
 

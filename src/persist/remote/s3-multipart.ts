@@ -40,6 +40,8 @@ export interface MultipartUpload<Piece> {
   /** Ids of this process's uploads in parts: nobody but their owner abandons them. */
   readonly underWay: Set<string>
   readonly send: (piece: Piece, part: PartTarget, signal: AbortSignal) => Promise<CompletedPart>
+  /** Resolves when nothing is sent any more: a part that arrives after the upload was abandoned would stay. */
+  readonly ended?: () => Promise<void>
 }
 
 export interface PartTarget {
@@ -77,6 +79,7 @@ export async function uploadInParts<Piece>(upload: MultipartUpload<Piece>): Prom
   try {
     return await complete(upload, uploadId, await sendAll(upload, uploadId))
   } catch (error) {
+    await upload.ended?.()
     await abandon(upload, uploadId)
     throw error
   } finally {

@@ -12,8 +12,8 @@ import { DeleteObjectCommand, ListObjectsV2Command, PutObjectCommand } from '@aw
 import { crc32 } from 'node:zlib'
 import type { Clock } from '../../common/clock.ts'
 import { isTidegateError } from '../../common/errors.ts'
+import { crc32Text, type DigestKind } from './file-sender.ts'
 import type { S3Calls } from './s3-calls.ts'
-import { crc32Text, type DigestKind } from './s3-upload.ts'
 
 export interface S3Abilities {
   readonly conditionalPut: boolean

@@ -1,11 +1,14 @@
 /**
- * Reading from an external S3 into the caller's memory. Every byte goes from the connection's chunk to where it belongs, and nothing is
- * believed that the answer's own head does not bear out: the range that was asked for, its length, the object's length.
+ * Reading from an external S3 into the caller's memory. Nothing is believed that the answer's own head does not bear out: the range that
+ * was asked for, its length, the object's length.
  */
 import { GetObjectCommand, type GetObjectCommandOutput } from '@aws-sdk/client-s3'
-import type { Readable } from 'node:stream'
+import { Readable } from 'node:stream'
 import { assert } from '../../common/assert.ts'
 import { TidegateError } from '../../common/errors.ts'
+import type { Sink } from './answer-connection.ts'
+import type { AnswerConnections, SignedRequest } from './answer-connections.ts'
+import type { AnswerHead } from './plain-answer.ts'
 import type { Attempt } from './s3-calls.ts'
 import { badAnswer } from './s3-errors.ts'
 import { bareEtag } from './s3-etags.ts'
@@ -19,18 +22,41 @@ export interface S3Object {
   readonly etag?: string
 }
 
-/** @returns bytes read: all that was asked for, or up to the object's end */
+export interface RangeRead {
+  readonly offset: number
+  readonly into: readonly Uint8Array[]
+  /** That buffer is full, and not touched any more. */
+  readonly onFilled: (index: number) => void
+}
+
+/**
+ * Straight from the connection to the buffers. Where a rate is set, or the store does not say how long its answers are, by the SDK's own
+ * transport: that one can be made to wait, and reads everything.
+ *
+ * @returns bytes read: all that was asked for, or up to the object's end
+ */
 export async function readRange(
-  { client, signal, progress, pace }: Attempt,
+  attempt: Attempt,
+  connections: AnswerConnections,
   object: S3Object,
-  offset: number,
-  into: readonly Uint8Array[],
+  read: RangeRead,
 ): Promise<number> {
+  const { client, signal, progress, pace } = attempt
+  const { offset, into, onFilled } = read
+  const { what } = object
   const wanted = into.reduce((sum, { length }) => sum + length, 0)
-  assert(wanted > 0 && offset >= 0, 'a range has bytes')
+  assert(into.every(({ length }) => length > 0) && wanted > 0 && offset >= 0, 'a range has bytes')
   const range = `bytes=${offset}-${offset + wanted - 1}`
   const condition = object.etag === undefined ? {} : { IfMatch: `"${object.etag}"` }
   const command = new GetObjectCommand({ Bucket: object.bucket, Key: object.key, Range: range, ...condition })
+  let poured: number | undefined
+  if (pace === undefined && connections.areUsable) {
+    const accept = (head: AnswerHead, length: number): number =>
+      expectedBytes({ ContentLength: length, ContentRange: head.headers['content-range'] }, { offset, wanted, what })
+    pourInstead(command, { connections, sink: { what, into, accept, progress, onFilled }, signal }, (bytes) => {
+      poured = bytes
+    })
+  }
   let answer: GetObjectCommandOutput
   try {
     answer = await client.send(command, { abortSignal: signal })
@@ -39,16 +65,36 @@ export async function readRange(
     if ((error as GetObjectCommandOutput).$metadata?.httpStatusCode === 416) return 0
     throw error
   }
-  const body = bodyOf(answer, object.what)
+  if (poured !== undefined) return poured
+  const body = bodyOf(answer, what)
   try {
     assertSame(answer, object)
-    const expected = expectedBytes(answer, { offset, wanted, what: object.what })
-    await pour(body, { expected, what: object.what, signal, progress, pace }, scatter(into))
+    const expected = expectedBytes(answer, { offset, wanted, what })
+    await pour(body, { expected, what, signal, progress, pace }, scatter(into, onFilled))
     return expected
   } catch (error) {
     body.destroy()
     throw error
   }
+}
+
+/** The command's request goes over connections of ours, as the last step of what the SDK does with it: it is signed by then. */
+function pourInstead(
+  command: GetObjectCommand,
+  to: { readonly connections: AnswerConnections; readonly sink: Sink; readonly signal: AbortSignal },
+  onPoured: (bytes: number) => void,
+): void {
+  command.middlewareStack.add(
+    () => async (args) => {
+      const { head, body, bytesPoured } = await to.connections.get(args.request as SignedRequest, to.sink, to.signal)
+      if (bytesPoured !== undefined) onPoured(bytesPoured)
+      // The SDK wants the body of an object to be a stream.
+      const left = bytesPoured === undefined ? body : Readable.from([])
+      const response = { statusCode: head.status, headers: head.headers, body: left }
+      return { response }
+    },
+    { step: 'deserialize', priority: 'low', name: 'pourInstead' },
+  )
 }
 
 /** A whole object of at most that many bytes. */
@@ -67,7 +113,11 @@ export async function readWhole(
       throw new TidegateError('EntityTooLarge', `${object.what}: it has ${length} bytes, over ${bytesMax}`)
     }
     const bytes = Buffer.alloc(length)
-    await pour(body, { expected: length, what: object.what, signal, progress, pace }, scatter([bytes]))
+    await pour(
+      body,
+      { expected: length, what: object.what, signal, progress, pace },
+      scatter([bytes], () => undefined),
+    )
     return { bytes, etag }
   } catch (error) {
     body.destroy()
@@ -91,7 +141,7 @@ function assertSame({ ETag: found }: GetObjectCommandOutput, { etag, what }: S3O
 
 /** How long the body must be, from what its head says about itself. @throws Unavailable when it does not fit what was asked for */
 function expectedBytes(
-  answer: GetObjectCommandOutput,
+  answer: Pick<GetObjectCommandOutput, 'ContentLength' | 'ContentRange'>,
   { offset, wanted, what }: { readonly offset: number; readonly wanted: number; readonly what: string },
 ): number {
   const { ContentLength: length, ContentRange: range } = answer
@@ -115,7 +165,7 @@ function expectedBytes(
 }
 
 /** Writes chunks one after the other over the buffers. */
-function scatter(into: readonly Uint8Array[]): (chunk: Buffer) => void {
+function scatter(into: readonly Uint8Array[], onFilled: (index: number) => void): (chunk: Buffer) => void {
   let index = 0
   let filled = 0
   return (chunk) => {
@@ -127,7 +177,7 @@ function scatter(into: readonly Uint8Array[]): (chunk: Buffer) => void {
       taken += copied
       filled += copied
       if (filled === buffer.length) {
-        index++
+        onFilled(index++)
         filled = 0
       }
     }

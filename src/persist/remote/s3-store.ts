@@ -21,19 +21,23 @@ import { crc32 } from 'node:zlib'
 import { systemClock, type Clock } from '../../common/clock.ts'
 import { isTidegateError, TidegateError } from '../../common/errors.ts'
 import type { FileSystem } from '../ports.ts'
+import { crc32Text, InlineFileSender, type FileSender } from './file-sender.ts'
 import { assertObjectName } from './object-name.ts'
-import type { ReadControl, RemoteCapabilities, RemoteObject, RemoteStore } from './ports.ts'
+import type { LocalFile, ReadControl, RemoteCapabilities, RemoteObject, RemoteStore } from './ports.ts'
 import { S3Calls, type CallTarget } from './s3-calls.ts'
+import { AnswerConnections } from './answer-connections.ts'
 import { createS3Client, type S3Place } from './s3-client.ts'
 import { badAnswer, errorCodeFor } from './s3-errors.ts'
 import { abandonUploads, listObjects } from './s3-lists.ts'
 import { probe, type S3Abilities } from './s3-probe.ts'
 import { readRange, readWhole, type S3Object } from './s3-read.ts'
-import { crc32Text, uploadFile } from './s3-upload.ts'
+import { uploadFile } from './s3-upload.ts'
 
 export interface S3StoreOptions {
   /** Where `putFile` reads. */
   readonly fileSystem: FileSystem
+  /** How its bytes get there; by default through the file system, in this thread. Stopped with the store. */
+  readonly sender?: FileSender
   /** Requests at once. */
   readonly concurrency?: number
   /** An attempt on which no byte moves for this long is given up. */
@@ -73,7 +77,9 @@ class S3Store implements RemoteStore {
   /** Empty, or ends in `/`. */
   readonly #base: string
   readonly #calls: S3Calls
+  readonly #connections = new AnswerConnections()
   readonly #fileSystem: FileSystem
+  readonly #sender: FileSender
   readonly #clock: Clock
   readonly #timeoutMs: number
   /** Before it has been tried: what every store has known from the beginning. */
@@ -87,6 +93,7 @@ class S3Store implements RemoteStore {
     this.#place = place
     this.#base = place.prefix === '' ? '' : `${place.prefix}/`
     this.#fileSystem = options.fileSystem
+    this.#sender = options.sender ?? new InlineFileSender()
     this.#clock = clock
     this.#timeoutMs = timeoutMs
     this.#calls = new S3Calls({
@@ -117,6 +124,8 @@ class S3Store implements RemoteStore {
 
   async stop(): Promise<void> {
     await this.#calls.stop()
+    this.#connections.destroy()
+    await this.#sender.stop()
   }
 
   async put(name: string, bytes: Uint8Array, condition?: PutCondition): Promise<{ etag: string }> {
@@ -164,14 +173,11 @@ class S3Store implements RemoteStore {
     throw new TidegateError('PreconditionFailed', error.message, { details: error.details })
   }
 
-  async putFile(
-    name: string,
-    file: { readonly path: string; readonly bytes: number },
-    signal?: AbortSignal,
-  ): Promise<void> {
+  async putFile(name: string, file: LocalFile, signal?: AbortSignal): Promise<void> {
     const options = {
       calls: this.#calls,
       fileSystem: this.#fileSystem,
+      sender: this.#sender,
       timeoutMs: this.#timeoutMs,
       digest: this.#abilities.digest,
       underWay: this.#uploadsUnderWay,
@@ -189,8 +195,23 @@ class S3Store implements RemoteStore {
 
   async read(name: string, offset: number, into: readonly Uint8Array[], control?: ReadControl): Promise<number> {
     const object = this.#object('read', name)
-    const target = { what: object.what, kind: 'read', firstTimeoutMs: READ_TIMEOUT_MS, ...control } as const
-    return await this.#calls.call(target, (attempt) => readRange(attempt, object, offset, into))
+    const { signal, hold, onFilled } = control ?? {}
+    const target = { what: object.what, kind: 'read', firstTimeoutMs: READ_TIMEOUT_MS, signal, hold } as const
+    let filled = 0
+    let filledBytes = 0
+    return await this.#calls.call(target, async (attempt) => {
+      // What was told of is in others' hands: a further attempt goes on behind it. Objects that are read in ranges never change.
+      const [before, beforeBytes] = [filled, filledBytes]
+      const rest = into.slice(before)
+      if (rest.length === 0) return beforeBytes
+      const onRestFilled = (index: number): void => {
+        filled = before + index + 1
+        filledBytes += (rest[index] as Uint8Array).length
+        onFilled?.(before + index)
+      }
+      const read = { offset: offset + beforeBytes, into: rest, onFilled: onRestFilled }
+      return beforeBytes + (await readRange(attempt, this.#connections, object, read))
+    })
   }
 
   async stat(name: string, control?: ReadControl): Promise<RemoteObject | undefined> {
@@ -211,7 +232,10 @@ class S3Store implements RemoteStore {
   /** The answer to HEAD has no body, so anybody on the way may have given it; the answer to GET says who speaks. */
   async #confirmAbsence(object: S3Object, target: CallTarget): Promise<undefined> {
     const found = await this.#calls
-      .call(target, (attempt) => readRange(attempt, object, 0, [Buffer.alloc(1)]))
+      .call(target, (attempt) => {
+        const read = { offset: 0, into: [Buffer.alloc(1)], onFilled: () => undefined }
+        return readRange(attempt, this.#connections, object, read)
+      })
       .catch(ignoreAbsence)
     if (found !== undefined) throw badAnswer(object.what, 'the store says both that it is there and that it is not')
   }

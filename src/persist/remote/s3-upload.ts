@@ -8,8 +8,11 @@
  *
  * What must not happen is that a torn upload is believed, for the local file goes once it is. So:
  *
- *   - Each request's body is covered by a digest in a header, made from the file before it is sent: CRC32 where the store has been seen to
- *     check it (s3-probe.ts), else Content-MD5. A store refuses bytes that do not match, and the attempt is repeated.
+ *   - Each request's body is covered by a digest in a header: CRC32 where the store has been seen to check it (s3-probe.ts), else
+ *     Content-MD5. A store refuses bytes that do not match, and the attempt is repeated. The CRC32 is put together from those of the
+ *     pages, which were made when the bytes came (page-digest.ts); where they are not known the file is read for it. Bytes that rotted
+ *     on the disk since are refused then too. What else is in the file must not be kept back because of them, so it goes as it is,
+ *     with the digest of what is there now; readers of a rotten page are told by its CRC, as they are told here.
  *   - A part's ETag must have come back for it to be named in the completion.
  *   - In the end the object is looked at: its length, and its ETag if the answer gave one, must be those of what was uploaded.
  *
@@ -25,18 +28,17 @@ import {
   type S3Client,
 } from '@aws-sdk/client-s3'
 import { createHash } from 'node:crypto'
-import { crc32 } from 'node:zlib'
 import { must } from '../../common/assert.ts'
 import { TidegateError } from '../../common/errors.ts'
 import type { FileSystem, OpenFile } from '../ports.ts'
-import { FileSlice } from './file-slice.ts'
+import type { DigestKind, FileBody, FileRange, FileSender } from './file-sender.ts'
+import { crc32OfPages } from './page-digest.ts'
+import type { LocalFile } from './ports.ts'
 import type { S3Calls } from './s3-calls.ts'
 import { badAnswer } from './s3-errors.ts'
 import { bareEtag } from './s3-etags.ts'
 import { uploadInParts, type PartTarget } from './s3-multipart.ts'
 import type { S3Object } from './s3-read.ts'
-
-export type DigestKind = 'crc32' | 'md5'
 
 const MIB = 2 ** 20
 const PART_BYTES = 16 * MIB
@@ -45,6 +47,7 @@ const PARTS_MAX = 10_000
 export interface UploadOptions {
   readonly calls: S3Calls
   readonly fileSystem: FileSystem
+  readonly sender: FileSender
   readonly timeoutMs: number
   readonly digest: DigestKind
   /** Ids of this process's uploads in parts: nobody but their owner abandons them. */
@@ -72,21 +75,23 @@ export function planParts(bytes: number): Part[] {
 export async function uploadFile(
   options: UploadOptions,
   object: S3Object,
-  { path, bytes }: { readonly path: string; readonly bytes: number },
+  local: LocalFile,
   signal: AbortSignal | undefined,
 ): Promise<void> {
+  const { path, bytes } = local
   const file = await options.fileSystem.open(path, 'read').catch((error: Error) => {
     throw unreadable(object, path, error)
   })
+  const upload = new Upload(options, object, { ...local, file }, signal)
   try {
     const size = await file.size()
     if (size !== bytes) throw unreadable(object, path, new Error(`it has ${size} bytes, not ${bytes}`))
-    const upload = new Upload(options, object, { file, path, bytes }, signal)
     const parts = planParts(bytes)
     await upload.confirm(
       parts.length === 1 ? await upload.putWhole(must(parts[0], 'part')) : await upload.inParts(parts),
     )
   } finally {
+    await upload.ended()
     await file.close()
   }
 }
@@ -95,18 +100,33 @@ function unreadable(object: S3Object, path: string, error: Error): TidegateError
   return new TidegateError('Unavailable', `${object.what}: cannot read ${path}: ${error.message}`, { cause: error })
 }
 
+type Source = LocalFile & { readonly file: OpenFile }
+
+type SendPart = (request: {
+  readonly body: FileBody
+  readonly digest: DigestHeader
+  readonly client: S3Client
+  readonly abortSignal: AbortSignal
+}) => Promise<{ ETag?: string | undefined }>
+
+interface SentPart {
+  readonly ETag: string | undefined
+  readonly digest: DigestHeader
+}
+
+/** The store says that something is wrong with the request, and not with the line. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof TidegateError && error.details['status'] === 400
+}
+
 class Upload {
   readonly #options: UploadOptions
   readonly #object: S3Object
-  readonly #source: { readonly file: OpenFile; readonly path: string; readonly bytes: number }
+  readonly #source: Source
   readonly #signal: AbortSignal | undefined
+  readonly #bodies = new Set<FileBody>()
 
-  constructor(
-    options: UploadOptions,
-    object: S3Object,
-    source: { readonly file: OpenFile; readonly path: string; readonly bytes: number },
-    signal: AbortSignal | undefined,
-  ) {
+  constructor(options: UploadOptions, object: S3Object, source: Source, signal: AbortSignal | undefined) {
     this.#options = options
     this.#object = object
     this.#source = source
@@ -116,12 +136,12 @@ class Upload {
   /** @returns the object's ETag, if the store said it */
   async putWhole(part: Part): Promise<string | undefined> {
     const { bucket: Bucket, key: Key } = this.#object
-    const { ETag: etag } = await this.#send(part, this.#signal, ({ body, digest, client, abortSignal }) =>
+    const { ETag } = await this.#send(part, this.#signal, ({ body, digest, client, abortSignal }) =>
       client.send(new PutObjectCommand({ Bucket, Key, ContentLength: part.bytes, ...digest, Body: body }), {
         abortSignal,
       }),
     )
-    return etag
+    return ETag
   }
 
   async inParts(parts: readonly Part[]): Promise<string | undefined> {
@@ -135,6 +155,7 @@ class Upload {
       begin: digest === 'crc32' ? { ChecksumAlgorithm: 'CRC32' } : {},
       underWay,
       send: (part, target, signal) => this.#part(part, target, signal),
+      ended: () => this.ended(),
     })
     return etag
   }
@@ -150,37 +171,61 @@ class Upload {
     return { PartNumber: part.number, ETag: sent.ETag, ...(ChecksumCRC32 === undefined ? {} : { ChecksumCRC32 }) }
   }
 
-  /** One request with a range of the file as its body, digested beforehand. */
-  async #send(
-    part: Part,
-    signal: AbortSignal | undefined,
-    send: (request: {
-      readonly body: FileSlice
-      readonly digest: DigestHeader
-      readonly client: S3Client
-      readonly abortSignal: AbortSignal
-    }) => Promise<{ ETag?: string | undefined }>,
-  ): Promise<{ ETag: string | undefined; digest: DigestHeader }> {
-    const { calls } = this.#options
-    const { file, path } = this.#source
-    const digest = await digestOf(file, part, this.#options.digest).catch((error: Error) => {
-      throw unreadable(this.#object, path, error)
+  /** One request with a range of the file as its body, and with the digest of it. */
+  async #send(part: Part, signal: AbortSignal | undefined, send: SendPart): Promise<SentPart> {
+    const { sender, digest: kind } = this.#options
+    const range = { ...this.#source, ...part }
+    const known = kind === 'crc32' ? await this.#readable(crc32OfPages(sender, range)) : undefined
+    try {
+      return await this.#sendDigested(range, headerOf(kind, known ?? (await this.#digest(range))), { signal, send })
+    } catch (error) {
+      if (known === undefined || !isRefusal(error)) throw error
+      const found = await this.#digest(range)
+      if (found === known) throw error
+      return await this.#sendDigested(range, headerOf(kind, found), { signal, send })
+    }
+  }
+
+  async #digest(range: FileRange): Promise<string> {
+    const { sender, digest } = this.#options
+    return await this.#readable(sender.digest(range, digest))
+  }
+
+  #readable<T>(reading: Promise<T>): Promise<T> {
+    return reading.catch((error: Error) => {
+      throw unreadable(this.#object, this.#source.path, error)
     })
-    return await calls.call({ what: this.#object.what, kind: 'upload', signal }, async (attempt) => {
-      const body = new FileSlice(file, part, async (bytes) => {
-        await attempt.pace?.(bytes)
-        attempt.progress()
-      })
+  }
+
+  async #sendDigested(
+    range: FileRange,
+    digest: DigestHeader,
+    { signal, send }: { readonly signal: AbortSignal | undefined; readonly send: SendPart },
+  ): Promise<SentPart> {
+    const { calls, sender } = this.#options
+    const { what } = this.#object
+    return await calls.call({ what, kind: 'upload', signal }, async (attempt) => {
+      const body = sender.body(range, attempt)
+      this.#bodies.add(body)
+      const giveUp = (): void => void body.ended()
+      attempt.signal.addEventListener('abort', giveUp)
       try {
         const { ETag } = await send({ body, digest, client: attempt.client, abortSignal: attempt.signal })
         return { ETag, digest }
       } catch (error) {
-        throw body.failure === undefined ? error : unreadable(this.#object, path, body.failure)
+        throw body.failure === undefined ? error : unreadable(this.#object, range.path, body.failure)
       } finally {
-        // Before the file is closed, and before the next attempt reads it.
+        attempt.signal.removeEventListener('abort', giveUp)
+        // Before the next attempt reads it.
         await body.ended()
+        this.#bodies.delete(body)
       }
     })
+  }
+
+  /** Resolves when nothing is sent or read any more: an attempt that was given up need not have ended. */
+  async ended(): Promise<void> {
+    await Promise.all([...this.#bodies].map((body) => body.ended()))
   }
 
   /** The object is there, and is what was uploaded. */
@@ -204,23 +249,6 @@ export interface DigestHeader {
   readonly ChecksumCRC32?: string
 }
 
-/** Of a range of the file, read in chunks; the system still has it in memory for the upload that follows. */
-async function digestOf(file: OpenFile, { offset, bytes }: Part, kind: DigestKind): Promise<DigestHeader> {
-  const chunk = Buffer.allocUnsafe(Math.min(bytes, MIB))
-  const md5 = kind === 'md5' ? createHash('md5') : undefined
-  let crc = 0
-  for (let done = 0; done < bytes;) {
-    const piece = chunk.subarray(0, Math.min(chunk.length, bytes - done))
-    if ((await file.read(piece, offset + done)) !== piece.length) throw new Error('it became shorter')
-    if (md5) md5.update(piece)
-    else crc = crc32(piece, crc)
-    done += piece.length
-  }
-  return md5 ? { ContentMD5: md5.digest('base64') } : { ChecksumCRC32: crc32Text(crc) }
-}
-
-export function crc32Text(crc: number): string {
-  const bytes = Buffer.alloc(4)
-  bytes.writeUInt32BE(crc)
-  return bytes.toString('base64')
+function headerOf(kind: DigestKind, text: string): DigestHeader {
+  return kind === 'md5' ? { ContentMD5: text } : { ChecksumCRC32: text }
 }

@@ -1,12 +1,12 @@
-import fc from 'fast-check'
+import { assert, property, string } from 'fast-check'
 import { expect, test } from 'vitest'
 import { END, inByteOrder, nameWithin, predecessor, reaches, successor } from '../../../src/attach/key-order.ts'
 
-const key = fc.string({ unit: 'binary', minLength: 1, maxLength: 6 }).filter((text) => !text.includes(END))
+const key = string({ unit: 'binary', minLength: 1, maxLength: 6 }).filter((text) => !text.includes(END))
 
 test('a key lies behind its predecessor and before its successor, and between them nothing that has no U+10FFFF in it', () => {
-  fc.assert(
-    fc.property(key, key, (one, other) => {
+  assert(
+    property(key, key, (one, other) => {
       expect(inByteOrder(predecessor(one), one)).toBe(-1)
       expect(inByteOrder(one, successor(one))).toBe(-1)
       if (inByteOrder(other, one) < 0 && !other.startsWith(predecessor(one).slice(0, -END.length))) {
@@ -18,8 +18,8 @@ test('a key lies behind its predecessor and before its successor, and between th
 })
 
 test('the end of a prefix stands for all that begins with it, and its successor lies behind that', () => {
-  fc.assert(
-    fc.property(key, key, (prefix, rest) => {
+  assert(
+    property(key, key, (prefix, rest) => {
       expect(reaches(prefix + END, prefix + rest)).toBe(true)
       expect(inByteOrder(prefix + rest, successor(prefix + END))).toBe(-1)
     }),

@@ -13,7 +13,11 @@ test('C17: in an attached bucket, persisted means that the external bucket has i
   const waited: unknown[] = []
   const note = (...what: unknown[]): Promise<void> => Promise.resolve(void waited.push(what))
   const persisting = attachedPersisting(
-    { named: ({ key }) => note('named', key), covered: (revision) => note('covered', revision), other: 1 },
+    {
+      named: ({ key }) => note('named', key),
+      covered: (revision, made) => note('covered', revision, made.length),
+      other: 1,
+    },
     { attached, writeBack: { written: (...what) => note('written', ...what) } },
   )
   const published = (bucket: string, key: string): Parameters<typeof persisting.named>[0] => {
@@ -28,7 +32,7 @@ test('C17: in an attached bucket, persisted means that the external bucket has i
     ['named', 'b'],
     ['written', 7, 'c', 9],
     ['written', 7, 'd', 9],
-    ['covered', 9],
+    ['covered', 9, 1],
   ])
   expect(persisting.other).toBe(1)
 })

@@ -1,6 +1,6 @@
 /** The native addon as JavaScript sees it (native/fuse says what each call does), and the loading of it. */
 import { createRequire } from 'node:module'
-import { buildAddon } from './addon-build.ts'
+import { buildAddon } from '../../../common/native-addon.ts'
 
 declare const deviceBrand: unique symbol
 
@@ -49,7 +49,7 @@ export function loadAddon(): Promise<LoadedAddon> {
 }
 
 async function load(): Promise<LoadedAddon> {
-  const built = await buildAddon()
+  const built = await buildAddon('fuse')
   if (built.path === undefined) return { reason: built.reason }
   try {
     return { addon: createRequire(import.meta.url)(built.path) as FuseAddon }

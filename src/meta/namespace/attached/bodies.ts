@@ -88,7 +88,10 @@ async function objectsUnder(view: ReadView, content: ContentId): Promise<readonl
 export async function checkReferable(view: ReadView, body: ObjectBody): Promise<void> {
   if (body.kind === 'inline') return
   if (body.kind === 'external' || (await liesOutside(view, body.content))) {
-    throw new TidegateError('ConditionalRequestConflict', 'the source lies in an external bucket: it is copied by its bytes')
+    throw new TidegateError(
+      'ConditionalRequestConflict',
+      'the source lies in an external bucket: it is copied by its bytes',
+    )
   }
 }
 

@@ -149,17 +149,17 @@ export function inTheWay(view: ReadView, scope: string, interval: Interval): Pro
 }
 
 /**
- * Adds an interval to those of its scope, as part of a step that merges what lies in it.
- * `clearTheWay` was called for it, or for more, before.
+ * Adds intervals to those of their scope, as part of a step that merges what lies in them.
+ * `clearTheWay` was called for all of it, or for more, before.
  */
 export function cover(
   tx: Transaction,
   scope: string,
-  change: { readonly interval: Interval; readonly rows: readonly Row[]; readonly joinMs: number },
+  change: { readonly intervals: readonly Interval[]; readonly rows: readonly Row[]; readonly joinMs: number },
 ): void {
-  const { interval, rows, joinMs } = change
+  const { intervals, rows, joinMs } = change
   const known = rows.map((row) => intervalOf(scope, row))
-  const wanted = joined(overlaid(known, interval), joinMs)
+  const wanted = joined(intervals.reduce<readonly Interval[]>(overlaid, known), joinMs)
   const kept = new Map(wanted.map((one) => [coverageKey(scope, one.from), one]))
   for (const [index, row] of rows.entries()) {
     const same = kept.get(row.key)

@@ -35,7 +35,9 @@ import { NO_VALUE, scopePrefix, unlistedKey } from './rows.ts'
 import type { SeenPage } from './types.ts'
 
 /** For coverage and usage. */
-const OPERATIONS_RESERVED = 40
+const OPERATIONS_RESERVED = 48
+/** Keys that are left out of what one step covers; with more of them it covers nothing. */
+const DOUBTS_MAX = 4
 /** Of one step: a page of new objects, and some milliseconds of the event loop. */
 const OPERATIONS_MAX = 2048 + OPERATIONS_RESERVED
 /** Rows of the mirror that one step looks at. */
@@ -56,6 +58,11 @@ interface Position {
   /** Of a shallow page: the directory, not told of, in the middle of which the step ended. */
   readonly gone: string | undefined
   readonly item: number
+}
+
+interface Part {
+  readonly from: string
+  readonly through: string
 }
 
 interface Stepped {
@@ -115,11 +122,9 @@ async function mergeStep(
   const wanted = { from: position.from, through: run.items.through, sinceMs: askedAtMs }
   const rows = await inTheWay(tx, run.scope, wanted)
   const merging = new MergeStep({ context, step }, { run, position, beliefs })
-  const { through, next } = await merging.run()
-  if (through !== undefined && through >= position.from) {
-    const joinMs = attached.attachment.listingTtlMs * JOIN_SHARE
-    cover(tx, run.scope, { interval: { ...wanted, through }, rows, joinMs })
-  }
+  const { covered, next } = await merging.run()
+  const joinMs = attached.attachment.listingTtlMs * JOIN_SHARE
+  cover(tx, run.scope, { intervals: covered.map((part) => ({ ...part, sinceMs: askedAtMs })), rows, joinMs })
   endStep(step)
   return { next, changed: merging.changed, ids: step.ids }
 }
@@ -143,6 +148,10 @@ class MergeStep {
   #done: string | undefined
   /** The directory, not told of, that it is in. */
   #gone: string | undefined
+  /** What counts as listed, but for the last part. */
+  readonly #parts: Part[] = []
+  /** Keys right after those of which it was in doubt. */
+  readonly #doubts: string[] = []
 
   constructor(
     { context, step }: { readonly context: MirrorContext; readonly step: Step },
@@ -160,8 +169,8 @@ class MergeStep {
     this.#item = position.item
   }
 
-  /** @returns up to which key it is done, and from where to go on */
-  async run(): Promise<{ through: string | undefined; next: Position | undefined }> {
+  /** @returns what it has merged, and from where to go on */
+  async run(): Promise<{ covered: readonly Part[]; next: Position | undefined }> {
     await this.#open()
     while (this.#frames.depth > 0 && this.#frames.top.kind !== 'above') {
       if (this.#isFull()) return this.#stop()
@@ -169,13 +178,35 @@ class MergeStep {
       if (advanced !== true && !(await advanced)) return this.#stop()
     }
     while (this.#frames.depth > 0) await this.#frames.pop('part')
-    return { through: this.#run.items.through, next: undefined }
+    this.#done = this.#run.items.through
+    return { covered: this.#covered(), next: undefined }
   }
 
-  async #stop(): Promise<{ through: string | undefined; next: Position }> {
+  async #stop(): Promise<{ covered: readonly Part[]; next: Position }> {
     while (this.#frames.depth > 0) await this.#frames.pop('stopped')
     const from = this.#done === undefined ? this.#position.from : following(this.#done)
-    return { through: this.#done, next: { from, gone: this.#gone, item: this.#item } }
+    return { covered: this.#covered(), next: { from, gone: this.#gone, item: this.#item } }
+  }
+
+  #covered(): readonly Part[] {
+    if (this.#doubts.length > DOUBTS_MAX) return []
+    this.#cover()
+    return this.#parts
+  }
+
+  /** All from the last key of which it was in doubt to the last that is merged. */
+  #cover(): void {
+    const from = this.#doubts.at(-1) ?? this.#position.from
+    if (this.#done !== undefined && this.#done >= from) this.#parts.push({ from, through: this.#done })
+  }
+
+  /**
+   * The key became something else after it was asked for the listing, and nothing tells which of the two is newer outside: so what is here stays,
+   * and does not count as listed.
+   */
+  #doubt(key: string): void {
+    this.#cover()
+    this.#doubts.push(following(key))
   }
 
   /** Without having done anything it is never full, or nothing would ever be. */

@@ -91,10 +91,7 @@ export class Traces implements TrackedBuckets {
     return this.#listeners.size === 0 ? committed : this.#telling(committed, () => changes)
   }
 
-  async #telling<T>(
-    committed: Promise<Committed<T>>,
-    changes: () => readonly DirtyChange[],
-  ): Promise<Committed<T>> {
+  async #telling<T>(committed: Promise<Committed<T>>, changes: () => readonly DirtyChange[]): Promise<Committed<T>> {
     const commit = await committed
     this.tell(changes())
     return commit
@@ -103,7 +100,11 @@ export class Traces implements TrackedBuckets {
   async #trace(tx: Transaction): Promise<readonly DirtyChange[]> {
     if (!this.#isLoaded) await this.#load(tx)
     if (this.#roots.size === 0) return NOTHING
-    const tracing = new Tracing(tx, { roots: this.#roots, nowMs: Math.floor(this.#clock.nowMs()), limits: this.#limits })
+    const tracing = new Tracing(tx, {
+      roots: this.#roots,
+      nowMs: Math.floor(this.#clock.nowMs()),
+      limits: this.#limits,
+    })
     const changes = await tracing.run()
     await refuseDetached(tx, changes)
     return changes

@@ -8,7 +8,7 @@ import { RemoteHealth } from '../../../../src/persist/reading/remote-health.ts'
 import { RemoteSegments } from '../../../../src/persist/reading/remote-segments.ts'
 import { FaultyStore } from '../../../../src/persist/remote/faulty-store.ts'
 import { MemoryStore } from '../../../../src/persist/remote/memory-store.ts'
-import { segmentObjectName, type RemoteStore } from '../../../../src/persist/remote/ports.ts'
+import { segmentObjectName, type ReadControl, type RemoteStore } from '../../../../src/persist/remote/ports.ts'
 import type { ForgetfulFileSystem } from '../../../sim/forgetful-file-system.ts'
 import { TINY_LIMITS } from '../../../sim/life.ts'
 import { Scheduler } from '../../../sim/scheduler.ts'
@@ -54,6 +54,8 @@ export class RemoteFixture {
   readonly reads: string[] = []
   /** Changes what was read; by default nothing. */
   spoil: (offset: number, into: readonly Uint8Array[]) => void = () => undefined
+  /** Reads in the store's place. */
+  takeOver: ((into: readonly Uint8Array[], onFilled: ReadControl['onFilled']) => Promise<number>) | undefined
 
   constructor() {
     const { clock } = this.scheduler
@@ -78,6 +80,7 @@ export class RemoteFixture {
       stat: (name, control) => this.faulty.stat(name, control),
       read: async (name, offset, into, control) => {
         this.reads.push(`${offset}+${into.reduce((sum, { length }) => sum + length, 0)}`)
+        if (this.takeOver) return await this.takeOver(into, control?.onFilled)
         const got = await this.faulty.read(name, offset, into, control)
         this.spoil(offset, into)
         return got

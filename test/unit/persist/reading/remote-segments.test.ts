@@ -33,6 +33,24 @@ test('blocks that follow each other come by one request, checked by a table that
   expect(fixture.badBlocks).toEqual([])
 })
 
+test('a block is given out when it is there and checked, while the rest is on its way; a failure waits for the end', async () => {
+  const { data } = await fixture.upload(SEGMENT, 2000)
+  await readRun(7, fixture.slots(1))
+  const end = Promise.withResolvers<number>()
+  fixture.takeOver = (into, onFilled) => {
+    data.copy(into[0] as Buffer, 0, 0, 256)
+    onFilled?.(0)
+    return end.promise
+  }
+  const [first, second] = fixture.remote.read(SEGMENT, 0, fixture.slots(2)) as [Promise<number>, Promise<number>]
+  let isSettled = false
+  second.catch(() => undefined).finally(() => (isSettled = true))
+  expect(await fixture.finish(first)).toBe(256)
+  expect(isSettled).toBe(false)
+  end.reject(new Error('it broke'))
+  await expect(fixture.finish(second)).rejects.toMatchObject({ code: 'Unavailable' })
+})
+
 test('what was fetched is offered to the disk level with its checksums', async () => {
   const { data } = await fixture.upload(SEGMENT, 600)
   await readRun(0, fixture.slots(3))

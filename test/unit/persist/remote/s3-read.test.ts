@@ -40,6 +40,42 @@ const once =
 const head = (response: ServerResponse, range: string, length: number): ServerResponse =>
   response.writeHead(206, { 'content-range': range, 'content-length': length })
 
+it.each([
+  ['says how long it is', (response: ServerResponse) => void head(response, 'bytes 5-12/20', 8)],
+  ['does not', (response: ServerResponse) => void response.writeHead(206, { 'content-range': 'bytes 5-12/20' })],
+])('a further attempt goes on behind what was told of, when the store %s', async (_name, begin) => {
+  server = await startScriptedS3(({ headers }, response, attempt) => {
+    // A store that does not say how long its answers are has one more try: it is read by other means then.
+    if (attempt > 2) return serve(response, headers.range)
+    begin(response)
+    response.write('56789')
+    setTimeout(() => response.destroy(), 20)
+  })
+  const buffer = Buffer.alloc(8, 0xee)
+  const filled: number[] = []
+  const into = [buffer.subarray(0, 3), buffer.subarray(3, 5), buffer.subarray(5)]
+  const onFilled = (index: number): void => {
+    filled.push(index)
+    // Whoever was told of it may do with it what he likes.
+    if (index === 0) buffer.fill('!', 0, 3)
+  }
+  expect(await server.store.read('name', 5, into, { onFilled })).toBe(8)
+  expect(buffer.toString()).toBe('!!!89abc')
+  expect(filled).toEqual([0, 1, 2])
+  expect(server.requests.at(-1)?.headers.range).toBe('bytes=10-12')
+})
+
+it('an attempt that fails after the last byte was told of has all there is', async () => {
+  server = await startScriptedS3((_request, response) => {
+    head(response, 'bytes 5-12/20', 8).write('56789abc')
+    setTimeout(() => response.destroy(), 20)
+  })
+  const into = [Buffer.alloc(3), Buffer.alloc(5)]
+  expect(await server.store.read('name', 5, into)).toBe(8)
+  expect(Buffer.concat(into).toString()).toBe('56789abc')
+  expect(server.requests).toHaveLength(1)
+})
+
 describe('a range that is answered wrongly', () => {
   const wrongs: Record<string, (response: ServerResponse) => void> = {
     'with too few bytes': (response) => {

@@ -4,7 +4,10 @@ import type { ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
+import { InlineFileSender, type FileSender } from '../../../../src/persist/remote/file-sender.ts'
+import type { S3StoreOptions } from '../../../../src/persist/remote/s3-store.ts'
 import { planParts } from '../../../../src/persist/remote/s3-upload.ts'
+import { createThreadFileSender } from '../../../../src/persist/remote/thread-file-sender.ts'
 import { answer, refuse, startScriptedS3, type Script, type ScriptedRequest, type ScriptedS3 } from './scripted-s3.ts'
 
 const MIB = 2 ** 20
@@ -21,6 +24,17 @@ afterEach(async () => {
   await server?.stop()
   server = undefined
 })
+
+/** Both twins, held to the same. */
+const SENDERS: [string, () => FileSender][] = [
+  ['in the thread of the caller', () => new InlineFileSender()],
+  ['by a thread of its own', createThreadFileSender],
+]
+
+const startWith =
+  (createSender: () => FileSender) =>
+  (script: Script, options: Partial<S3StoreOptions> = {}): Promise<ScriptedS3> =>
+    startScriptedS3(script, { sender: createSender(), ...options })
 
 const md5 = (bytes: Uint8Array): string => createHash('md5').update(bytes).digest('hex')
 
@@ -87,12 +101,13 @@ function etagOf({ parts }: Uploaded): string {
 
 const isCompletion = ({ line }: ScriptedRequest): boolean => line.startsWith('POST') && line.includes('uploadId=')
 
-describe('an upload in parts', () => {
+describe.each(SENDERS)('an upload in parts, %s', (_, createSender) => {
+  const start = startWith(createSender)
   const file = { path: largePath, bytes: large.length }
 
   it('arrives whole, each part with its digest', async () => {
     const { script, state } = multipart()
-    server = await startScriptedS3(script, { timeoutMs: 10_000 })
+    server = await start(script, { timeoutMs: 10_000 })
     await server.store.putFile('name', file)
     expect(state.object?.equals(large)).toBe(true)
     expect([...state.parts.values()].map((part) => part.length).sort((a, b) => b - a)).toEqual([
@@ -110,7 +125,7 @@ describe('an upload in parts', () => {
       response.destroy()
       return true
     })
-    server = await startScriptedS3(script, { timeoutMs: 10_000 })
+    server = await start(script, { timeoutMs: 10_000 })
     await server.store.putFile('name', file)
     expect(state.object?.equals(large)).toBe(true)
     expect(server.lines().filter((line) => line.includes('partNumber=2'))).toHaveLength(3)
@@ -123,7 +138,7 @@ describe('an upload in parts', () => {
       refuse(response, 403, 'AccessDenied')
       return true
     })
-    server = await startScriptedS3(script, { timeoutMs: 10_000 })
+    server = await start(script, { timeoutMs: 10_000 })
     await expect(server.store.putFile('name', file)).rejects.toMatchObject({ code: 'AccessDenied' })
     expect(state).toMatchObject({ object: undefined, completed: 0, abandoned: 1 })
     expect(server.lines().at(-1)).toMatch(/^DELETE .*uploadId=id/)
@@ -137,7 +152,7 @@ describe('an upload in parts', () => {
       response.destroy()
       return true
     })
-    server = await startScriptedS3(script, { timeoutMs: 10_000 })
+    server = await start(script, { timeoutMs: 10_000 })
     await server.store.putFile('name', file)
     expect(state.abandoned).toBe(0)
   })
@@ -150,7 +165,7 @@ describe('an upload in parts', () => {
       response.destroy()
       return true
     })
-    server = await startScriptedS3(script, { timeoutMs: 10_000 })
+    server = await start(script, { timeoutMs: 10_000 })
     await expect(server.store.putFile('name', file)).rejects.toMatchObject({ code: 'Unavailable' })
   })
 
@@ -160,7 +175,7 @@ describe('an upload in parts', () => {
       refuse(response, 404, 'NoSuchUpload')
       return true
     })
-    server = await startScriptedS3(script, { timeoutMs: 10_000 })
+    server = await start(script, { timeoutMs: 10_000 })
     await expect(server.store.putFile('name', file)).rejects.toMatchObject({
       code: 'Unavailable',
       details: { remoteCode: 'NoSuchUpload' },
@@ -174,7 +189,7 @@ describe('an upload in parts', () => {
       controller.abort(new Error('not needed any more'))
       return true
     })
-    server = await startScriptedS3(script, { timeoutMs: 10_000 })
+    server = await start(script, { timeoutMs: 10_000 })
     await expect(server.store.putFile('name', file, controller.signal)).rejects.toThrow('not needed any more')
     expect(state).toMatchObject({ completed: 0, abandoned: 1 })
   })
@@ -186,13 +201,14 @@ describe('an upload in parts', () => {
       if (line.includes('?uploads')) truncateSync(path, 20 * MIB)
       return false
     })
-    server = await startScriptedS3(script, { timeoutMs: 10_000 })
+    server = await start(script, { timeoutMs: 10_000 })
     await expect(server.store.putFile('name', { path, bytes: large.length })).rejects.toThrow(/cannot read .*shrinking/)
     expect(state).toMatchObject({ completed: 0, abandoned: 1 })
   })
 })
 
-describe('an upload in one request', () => {
+describe.each(SENDERS)('an upload in one request, %s', (_, createSender) => {
+  const start = startWith(createSender)
   const small = { path: join(directory, 'small'), bytes: 100_000 }
   writeFileSync(small.path, large.subarray(0, small.bytes))
   const head =
@@ -201,7 +217,7 @@ describe('an upload in one request', () => {
       void response.writeHead(200, { etag, ...(line.startsWith('HEAD') ? { 'content-length': bytes } : {}) }).end()
 
   it('is looked at when it is done', async () => {
-    server = await startScriptedS3(head(small.bytes, '"etag"'))
+    server = await start(head(small.bytes, '"etag"'))
     await server.store.putFile('name', small)
     expect(server.lines()).toEqual(['PUT /bucket/prefix/name', 'HEAD /bucket/prefix/name'])
     const [put] = server.requests
@@ -215,12 +231,12 @@ describe('an upload in one request', () => {
   })
 
   it('is not believed when the store has another length', async () => {
-    server = await startScriptedS3(head(small.bytes - 1, '"etag"'))
+    server = await start(head(small.bytes - 1, '"etag"'))
     await expect(server.store.putFile('name', small)).rejects.toThrow('100000 bytes were uploaded, the store has 99999')
   })
 
   it('is not believed when the store has another ETag', async () => {
-    server = await startScriptedS3(({ line }, response) =>
+    server = await start(({ line }, response) =>
       line.startsWith('HEAD')
         ? response.writeHead(200, { 'content-length': small.bytes, etag: '"other"' }).end()
         : response.writeHead(200, { etag: '"etag"' }).end(),
@@ -229,14 +245,14 @@ describe('an upload in one request', () => {
   })
 
   it('is not believed when it is gone', async () => {
-    server = await startScriptedS3(({ line }, response) =>
+    server = await start(({ line }, response) =>
       response.writeHead(line.startsWith('HEAD') ? 404 : 200, { etag: '"etag"' }).end(),
     )
     await expect(server.store.putFile('name', small)).rejects.toThrow()
   })
 
   it('is not faster than the rate, and is not given up for that', async () => {
-    server = await startScriptedS3(head(16 * MIB, '"etag"'), { bytesPerSecond: 10 * MIB, timeoutMs: 1_000 })
+    server = await start(head(16 * MIB, '"etag"'), { bytesPerSecond: 10 * MIB, timeoutMs: 1_000 })
     const path = join(directory, 'rated')
     writeFileSync(path, large.subarray(0, 16 * MIB))
     const begunMs = performance.now()

@@ -14,6 +14,7 @@ import { OWNER, PLAIN, TestClock } from '../fixture.ts'
 
 export const BUCKET = 'bucket'
 export const LISTING_TTL_MS = 60_000
+export const OUTSIDE_MODIFIED_MS = 1_600_000_000_000
 
 export interface OutsideObject {
   readonly etag: string
@@ -135,7 +136,7 @@ function listed(
     if (name <= after || name === last) continue
     if (objects.length + prefixes.length === limit) return { scope, prefix, after, through: last, objects, prefixes }
     last = name
-    if (slash < 0) objects.push({ key, etag, size, modifiedMs: 1_600_000_000_000, storageClass: 'STANDARD' })
+    if (slash < 0) objects.push({ key, etag, size, modifiedMs: OUTSIDE_MODIFIED_MS, storageClass: 'STANDARD' })
     else prefixes.push(name)
   }
   return { scope, prefix, after, through: undefined, objects, prefixes }

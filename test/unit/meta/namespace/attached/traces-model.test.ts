@@ -81,7 +81,11 @@ class World {
       () => this.#remove(this.#key()),
       () => this.#tags(this.#key()),
       () => this.#rename(this.#key(), this.#key()),
-      () => this.#rename(this.random.pick(['p/', 'q/', 'p/s/', 'q/s/']), this.random.pick(['p/', 'q/', 'p/s/', 'q/s/', 'r/'])),
+      () =>
+        this.#rename(
+          this.random.pick(['p/', 'q/', 'p/s/', 'q/s/']),
+          this.random.pick(['p/', 'q/', 'p/s/', 'q/s/', 'r/']),
+        ),
       () => this.#fileRename(),
       () => this.#write(this.#key()),
       () => this.#write(this.#key()),
@@ -210,7 +214,14 @@ class World {
       bucketId: this.#bucketId,
       key: chosen,
       revision: dirty.revision,
-      outside: seen && { ...seen, key: chosen, modifiedMs: 1, storageClass: 'STANDARD', attributes: PLAIN, partsCount: undefined },
+      outside: seen && {
+        ...seen,
+        key: chosen,
+        modifiedMs: 1,
+        storageClass: 'STANDARD',
+        attributes: PLAIN,
+        partsCount: undefined,
+      },
       written,
     })
     return true
@@ -257,7 +268,8 @@ class World {
         expect({ ...row.base }, `base of ${key}\n${this.#story()}`).toEqual(wanted)
       } else if (!there && !here) continue
       else if (here?.body.kind === 'external' && here.body.external.key === key) {
-        if (here.body.external.etag !== there?.etag || here.etag !== there.etag) fail(`${key} is clean and as it is outside`)
+        if (here.body.external.etag !== there?.etag || here.etag !== there.etag)
+          fail(`${key} is clean and as it is outside`)
       } else if (there && here && here.fileMetadata?.['file-target'] !== undefined && here.etag === there.etag) continue
       else if (!moves.length) fail(`${key} differs and is not dirty`)
       else if (there && !here && !holders.has(key) && !isMoving(key)) fail(`${key} was removed and is not dirty`)
@@ -272,7 +284,9 @@ class World {
     dirty: ReadonlyMap<string, { readonly neededBy: readonly InodeId[] }>,
     isMoving: boolean,
   ): Promise<void> {
-    const segments = new Map([...this.made.outside].map(([key, object]) => [externalSegment(this.#bucketId, { key, ...object }), key]))
+    const segments = new Map(
+      [...this.made.outside].map(([key, object]) => [externalSegment(this.#bucketId, { key, ...object }), key]),
+    )
     for (const [key, { body, inode, size }] of local) {
       const inFile = body.kind === 'inline' ? [] : (await this.made.namespace.files.fileExtents(inode, 0, size)).extents
       for (const { segment } of inFile) {

@@ -126,7 +126,10 @@ describe('C32: a change leaves its trace in its own transaction', () => {
   test('two that change places need each other', async () => {
     const made = await begin('a', 'b')
     const [a, b] = [await inodeOf(made, 'a'), await inodeOf(made, 'b')]
-    const name = (text: string): { parent: InodeId; name: ByteString } => ({ parent: root(made), name: text as ByteString })
+    const name = (text: string): { parent: InodeId; name: ByteString } => ({
+      parent: root(made),
+      name: text as ByteString,
+    })
     await made.namespace.files.renameFile(name('a'), name('b'), { mode: 'exchange', keep: () => false })
     expect(await made.dirty()).toMatchObject([
       { key: 'a', base: base('a'), neededBy: [a] },
@@ -223,5 +226,13 @@ test('a directory of which not all is known stays when it looks empty', async ()
 })
 
 function description(key: string, etag: string, size: number): Parameters<Port['settle']>[0]['outside'] & object {
-  return { key, etag, size, modifiedMs: 1_700_000_500_000, storageClass: 'STANDARD', attributes: PLAIN, partsCount: undefined }
+  return {
+    key,
+    etag,
+    size,
+    modifiedMs: 1_700_000_500_000,
+    storageClass: 'STANDARD',
+    attributes: PLAIN,
+    partsCount: undefined,
+  }
 }

@@ -1,0 +1,132 @@
+/**
+ * Builds the native addons, where that has not been done: when one is first wanted (`fuse` at the first mount, `checksums` at the
+ * first start of a disk level), or by `npm run native`. Each is a little C without dependencies, so it is one call of the C compiler;
+ * why there is no install script and no node-gyp stands in docs/decisions/0011-fuse-channel.md.
+ *
+ * The file's name holds all that it depends on (the sources' hash, Node's ABI, platform, architecture), so a stale one is
+ * never loaded. It is made under another name and renamed, so processes that build at once do not disturb each other.
+ *
+ * What cannot be built is "not available", with the reason in words. It never fails an installation or a start.
+ */
+import { execFile } from 'node:child_process'
+import { createHash, randomUUID } from 'node:crypto'
+import { existsSync, globSync, readdirSync, readFileSync, realpathSync } from 'node:fs'
+import { mkdir, rename, rm } from 'node:fs/promises'
+import { dirname, extname, join } from 'node:path'
+import { promisify } from 'node:util'
+
+const COMPILE_TIMEOUT_MS = 60_000
+const HEADERS = ['node_api.h', 'uv.h'] as const
+
+/** Folders below native/, and what the built file is called. */
+const ADDONS = { fuse: 'channel', checksums: 'crc32' } as const
+
+export type AddonName = keyof typeof ADDONS
+
+export type BuiltAddon =
+  | { readonly path: string; readonly reason?: undefined }
+  | { readonly path?: undefined; readonly reason: string }
+
+/** Never rejects. */
+export async function buildAddon(name: AddonName): Promise<BuiltAddon> {
+  const place = placeOf(name)
+  if (place.path === undefined || existsSync(place.path)) return place
+  const headers = headersDirectory(place.root)
+  if (headers === undefined) {
+    return { reason: 'no headers of Node found (node_api.h and uv.h; Debian: apt install libnode-dev)' }
+  }
+  return compile(place, headers)
+}
+
+/** Where it lies, if it has been built. */
+export function findAddon(name: AddonName): string | undefined {
+  const { path } = placeOf(name)
+  return path !== undefined && existsSync(path) ? path : undefined
+}
+
+interface AddonPlace {
+  readonly root: string
+  readonly folder: string
+  readonly path: string
+  readonly reason?: undefined
+}
+
+/** Where it lies or is to lie. */
+function placeOf(name: AddonName): AddonPlace | { readonly path?: undefined; readonly reason: string } {
+  if (process.platform !== 'linux') return { reason: `native addons are for Linux; this is ${process.platform}` }
+  const folder = join('native', name)
+  const root = packageRoot(folder)
+  if (root === undefined) return { reason: `${folder} is not in this installation` }
+  return { root, folder, path: join(root, folder, 'build', builtName(name, join(root, folder))) }
+}
+
+function builtName(name: AddonName, directory: string): string {
+  const hash = createHash('sha256')
+  for (const source of sourcesIn(directory, ['.c', '.h'])) hash.update(readFileSync(source))
+  const version = hash.digest('hex').slice(0, 12)
+  return `${ADDONS[name]}-${process.platform}-${process.arch}-abi${process.versions.modules}-${version}.node`
+}
+
+/** In order. Not by a pattern: each thread that takes an addon comes by here, and Node's matcher takes it 50 ms to load. */
+function sourcesIn(directory: string, endings: readonly string[]): string[] {
+  const names = readdirSync(directory).filter((name) => endings.includes(extname(name)))
+  return names.toSorted().map((name) => join(directory, name))
+}
+
+async function compile({ root, folder, path }: AddonPlace, headers: string): Promise<BuiltAddon> {
+  const sources = sourcesIn(join(root, folder), ['.c'])
+  const compiler = process.env['CC'] ?? 'cc'
+  const draft = `${path}.${randomUUID()}`
+  try {
+    await mkdir(dirname(path), { recursive: true })
+    await promisify(execFile)(
+      compiler,
+      [
+        '-std=gnu11',
+        '-O2',
+        '-Wall',
+        '-Wextra',
+        '-fPIC',
+        '-shared',
+        '-fvisibility=hidden',
+        `-I${headers}`,
+        '-o',
+        draft,
+        ...sources,
+      ],
+      { timeout: COMPILE_TIMEOUT_MS, killSignal: 'SIGKILL' },
+    )
+    await rename(draft, path)
+    return { path }
+  } catch (error) {
+    await rm(draft, { force: true }).catch(() => undefined)
+    return {
+      reason: `${compiler} could not build ${folder}: ${error instanceof Error ? error.message : String(error)}`,
+    }
+  }
+}
+
+/** This file lies one folder deeper in `dist/` than in a checkout. */
+function packageRoot(folder: string): string | undefined {
+  const checkout = join(import.meta.dirname, '..', '..')
+  return [checkout, dirname(checkout)].find((directory) => existsSync(join(directory, folder)))
+}
+
+/**
+ * Beside the running Node, as its archives have it; in the `node` package, whose binary may lie apart from its headers;
+ * then the system's. Of another version is good enough: both interfaces used here are stable across all that we run on.
+ */
+function headersDirectory(root: string): string | undefined {
+  const beside = join(dirname(dirname(realpathSync(process.execPath))), 'include', 'node')
+  const packaged = globSync(join(root, 'node_modules', '{,node/node_modules/}node-linux-*', 'include', 'node'))
+  return [beside, ...packaged, '/usr/local/include/node', '/usr/include/node'].find((directory) =>
+    HEADERS.every((name) => existsSync(join(directory, name))),
+  )
+}
+
+if (import.meta.main) {
+  for (const name of Object.keys(ADDONS) as AddonName[]) {
+    const built = await buildAddon(name)
+    console.log(built.path ?? `not available: ${built.reason}`)
+  }
+}
