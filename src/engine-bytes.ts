@@ -55,7 +55,10 @@ export async function stopBytes({ sharedDevice, streamDevice, hashing, files }: 
 }
 
 /** The memory level as the store sees it. */
-export function storeMemory({ memory, slab, slabView }: Bytes, source: BlockSource): StoreMemory {
+export function storeMemory(
+  { memory, slab, slabView }: Bytes,
+  source: Pick<BlockSource, 'read' | 'readRun'>,
+): StoreMemory {
   const fetch: Fetch = (segment, block, slabOffset) => source.read(segment, block, slabOffset)
   const fetchRun: FetchRun = (segment, firstBlock, slots) => source.readRun(segment, firstBlock, slots)
   return {

@@ -5,6 +5,7 @@ import type { SegmentId } from './common/ids.ts'
 import type { Limits } from './common/limits.ts'
 import type { AckLevel } from './common/model.ts'
 import type { PageReader } from './cache-tier/ports.ts'
+import type { EngineAttach } from './engine-attach.ts'
 import type { EmbeddedStore } from './meta/stage/ports.ts'
 import type { Hashing } from './persist/hashing/ports.ts'
 import type { DeviceMemory, JournalDevice } from './persist/journal/device.ts'
@@ -20,6 +21,8 @@ export interface EngineParts {
   readonly places: SegmentPlaces
   /** Undefined: segments are adopted under `places.store`, beside the metadata, and there are no names. */
   readonly remote?: EngineRemote | undefined
+  /** Undefined: no bucket can be attached, and those that were are refused at the start. */
+  readonly attach?: EngineAttach | undefined
   readonly slabBytes: number
   readonly defaultAck: AckLevel
   readonly diskReserveBytes: number | undefined
@@ -51,6 +54,22 @@ export type EngineEvent =
   /** Persisted, referred to, and not in the remote store. */
   | { readonly kind: 'segment-missing'; readonly segment: SegmentId }
   | { readonly kind: 'job-failed'; readonly job: string; readonly cause: unknown }
+  /** A change of an attached bucket could not be carried out yet. */
+  | {
+      readonly kind: 'carry-out-failed'
+      readonly bucket: string
+      readonly key: string
+      readonly attempt: number
+      readonly cause: unknown
+    }
+  /** The same key was changed here and outside: ours is listed, lies under another key now, or gave way. */
+  | {
+      readonly kind: 'conflict'
+      readonly bucket: string
+      readonly key: string
+      readonly ended: 'listed' | 'set-aside' | 'gave-way'
+      readonly as: string | undefined
+    }
 
 /** A remote store that may outlive this node. */
 export interface EngineRemote {

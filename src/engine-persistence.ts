@@ -150,7 +150,7 @@ function buildDiskLevel(parts: EngineParts, { slab }: Bytes, remote: EngineRemot
 }
 
 /** The disk level as persistence sees it. */
-function diskBlocks(
+export function diskBlocks(
   level: DiskLevel | undefined,
   { slabView }: Bytes,
   { limits }: EngineParts,

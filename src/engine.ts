@@ -7,13 +7,16 @@ import type { DiskLevel } from './cache-tier/disk/disk-level.ts'
 import type { MemoryLevel } from './cache-tier/memory-level.ts'
 import { backingOff, BackgroundRunner, type BackgroundJob, type BackgroundStatus } from './common/background.ts'
 import type { Clock } from './common/clock.ts'
+import { TidegateError } from './common/errors.ts'
 import { segmentCreatedMs, type SegmentId } from './common/ids.ts'
+import { buildAttaching, type Attaching } from './engine-attach.ts'
 import { buildBytes, stopBytes, storeMemory, type Bytes } from './engine-bytes.ts'
 import type { EngineParts } from './engine-parts.ts'
 import { buildCollector, buildNames, remoteJobs } from './engine-remote.ts'
 import {
   buildPersistence,
   buildReclaimer,
+  diskBlocks,
   writeBehind,
   type Persistence,
   type WriteBehind,
@@ -34,6 +37,7 @@ import type { RemoteHealth } from './persist/reading/remote-health.ts'
 import type { Reclaimer } from './persist/reclaimer.ts'
 import { recover } from './persist/recovery.ts'
 import type { SegmentFiles } from './persist/segment-files.ts'
+import type { Persisting } from './store/byte-ports.ts'
 import { createStore, type RunningStore } from './store/store.ts'
 
 export type { EngineEvent, EngineParts } from './engine-parts.ts'
@@ -55,6 +59,8 @@ export interface Engine {
   readonly collector: Collector | undefined
   readonly readHealth: RemoteHealth | undefined
   readonly hashing: Hashing
+  /** Undefined where no bucket can be attached. */
+  readonly attaching: Attaching | undefined
   jobs(): readonly BackgroundStatus[]
   /** Seals and persists what is there; the doors have drained. */
   drain(): Promise<void>
@@ -105,11 +111,21 @@ async function bringUp(parts: EngineParts, { engine, files, carrier, runners }: 
     engine.flusher.add({ segment, bytes, ageMs })
   }
   engine.reclaimer.emptied(recovered.empty)
+  await loadAttached(engine)
   // Not waited for: the disk level may have much to look through first, and until then they are read where they lie.
   void handOver(engine.flusher, recovered.uploaded)
   await engine.store.files.recover()
   await engine.disk.look()
+  engine.attaching?.start()
   if (parts.backgroundJobs !== false) for (const runner of runners) runner.start()
+}
+
+/** @throws InvalidRequest where buckets are attached that this engine has no way to */
+async function loadAttached({ attaching, namespace }: Engine): Promise<void> {
+  if (attaching) return await attaching.load()
+  const [first] = await namespace.attached.attachments()
+  if (first)
+    throw new TidegateError('InvalidRequest', `bucket ${JSON.stringify(first.bucket)} is attached to ${first.url}`)
 }
 
 async function handOver(flusher: Flusher, segments: readonly SegmentId[]): Promise<void> {
@@ -145,7 +161,19 @@ function buildEngine(parts: EngineParts): BuiltEngine {
   const compact = (segment: SegmentId): Promise<boolean> => reclaimer.compact(segment)
   const persistence = buildPersistence(parts, bytes, { namespace, names, onDead, compact })
   const { carrier, journal, flusher, disk, pressure, diskLevel, readHealth } = persistence
-  const store = buildStore(parts, bytes, { ...persistence, namespace })
+  const { attach } = parts
+  const attaching =
+    attach &&
+    buildAttaching(
+      { ...parts, attach },
+      {
+        namespace,
+        slabView: bytes.slabView,
+        disk: diskBlocks(diskLevel, bytes, parts),
+        store: () => store,
+      },
+    )
+  const store: RunningStore = buildStore(parts, bytes, { ...persistence, namespace, attaching })
   const moves = new Moves()
   const reclaimer: Reclaimer = buildReclaimer(parts, bytes, { ...persistence, namespace, store, moves })
   const collector = buildCollector(parts, { namespace, names: stream })
@@ -177,9 +205,11 @@ function buildEngine(parts: EngineParts): BuiltEngine {
     collector,
     readHealth,
     hashing,
+    attaching,
     jobs: () => runners.map((runner) => runner.status),
     async drain() {
       await store.stop()
+      await attaching?.drain()
       // Never released: what moved now would lie in a segment that is sealed after the others have gone.
       await moves.hold()
       await journal.drain()
@@ -189,6 +219,7 @@ function buildEngine(parts: EngineParts): BuiltEngine {
     },
     async stop() {
       pressure.stop()
+      await attaching?.stop()
       // First of all, or what waits for its turn would begin, and fail since the store below it stops.
       const carried = flusher.stop()
       // Whoever waits for the remote store waits no longer: what was not carried is here, and goes with the next start.
@@ -207,29 +238,34 @@ function buildEngine(parts: EngineParts): BuiltEngine {
   return { engine, files, carrier, runners }
 }
 
-function buildStore(parts: EngineParts, bytes: Bytes, built: Persistence & { namespace: Namespace }): RunningStore {
+function buildStore(
+  parts: EngineParts,
+  bytes: Bytes,
+  built: Persistence & { readonly namespace: Namespace; readonly attaching: Attaching | undefined },
+): RunningStore {
   const { clock, limits } = parts
-  const { namespace, journal, flusher, admission, names, disk, source } = built
+  const { namespace, attaching, journal, flusher, admission, names, disk, source } = built
+  const persisting: Persisting = {
+    persisted: (segment) => flusher.persisted(segment),
+    named: (published) => names.named(published),
+    covered: (revision) => names.covered(revision),
+    isLocal: (segment) => journal.isUnsealed(segment) || flusher.isWaiting(segment),
+    accept: (length) => admission.accept(length),
+    acceptNow: (length) => admission.acceptNow(length),
+    reserve: (length) => admission.reserve(length),
+    pacer: () => admission.pacer(),
+  }
   return createStore({
-    metadata: namespace,
+    metadata: attaching?.metadata ?? namespace,
     journal,
     hashing: bytes.hashing,
     limits,
     clock,
     defaultAck: parts.defaultAck,
-    persisting: {
-      persisted: (segment) => flusher.persisted(segment),
-      named: (published) => names.named(published),
-      covered: (revision) => names.covered(revision),
-      isLocal: (segment) => journal.isUnsealed(segment) || flusher.isWaiting(segment),
-      accept: (length) => admission.accept(length),
-      acceptNow: (length) => admission.acceptNow(length),
-      reserve: (length) => admission.reserve(length),
-      pacer: () => admission.pacer(),
-    },
-    memory: storeMemory(bytes, source),
+    persisting: attaching?.persisting(persisting) ?? persisting,
+    memory: storeMemory(bytes, attaching?.source(source) ?? source),
     files: {
-      metadata: namespace.files,
+      metadata: attaching?.files ?? namespace.files,
       space: { space: () => fileSpace(parts, disk, namespace) },
       owner: MOUNT_OWNER,
       onFailure: ({ inode, doing, cause }) =>

@@ -7,6 +7,7 @@ import type { Logger } from './common/logging.ts'
 import type { Telemetry } from './common/telemetry.ts'
 import type { Config } from './config/parse.ts'
 import type { Engine } from './engine.ts'
+import { createAttachmentsPlugin } from './gateway/admin/attachments.ts'
 import { createBackupsPlugin } from './gateway/admin/backups.ts'
 import { createFlushPlugin } from './gateway/admin/flush.ts'
 import { createMetricsPlugin } from './gateway/admin/metrics.ts'
@@ -16,7 +17,7 @@ import { createAuthenticator } from './gateway/http/auth/authenticator.ts'
 import { createPortAuthenticator } from './gateway/http/auth/port-authenticator.ts'
 import type { ListenerOptions } from './gateway/http/listener.ts'
 import { createOpenApiPlugin } from './gateway/http/openapi.ts'
-import { createHttpPort, type HttpPort } from './gateway/http/port.ts'
+import { createHttpPort, type HttpPort, type PortPlugin } from './gateway/http/port.ts'
 import type { RequestMetrics } from './gateway/http/request-metrics.ts'
 import { registerBatchRoute } from './gateway/kv/batch.ts'
 import { registerBucketRoutes } from './gateway/kv/buckets.ts'
@@ -81,6 +82,7 @@ export function httpPortOf(parts: HttpPortParts): HttpPort {
       createMountsPlugin(parts.mounts),
       createFlushPlugin({ flush: engine.writeBehind, access }),
       createBackupsPlugin({ names: engine.names, access, monotonicMs: () => systemClock.monotonicMs() }),
+      ...attachmentsPlugin(engine, parts),
       createKvPlugin(
         { store: engine.store, access, region: config.region, limits, logger, bodyIdleMsMax: config.idleTimeout },
         [
@@ -96,4 +98,9 @@ export function httpPortOf(parts: HttpPortParts): HttpPort {
       ),
     ],
   })
+}
+
+function attachmentsPlugin({ attaching }: Engine, { access, config }: HttpPortParts): PortPlugin[] {
+  if (!attaching) return []
+  return [createAttachmentsPlugin({ attachments: attaching.control, access, defaultAck: config.ack })]
 }

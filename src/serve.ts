@@ -15,6 +15,7 @@ import { rootUser, type RootUser } from './config/credentials.ts'
 import { DataDirectoryUnusable, openDataDirectory, type DataDirectory } from './config/data-directory.ts'
 import type { Config } from './config/parse.ts'
 import { startEngine, type Engine } from './engine.ts'
+import { externalBuckets } from './external-buckets.ts'
 import type { EngineEvent, EngineParts, EngineRemote } from './engine-parts.ts'
 import { createJournalStats, engineReadings, figuresOf, observeEngine, type EngineReadings } from './engine-metrics.ts'
 import { MountMetrics } from './gateway/fuse/mount-metrics.ts'
@@ -176,6 +177,7 @@ class Gateway {
     return {
       clock: systemClock,
       remote,
+      attach: externalBuckets(config),
       limits,
       fileSystem: nodeFileSystem,
       places: { journal: join(dataPath, 'journal'), store: storePath(dataPath, config) },
@@ -380,6 +382,14 @@ function logEvent(logger: Logger, event: EngineEvent): void {
         { segment: event.segment },
         'a segment is missing in the remote store: what lies in it is lost',
       )
+    case 'carry-out-failed': {
+      const { bucket, key, attempt, cause: error } = event
+      return logger.error({ bucket, key, attempt, error }, 'a change could not be carried to the external bucket yet')
+    }
+    case 'conflict': {
+      const { bucket, key, ended, as } = event
+      return logger.warn({ bucket, key, ended, as }, 'a key was changed here and outside')
+    }
     case 'job-failed':
       return logger.error({ job: event.job, error: event.cause }, 'a background job failed; it will be tried again')
   }

@@ -30,6 +30,7 @@ import { writeOutside, type Writing } from './carry-out-write.ts'
 import { baseOf, conflictKey, decide, expectedOf } from './conflicts.ts'
 import type {
   AttachedNames,
+  Base,
   DirtyState,
   Expected,
   ExternalBucket,
@@ -49,11 +50,6 @@ export interface CarryOutRequest {
   readonly attached: Attached
   readonly key: string
   readonly signal: AbortSignal
-  /**
-   * ETags of what earlier tries for this key may have written, added to here: what lies outside with one of them is an older state of ours, whose
-   * answer was lost before the key was changed again.
-   */
-  readonly tried: Set<string>
   /** Others hold it back that it holds back itself: what they need of it is copied elsewhere first (carry-out-room.ts). */
   readonly makeRoom?: boolean | undefined
 }
@@ -113,18 +109,18 @@ export async function carryOut(parts: CarryOutParts, request: CarryOutRequest): 
 
 async function carry(run: Run): Promise<CarriedOut> {
   const { attached, external, key, signal, state } = run
-  let expected: Expected = expectedOf(state.dirty.base)
+  let expected = await firstExpected(run)
   let bytesOnly = false
   for (let tries = 1; ; tries++) {
     run.content?.forgive()
+    let written: string | undefined
     try {
-      const written = await write(run, { expected, bytesOnly })
-      if (written !== undefined) run.tried.add(written)
+      written = await write(run, { expected, bytesOnly })
       return await settled(run, await external.head(key, signal), written)
     } catch (error) {
       if (!isGone(error)) {
-        // It may have got through all the same.
-        if (state.version) run.tried.add(state.version.etag)
+        // An ETag that nobody could tell before.
+        if (written !== undefined) await noteTried(run, { kind: 'etag', etag: written, size: state.version?.size ?? 0 })
         throw error
       }
     }
@@ -140,7 +136,7 @@ async function carry(run: Run): Promise<CarriedOut> {
       bytesOnly = true
       continue
     }
-    if (seen && run.tried.has(seen.etag) && tries < TRIES_MAX) {
+    if (wasLeftByUs(run, seen) && tries < TRIES_MAX) {
       expected = expectedOf(baseOf(seen))
       continue
     }
@@ -163,6 +159,33 @@ async function carry(run: Run): Promise<CarriedOut> {
         return unreachable(decision, 'decision')
     }
   }
+}
+
+/** The base; or, of what is gone here and had none, an upload of ours whose answer was lost. */
+async function firstExpected({ state, external, key, signal, ...run }: Run): Promise<Expected> {
+  const { base, tried = [] } = state.dirty
+  if (state.version || base.kind === 'etag' || tried.length === 0) return expectedOf(base)
+  const seen = await external.head(key, signal)
+  return seen && wasLeftByUs({ ...run, state }, seen) ? expectedOf(baseOf(seen)) : expectedOf(base)
+}
+
+/** Whether it is what an earlier try was about to leave there: an older state of ours, which is no conflict. */
+function wasLeftByUs({ state }: Pick<Run, 'state'>, seen: ExternalDescription | undefined): boolean {
+  const { tried = [] } = state.dirty
+  return tried.some((base) => (base.kind === 'etag' ? base.etag === seen?.etag : seen === undefined))
+}
+
+/** Whoever is killed, or is not answered, and whose key is changed before the next try, knows his own work by it. */
+async function noteTried({ names, bucketId, key, state }: Run, tried: Base): Promise<void> {
+  if (state.dirty.tried?.some((known) => isSameBase(known, tried))) return
+  await (
+    await names.noteTried({ bucketId, key, tried })
+  ).durable
+}
+
+function isSameBase(one: Base, other: Base): boolean {
+  if (one.kind === 'absent' || other.kind === 'absent') return one.kind === other.kind
+  return one.etag === other.etag && one.size === other.size
 }
 
 function keptChanging(key: string): TidegateError {
@@ -191,11 +214,15 @@ async function write(
   const { expected } = options
   if (content && state.version) {
     const blind = attached.record.conflicts === 'last-writer-wins'
-    const writing: Writing = { ...run, ...options, content, limits: run.planLimits ?? PLAN_LIMITS, blind }
+    const { size } = state.version
+    const aboutToWrite = (etag: string): Promise<void> => noteTried(run, { kind: 'etag', etag, size })
+    const limits = run.planLimits ?? PLAN_LIMITS
+    const writing: Writing = { ...run, ...options, content, limits, blind, aboutToWrite }
     return await writeOutside(writing)
   }
   // Without a base it was never sent, and nothing of theirs is to go.
   if (expected.kind !== 'absent') {
+    await noteTried(run, { kind: 'absent' })
     await external.remove(key, capabilities.conditionalDelete ? expected : { kind: 'anything' })
   }
   return undefined

@@ -13,7 +13,7 @@ import type { AttachedNames, CoveredRange } from './ports.ts'
 import { askPage, mergePage } from './range-listing.ts'
 
 export interface CompareParts {
-  readonly names: Pick<AttachedNames, 'coverage' | 'merge' | 'revision'>
+  readonly names: Pick<AttachedNames, 'coverage' | 'covered' | 'merge' | 'revision'>
   readonly clock: Clock
   readonly onFailure: (doing: string, cause: unknown) => void
 }
@@ -46,6 +46,8 @@ class Comparison {
   #keys = 0
   #changed = 0
   #completedMs: number | undefined
+  /** Of the last page, if it failed. */
+  #lastError: string | undefined
 
   constructor(parts: CompareParts, attached: Attached) {
     this.#parts = parts
@@ -57,13 +59,12 @@ class Comparison {
   }
 
   get status(): CompareStatus {
-    const { lastError } = this.#runner.status
     return {
       pages: this.#pages,
       keys: this.#keys,
       changed: this.#changed,
       completedMs: this.#completedMs,
-      lastError,
+      lastError: this.#lastError,
     }
   }
 
@@ -92,19 +93,30 @@ class Comparison {
     const { bucketId } = this.#attached.record
     for (;;) {
       const rows = await this.#parts.names.coverage(bucketId, this.#position, ROWS_PER_LOOK)
-      const due = rows.find(({ sinceMs }) => sinceMs <= beforeMs)
       // The rest of the range is a row behind this one afterwards.
-      if (due) return due
+      for (const row of rows) if (await this.#isDue(row, beforeMs)) return row
       const last = rows.at(-1)
       this.#position = last && rows.length === ROWS_PER_LOOK ? last.position : ''
       if (this.#position === '') return undefined
     }
   }
 
+  async #isDue({ scope, from, through, sinceMs }: CoveredRange, beforeMs: number): Promise<boolean> {
+    if (sinceMs > beforeMs) return false
+    // A directory whose keys were all listed again needs no listing of its own.
+    const { bucketId } = this.#attached.record
+    const covered = await this.#parts.names.covered(bucketId, scope, from, beforeMs + 1)
+    return covered?.through === undefined || inByteOrder(covered.through, through) < 0
+  }
+
   async #listAgain(due: CoveredRange): Promise<void> {
     const { scope } = due
     const asked = { scope, after: beginning(due), signal: this.#stopping.signal }
-    const page = await askPage(this.#parts, this.#attached, asked)
+    const page = await askPage(this.#parts, this.#attached, asked).catch((cause: unknown) => {
+      this.#lastError = cause instanceof Error ? cause.message : String(cause)
+      throw cause
+    })
+    this.#lastError = undefined
     const merged = await mergePage(this.#parts, this.#attached, page, due.through)
     this.#pages++
     this.#keys += merged.keys

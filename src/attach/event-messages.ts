@@ -36,7 +36,8 @@ class EventReader implements EventMessage {
     if (depth > DEPTH_MAX) this.unread++
     else if (Array.isArray(message)) for (const one of message) this.read(one, depth + 1)
     else if (!isRecord(message)) this.unread++
-    else if (Array.isArray(message['Records'])) for (const record of message['Records']) this.#add(record, 's3', decoded)
+    else if (Array.isArray(message['Records']))
+      for (const record of message['Records']) this.#add(record, 's3', decoded)
     else if (typeof message['Message'] === 'string') this.read(parsed(message['Message']), depth + 1)
     else if (message['source'] === 'aws.s3') this.#add(message, 'detail', (key) => key)
     else this.unread++

@@ -145,9 +145,7 @@ export class ImportRun {
     let prefix = ''
     for (let level = 0; level < LEVELS_MAX; level++) {
       const scope = { kind: 'shallow', directory: prefix } as const
-      const { page } = await this.#asked((signal) =>
-        askPage(this.#parts, this.attached, { scope, after: '', signal }),
-      )
+      const { page } = await this.#asked((signal) => askPage(this.#parts, this.attached, { scope, after: '', signal }))
       const [only, ...others] = page.prefixes
       if (only === undefined) return
       if (others.length > 0 || page.objects.length > 0) {
@@ -308,4 +306,3 @@ export class ImportRun {
     }
   }
 }
-

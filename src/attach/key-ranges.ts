@@ -46,23 +46,20 @@ function isInside({ after, through }: KeyRange, point: string): boolean {
 }
 
 /**
- * Where to cut, if a place is found with so many questions. Behind where nothing lies the range is cut off on the way, which whoever is asked sees to
+ * Where to cut, if a place is found with so many questions, beside a few for where keys begin to differ. Behind where nothing lies the range is cut off on the way, which whoever is asked sees to
  * (`KeyRange.through`); meanwhile it may get on.
  */
 export async function findCut(range: KeyRange, isBehind: Asking, questionsMax: number): Promise<string | undefined> {
-  let left = questionsMax
   let known: string | undefined
   const ask = async (point: string): Promise<boolean> => {
-    left--
     const found = await isBehind(point)
     if (found) known = point
     return found
   }
   await tighten(range, ask)
-  while (left > 0) {
+  for (let left = questionsMax; left > 0; left--) {
     const point = halfway(range)
-    if (point === undefined) break
-    if (await ask(point)) break
+    if (point === undefined || (await ask(point))) break
   }
   return known !== undefined && isInside(range, known) ? known : undefined
 }
@@ -80,24 +77,24 @@ async function tighten(range: KeyRange, ask: Asking): Promise<void> {
   }
 }
 
-const LAST_BEFORE_SURROGATES = 0xd7ff
+const LAST_CHARACTER = 0x10ffff
 /** Of printable ASCII: most keys have no character behind. */
 const LIKELY_MAX = 0x7e
 
 /** Between where the range begins and ends, in the first character that differs; undefined when nothing is between. */
 function halfway(range: KeyRange): string | undefined {
   const isOpen = range.through.endsWith(END)
-  const low = [...range.after]
-  const high = [...(isOpen ? range.through.slice(0, -END.length) : range.through)]
+  const low = Array.from(range.after)
+  const high = Array.from(isOpen ? range.through.slice(0, -END.length) : range.through)
   for (let at = 0; at <= low.length; at++) {
     const from = low[at]?.codePointAt(0) ?? 0
     const last = high[at]?.codePointAt(0)
     if (last === undefined && !isOpen) return undefined
     if (last === from) continue
-    const to = last ?? (from <= LIKELY_MAX ? LIKELY_MAX + 1 : LAST_BEFORE_SURROGATES)
-    const middle = Math.floor((from + to) / 2)
+    const to = last ?? (from <= LIKELY_MAX ? LIKELY_MAX + 1 : LAST_CHARACTER)
+    const middle = character(Math.floor((from + to) / 2))
     const head = low.slice(0, at).join('')
-    const isBetween = middle > from && middle <= LAST_BEFORE_SURROGATES
+    const isBetween = middle > from && middle < to
     // Neighbours: behind all that goes on as where it begins, or before all that goes on as where it ends.
     const points = isBetween
       ? [head + String.fromCodePoint(middle)]
@@ -108,8 +105,13 @@ function halfway(range: KeyRange): string | undefined {
   return undefined
 }
 
+/** Surrogates are no characters. */
+function character(code: number): number {
+  return code >= 0xd800 && code <= 0xdfff ? 0xe000 : code
+}
+
 function commonStart(one: string, other: string): readonly string[] {
-  const [a, b] = [[...one], [...other]]
+  const [a, b] = [Array.from(one), Array.from(other)]
   let length = 0
   while (length < a.length && a[length] === b[length]) length++
   return a.slice(0, length)

@@ -153,6 +153,8 @@ export interface DirtyKey {
   readonly neededBy: readonly InodeId[]
   /** Refused by the store, and waiting for somebody's decision. */
   readonly conflict: { readonly sinceMs: number; readonly outside: Base } | undefined
+  /** What earlier tries may have left outside: if that is what lies there, it is an older state of ours. Absent when there was none. */
+  readonly tried?: readonly Base[] | undefined
 }
 
 /** What is to be carried out for a dirty key, read at one revision. */
@@ -262,6 +264,8 @@ export interface AttachedNames {
     readonly conflict: DirtyKey['conflict']
     readonly base?: Base | undefined
   }): Promise<Commit<void>>
+  /** We are about to leave this outside: noted before, so that it is known as ours whatever is changed or killed until it is settled. The last few are remembered. */
+  noteTried(request: { readonly bucketId: number; readonly key: string; readonly tried: Base }): Promise<Commit<void>>
   /** The inode has arrived at its key: nothing needs it at this one any more. */
   arrived(request: { readonly bucketId: number; readonly key: string; readonly inode: InodeId }): Promise<Commit<void>>
   /**

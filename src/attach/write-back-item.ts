@@ -24,8 +24,6 @@ export interface WriteBackItem {
   heldBy: readonly string[]
   /** They are held back by it, too, and it makes room for them. */
   givesWay: boolean
-  /** `CarryOutRequest`. */
-  readonly tried: Set<string>
   /** Monotonic, of the last try. */
   triedMs: number
 }
@@ -46,7 +44,6 @@ export function newItem(made: {
     looks: 0,
     heldBy: [],
     givesWay: false,
-    tried: new Set(),
     triedMs: -Infinity,
   }
 }

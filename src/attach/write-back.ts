@@ -15,11 +15,11 @@
  */
 import { assert } from '../common/assert.ts'
 import { backingOff, BackgroundRunner } from '../common/background.ts'
-import { TidegateError } from '../common/errors.ts'
 import type { Revision } from '../common/ids.ts'
 import type { AttachedBuckets } from './attached.ts'
 import { carryOut, type CarriedOut, type CarryOutParts } from './carry-out.ts'
 import { DirectoryMoves } from './moves.ts'
+import { conflicted, gone, notCarriedOut, notWhilePaused } from './write-back-errors.ts'
 import { concernsTheStore } from './write-back-health.ts'
 import { failed, held, refreshed, type WriteBackItem } from './write-back-item.ts'
 import {
@@ -302,8 +302,8 @@ export class WriteBack {
     if (!attached) return window.remove(item)
     const begun = this.#sequence++
     try {
-      const { tried, givesWay: makeRoom } = item
-      const outcome = await carryOut(this.#options, { attached, key, signal: givingUp.signal, tried, makeRoom })
+      const { givesWay: makeRoom } = item
+      const outcome = await carryOut(this.#options, { attached, key, signal: givingUp.signal, makeRoom })
       this.#ended(window, item, { outcome, begun })
     } catch (cause) {
       // Nothing is wrong with it: the row brings it back.
@@ -326,7 +326,6 @@ export class WriteBack {
       case 'clean':
       case 'changed':
         if (outcome.through !== undefined) this.#gotThrough(window, item)
-        item.tried.clear()
         this.#waiters.carried(item, begun, outcome.through)
         return this.#goOn(window, item, outcome.kind === 'changed')
       case 'again':
@@ -482,29 +481,4 @@ export class WriteBack {
   #nowMs(): number {
     return this.#options.clock.monotonicMs()
   }
-}
-
-function gone(): TidegateError {
-  return new TidegateError('Unavailable', 'carrying out was given up')
-}
-
-/** To who waits for the external bucket: what was written is published all the same. */
-function notCarriedOut(reason: string): TidegateError {
-  return new TidegateError('Unavailable', `the write is published, and not in the external bucket yet: ${reason}`, {
-    details: { published: true },
-  })
-}
-
-function notWhilePaused(): TidegateError {
-  return notCarriedOut('flushing is paused ("tidegate flush resume" ends that)')
-}
-
-function conflicted(key: string): TidegateError {
-  return new TidegateError(
-    'PreconditionFailed',
-    `${JSON.stringify(key)} was changed in the external bucket meanwhile`,
-    {
-      details: { key, published: true },
-    },
-  )
 }

@@ -4,6 +4,7 @@
 import { ConfigError } from '../config/config-error.ts'
 import { DataDirectoryInUse, DataDirectoryUnusable } from '../config/data-directory.ts'
 import { backupCommand } from './backup.ts'
+import { bucketCommand } from './bucket.ts'
 import { UsageError } from './command.ts'
 import { configCommand } from './config.ts'
 import { flushCommand } from './flush.ts'
@@ -24,6 +25,7 @@ const COMMANDS: readonly Command[] = [
   tokenCommand,
   mountCommand,
   umountCommand,
+  bucketCommand,
   flushCommand,
   backupCommand,
   restoreCommand,

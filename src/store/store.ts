@@ -41,6 +41,7 @@ export interface StoreOptions {
 }
 
 export interface RunningStore extends Store {
+  readonly reading: Readers
   readonly files: StoreFiles
   /** Revision of the oldest reader, or the current one: what was dropped later must be kept (C12). */
   horizon(): Revision

@@ -10,6 +10,7 @@ export class HandClock implements Clock {
 
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason as Error)
       this.#sleepers.push({ atMs: this.#nowMs + ms, wake: resolve })
       signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
     })

@@ -51,8 +51,10 @@ export async function readRange(
   const command = new GetObjectCommand({ Bucket: object.bucket, Key: object.key, Range: range, ...condition })
   let poured: number | undefined
   if (pace === undefined && connections.areUsable) {
-    const accept = (head: AnswerHead, length: number): number =>
-      expectedBytes({ ContentLength: length, ContentRange: head.headers['content-range'] }, { offset, wanted, what })
+    const accept = ({ headers }: AnswerHead, length: number): number => {
+      assertSame({ ETag: headers['etag'] }, object)
+      return expectedBytes({ ContentLength: length, ContentRange: headers['content-range'] }, { offset, wanted, what })
+    }
     pourInstead(command, { connections, sink: { what, into, accept, progress, onFilled }, signal }, (bytes) => {
       poured = bytes
     })
@@ -134,7 +136,7 @@ function bodyOf(answer: GetObjectCommandOutput, what: string): Readable {
 }
 
 /** A store may not know the condition. @throws PreconditionFailed */
-function assertSame({ ETag: found }: GetObjectCommandOutput, { etag, what }: S3Object): void {
+function assertSame({ ETag: found }: Pick<GetObjectCommandOutput, 'ETag'>, { etag, what }: S3Object): void {
   if (etag === undefined || found === undefined || bareEtag(found) === etag) return
   throw new TidegateError('PreconditionFailed', `${what}: it has another ETag now`)
 }

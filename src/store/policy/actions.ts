@@ -91,15 +91,27 @@ export const S3_ACTION_NAMES = [
 
 export type S3ActionName = (typeof S3_ACTION_NAMES)[number]
 
-/** What has no name in S3. They concern no bucket, so only `*` matches as their resource. */
+/**
+ * What has no name in S3. Those of attached buckets concern the bucket; the others, and the lists of all, none, so only `*` matches as their resource.
+ */
 export const TIDEGATE_ACTION_NAMES = [
+  'AttachBucket',
+  'ChangeAttachment',
   'ControlFlush',
+  'ControlWriteBack',
   'CreateBackup',
   'CreateToken',
+  'DetachBucket',
   'DropBackup',
+  'GetAttachment',
   'GetFlush',
+  'ImportAttachment',
+  'ListAttachments',
   'ListBackups',
+  'ListConflicts',
   'ListTokens',
+  'NotifyAttachment',
+  'ResolveConflict',
   'RevokeToken',
 ] as const
 

@@ -94,13 +94,24 @@ const S3_VERBS: Readonly<Record<S3ActionName, TokenVerb | 'never'>> = {
 }
 
 const TIDEGATE_VERBS: Readonly<Record<TidegateActionName, TokenVerb | 'never'>> = {
-  CreateToken: 'never',
+  AttachBucket: 'never',
+  ChangeAttachment: 'never',
   ControlFlush: 'never',
+  ControlWriteBack: 'never',
   CreateBackup: 'never',
+  CreateToken: 'never',
+  DetachBucket: 'never',
   DropBackup: 'never',
-  ListBackups: 'never',
+  GetAttachment: 'never',
   GetFlush: 'never',
+  ImportAttachment: 'never',
+  ListAttachments: 'never',
+  ListBackups: 'never',
+  ListConflicts: 'never',
   ListTokens: 'never',
+  // It says no more than "look again at this key", and who sends such messages had better have no more than a token.
+  NotifyAttachment: 'write',
+  ResolveConflict: 'never',
   RevokeToken: 'never',
 }
 

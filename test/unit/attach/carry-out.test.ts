@@ -170,13 +170,30 @@ describe('without anybody outside', () => {
 describe('an answer is lost, or the process', () => {
   test('an older state of ours, whose answer was lost before the next change, is no conflict', async () => {
     const { names, bucket, carry, outside } = carryFixture()
-    const more = { tried: new Set<string>() }
     names.put('a', 'one')
     bucket.failNth('put', 1, 'after')
-    await expect(carry('a', more)).rejects.toMatchObject({ code: 'Unavailable' })
+    await expect(carry('a')).rejects.toMatchObject({ code: 'Unavailable' })
     names.put('a', 'two')
-    expect(await carry('a', more)).toMatchObject({ kind: 'clean' })
+    expect(await carry('a')).toMatchObject({ kind: 'clean' })
     expect([outside('a'), names.rows.size]).toEqual(['two', 0])
+  })
+
+  test('so does an upload of what is gone by now, and a removal of what is there again', async () => {
+    const { names, bucket, carry, outside } = carryFixture()
+    names.put('a', 'one')
+    bucket.failNth('put', 1, 'after')
+    await expect(carry('a')).rejects.toMatchObject({ code: 'Unavailable' })
+    names.remove('a')
+    expect(await carry('a')).toMatchObject({ kind: 'clean' })
+    expect([outside('a'), names.rows.size]).toEqual([undefined, 0])
+    bucket.outsidePut('b', 'one')
+    names.mirror(bucket.peek('b'))
+    names.remove('b')
+    bucket.failNth('remove', 1, 'after')
+    await expect(carry('b')).rejects.toMatchObject({ code: 'Unavailable' })
+    names.put('b', 'two')
+    expect(await carry('b')).toMatchObject({ kind: 'clean' })
+    expect(outside('b')).toBe('two')
   })
 
   test.each(['put', 'head'] as const)(

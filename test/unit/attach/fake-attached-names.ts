@@ -29,6 +29,7 @@ type Names = Pick<
   | 'noteConflict'
   | 'arrived'
   | 'relocate'
+  | 'noteTried'
   | 'moves'
   | 'stepMove'
   | 'externalSegment'
@@ -125,7 +126,7 @@ export class FakeAttachedNames implements Names {
   /** What it shows, and where its bytes lie. */
   shown(): Record<string, string> {
     const shown: Record<string, string> = {}
-    for (const [key, { body }] of [...this.entries].sort()) {
+    for (const [key, { body }] of [...this.entries].sort(([one], [other]) => (one < other ? -1 : 1))) {
       shown[key] =
         body.kind === 'inline'
           ? Buffer.from(body.bytes).toString()
@@ -232,6 +233,12 @@ export class FakeAttachedNames implements Names {
     const row = this.rows.get(key)
     if (row) this.rows.set(key, { ...row, conflict, base: base ?? row.base })
     if (!conflict) this.#tell(key)
+    return Promise.resolve(this.#commit(undefined))
+  }
+
+  noteTried({ key, tried }: Parameters<AttachedNames['noteTried']>[0]): Promise<Commit<void>> {
+    const row = this.rows.get(key)
+    if (row) this.rows.set(key, { ...row, tried: [...(row.tried ?? []), tried] })
     return Promise.resolve(this.#commit(undefined))
   }
 

@@ -22,7 +22,7 @@ export interface CarryFixture {
   /** Bytes of bodies that are neither inline nor outside. */
   readonly contents: Map<number, Buffer>
   readonly parts: CarryOutParts
-  readonly carry: (key: string, more?: { tried: Set<string>; makeRoom?: boolean }) => Promise<CarriedOut>
+  readonly carry: (key: string, more?: { makeRoom?: boolean }) => Promise<CarriedOut>
   /** What an object outside holds, as text. */
   readonly outside: (key: string) => string | undefined
   readonly writeBack: (options?: Partial<WriteBackOptions>) => WriteBackFixture
@@ -81,8 +81,7 @@ export function carryFixture(conflicts: ConflictPolicy = 'fail', planLimits: Pla
     attachedBuckets,
     contents,
     parts,
-    carry: (key, more = { tried: new Set() }) =>
-      carryOut(parts, { attached, key, signal: new AbortController().signal, ...more }),
+    carry: (key, more = {}) => carryOut(parts, { attached, key, signal: new AbortController().signal, ...more }),
     outside: (key) => bucket.peek(key)?.bytes.toString(),
     writeBack(options = {}) {
       const failures: WriteBackFixture['failures'] = []

@@ -1,7 +1,7 @@
 /** Attached buckets as the parts of `attach` see them (`AttachedNames` of attach/ports.ts): the mirror, and what is to be carried out. */
 import type { Revision } from '../../../common/ids.ts'
 import type { NamespaceContext } from '../context.ts'
-import { arrived, dirtyKeys, dirtyState, externalSegmentOf, noteConflict, placeOf } from './dirty-rows.ts'
+import { arrived, dirtyKeys, dirtyState, externalSegmentOf, noteConflict, noteTried, placeOf } from './dirty-rows.ts'
 import { IdPool, type MirrorContext } from './mirror-context.ts'
 import { createMirror, type Mirror } from './mirror.ts'
 import { RecentChanges } from './recent-changes.ts'
@@ -21,6 +21,7 @@ export interface AttachedNames extends Mirror {
   readonly settle: BoundHere<typeof settle>
   readonly setAside: BoundHere<typeof setAside>
   readonly noteConflict: BoundHere<typeof noteConflict>
+  readonly noteTried: BoundHere<typeof noteTried>
   readonly arrived: BoundHere<typeof arrived>
   readonly relocate: BoundHere<typeof relocate>
   readonly externalSegment: BoundHere<typeof externalSegmentOf>
@@ -47,6 +48,7 @@ export function createAttachedNames(context: NamespaceContext, traces: Traces): 
     settle: (request) => settle(mirror, request),
     setAside: (request) => setAside(mirror, request),
     noteConflict: (request) => noteConflict(mirror, request),
+    noteTried: (request) => noteTried(mirror, request),
     arrived: (request) => arrived(mirror, request),
     relocate: (request) => relocate(mirror, request),
     externalSegment: (segment) => externalSegmentOf(mirror, segment),

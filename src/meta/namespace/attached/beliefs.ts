@@ -1,12 +1,14 @@
 /**
- * What of a listing is believed, in one transaction. A key is not touched when
+ * What of a listing is believed, in one transaction, where it says something else than the mirror. A key is
  *
- *   it is dirty                         what was done here to it is to be done outside yet ("dirty wins")
- *   it came into step here since        the listing was asked before; so is it with an entry that was written since
- *   an unfinished rename holds it       it lies outside still, and here under its new name
+ *   ours      not touched: it is dirty, so what was done here is to be done outside yet ("dirty wins"); or an unfinished rename holds it, so it
+ *             lies outside still, and here under its new name
+ *   unknown   not touched: it was written here, or came into step, since the listing was asked for; which of the two is newer outside, nothing
+ *             tells. The next listing does
+ *   theirs    made what the listing says
  *
- * and a directory that only a common prefix tells of is not made when anything below it is in one of these states: what the store shows may be only
- * what was deleted or renamed here.
+ * A directory that only a common prefix tells of is ours when anything below it is: what the store shows may be only what was deleted or
+ * renamed here.
  */
 import { utf8Bytes, type ByteString, type Revision } from '../../../common/ids.ts'
 import type { ReadView, Transaction } from '../../ports.ts'
@@ -16,14 +18,19 @@ import { SCOPE_END } from './coverage.ts'
 import { lastOutside } from './bodies.ts'
 import type { MirrorContext } from './mirror-context.ts'
 import { isHeld, originsOf, readMoves, type Origin } from './moves.ts'
+import type { Noter } from './recent-changes.ts'
 import { dirtyKey, dirtyPrefix } from './rows.ts'
 
 /** Dirty keys that are read at once; among more, each is looked up. */
 const DIRTY_KEYS_MAX = 256
 
+export type Belief = 'ours' | 'unknown' | 'theirs'
+
 export interface AskedRange {
   readonly bucketId: number
   readonly askedAt: Revision
+  /** What notes its own changes so (recent-changes.ts). */
+  readonly asker: Noter
   /** Keys in question, both inclusive, in bytes. */
   readonly from: string
   readonly through: string
@@ -60,18 +67,19 @@ export class Beliefs {
     return new Beliefs({ recent, view, asked }, { dirty, origins: originsOf(await readMoves(view, bucketId)) })
   }
 
-  /** Whether a key may be made what the listing says; undefined: `ofKey` has to look. */
-  ofKeyAtOnce(key: string): boolean | undefined {
-    const { bucketId, askedAt } = this.#asked
-    if (this.#recent.isSince(bucketId, key, askedAt) || this.#dirty?.has(key)) return false
-    return this.#dirty && this.#origins.length === 0 ? true : undefined
+  /** Of a key that the mirror does not have; undefined: `ofKey` has to look. */
+  ofNewKeyAtOnce(key: string): Belief | undefined {
+    if (!this.#dirty || this.#origins.length > 0) return undefined
+    if (this.#dirty.has(key)) return 'ours'
+    return this.#isOfNow(key) ? 'theirs' : 'unknown'
   }
 
-  async ofKey(key: string): Promise<boolean> {
-    const known = this.ofKeyAtOnce(key)
-    if (known !== undefined) return known
-    if (!this.#dirty && (await this.#view.get(dirtyKey(this.#asked.bucketId, key)))) return false
-    return !(await isHeld(this.#view, this.#origins, key))
+  /** `entry`: what the mirror has at the key. */
+  async ofKey(key: string, entry?: { readonly revision: Revision }): Promise<Belief> {
+    const { bucketId, askedAt } = this.#asked
+    if (this.#dirty ? this.#dirty.has(key) : await this.#view.get(dirtyKey(bucketId, key))) return 'ours'
+    if (await isHeld(this.#view, this.#origins, key)) return 'ours'
+    return this.#isOfNow(key) && (entry?.revision ?? 0) <= askedAt ? 'theirs' : 'unknown'
   }
 
   /** Whether an object here, whose key is believed, is what lies outside at its own key, and not one that came with its directory. */
@@ -80,21 +88,30 @@ export class Beliefs {
     return outside !== undefined && utf8Bytes(outside.key) === key
   }
 
-  /** Whether a directory may be made of a common prefix. */
-  async ofDirectory(key: string): Promise<boolean> {
-    const { bucketId } = this.#asked
-    if (!this.isOfNow(key)) return false
-    if (this.#origins.some(({ prefix }) => prefix.startsWith(key) || key.startsWith(prefix))) return false
-    if (this.#dirty) {
-      for (const dirty of this.#dirty) if (dirty.startsWith(key)) return false
-      return true
-    }
-    const below = await this.#view.scan(prefixRange(dirtyPrefix(bucketId) + key), 1)
-    return below.length === 0
+  /** Of a directory that the mirror does not have, and of which a common prefix tells. */
+  async ofNewDirectory(key: string): Promise<Belief> {
+    if (this.#origins.some(({ prefix }) => prefix.startsWith(key) || key.startsWith(prefix))) return 'ours'
+    if (await this.#isAnyDirtyBelow(key)) return 'ours'
+    return this.ofOldDirectory(key)
   }
 
-  /** Whether nothing in a directory came into step since it was asked. */
-  isOfNow(directory: string): boolean {
-    return !this.#recent.isSince(this.#asked.bucketId, directory, this.#asked.askedAt)
+  /** Of a directory that the mirror has, and of which the listing does not tell. What is dirty below it is found below it. */
+  ofOldDirectory(key: string): Belief {
+    const { bucketId, askedAt, asker } = this.#asked
+    return this.#recent.isDirectorySince(bucketId, key, { at: askedAt, by: asker }) ? 'unknown' : 'theirs'
+  }
+
+  async #isAnyDirtyBelow(key: string): Promise<boolean> {
+    if (this.#dirty) {
+      for (const dirty of this.#dirty) if (dirty.startsWith(key)) return true
+      return false
+    }
+    const below = await this.#view.scan(prefixRange(dirtyPrefix(this.#asked.bucketId) + key), 1)
+    return below.length > 0
+  }
+
+  #isOfNow(key: string): boolean {
+    const { bucketId, askedAt, asker } = this.#asked
+    return !this.#recent.isKeySince(bucketId, key, { at: askedAt, by: asker })
   }
 }

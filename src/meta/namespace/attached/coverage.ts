@@ -12,7 +12,7 @@
 import type { ByteString } from '../../../common/ids.ts'
 import { utf8Bytes, utf8Text } from '../../../common/ids.ts'
 import type { ReadView, Row, Transaction } from '../../ports.ts'
-import { orderedBytes, orderedPrefixRange, prefixEnd, prefixRange } from '../keys.ts'
+import { orderedBytes, orderedPrefixRange, prefixEnd } from '../keys.ts'
 import type { MirrorContext } from './mirror-context.ts'
 import { nothingWritten, type Commit, type NamespaceContext } from '../context.ts'
 import { coverageKey, coveragePrefix, coveredFrom, decodeCovered, encodeCovered, scopePrefix } from './rows.ts'
@@ -287,9 +287,4 @@ async function cutScope(tx: Transaction, scope: string, prefix: string): Promise
     }
   }
   return rows.length >= REMOVED_AT_ONCE
-}
-
-/** All rows of coverage of a bucket. */
-export function coverageRange(bucketId: number): { start: ByteString; end: ByteString } {
-  return prefixRange(coveragePrefix(bucketId))
 }

@@ -1,4 +1,5 @@
 /** What of an attached bucket is to be carried out (attach/ports.ts): read and noted. */
+import { isDeepStrictEqual } from 'node:util'
 import { utf8Bytes, utf8Text, type ByteString, type InodeId, type SegmentId } from '../../../common/ids.ts'
 import { externalSegment, type ExternalBody } from '../../../common/external.ts'
 import type { Extent, ObjectVersion } from '../../../common/model.ts'
@@ -133,6 +134,19 @@ export function noteConflict(
 ): Promise<Commit<void>> {
   const { conflict, base } = request
   return changeRow(context, request, (dirty) => ({ ...dirty, conflict, base: base ?? dirty.base }))
+}
+
+/** The last ones of a key that are remembered as tried. */
+const TRIED_MAX = 8
+
+export function noteTried(
+  context: MirrorContext,
+  request: Addressed & { readonly tried: BaseRecord },
+): Promise<Commit<void>> {
+  return changeRow(context, request, (dirty) => {
+    const others = (dirty.tried ?? []).filter((known) => !isDeepStrictEqual(known, request.tried))
+    return { ...dirty, tried: [...others, request.tried].slice(-TRIED_MAX) }
+  })
 }
 
 export function arrived(

@@ -15,6 +15,7 @@ import { areSameAttributes } from './attributes.ts'
 import { Beliefs } from './beliefs.ts'
 import { mirrorStep, readAttached, type MirrorContext } from './mirror-context.ts'
 import { makeObject, removeObject, replaceObject } from './mirror-entries.ts'
+import type { Noter } from './recent-changes.ts'
 import { NO_VALUE, unlistedKey } from './rows.ts'
 import type { DescribedObject, SeenOne } from './types.ts'
 
@@ -29,7 +30,7 @@ export async function mergeOne(context: MirrorContext, seen: SeenOne): Promise<C
   if (keyBytes === '' || keyBytes.length > context.limits.keyBytesMax) return nothingWritten(context, false)
   const ids = await context.ids.take(inodesForKey(keyBytes))
   const done = await context.store.transact(async (tx) => {
-    const changed = await mergeKey(context, tx, { seen: { ...seen, keyBytes }, ids })
+    const changed = await mergeKey(context, tx, { seen: { ...seen, keyBytes }, asker: seen, ids })
     return { changed: changed !== undefined, ids: changed?.ids ?? { next: ids.first, end: ids.first + ids.count } }
   })
   context.ids.giveBack(done.value.ids)
@@ -40,20 +41,30 @@ export async function mergeOne(context: MirrorContext, seen: SeenOne): Promise<C
 async function mergeKey(
   context: MirrorContext,
   tx: Transaction,
-  { seen, ids }: { readonly seen: SeenKey; readonly ids: { first: number; count: number } },
+  {
+    seen,
+    asker,
+    ids,
+  }: { readonly seen: SeenKey; readonly asker: Noter; readonly ids: { first: number; count: number } },
 ): Promise<Step | undefined> {
   const { bucketId, askedAt, keyBytes } = seen
   const attached = await readAttached(tx, bucketId)
-  if (!attached || context.recent.isForgotten(bucketId, askedAt)) return undefined
-  const beliefs = await Beliefs.begin(context, tx, { bucketId, askedAt, from: keyBytes, through: keyBytes })
-  if (!(await beliefs.ofKey(keyBytes))) return undefined
+  if (!attached || context.recent.isForgotten(bucketId, { at: askedAt })) return undefined
+  const beliefs = await Beliefs.begin(context, tx, {
+    bucketId,
+    askedAt,
+    asker,
+    from: keyBytes,
+    through: keyBytes,
+  })
   const step = mirrorStep(context, tx, { bucket: attached.bucket, ids })
   const place = await findPlace(tx, step.bucket, keyBytes)
   const current = place && (await currentEntry(tx, place))
+  if ((await beliefs.ofKey(keyBytes, current)) !== 'theirs') return undefined
   const wrote = place && current ? known(step, { seen, place, current, beliefs }) : made(step, seen)
   if (!(await wrote)) return undefined
   // A look that was asked before must not bring it back.
-  if (!seen.found) context.recent.note(bucketId, keyBytes, revisionMade(step))
+  if (!seen.found) context.recent.note(bucketId, keyBytes, { revision: revisionMade(step), by: asker })
   endStep(step)
   return step
 }
@@ -78,9 +89,9 @@ async function known(
   },
 ): Promise<boolean> {
   const { seen, place, current, beliefs } = at
-  const { found, keyBytes, askedAt } = seen
+  const { found, keyBytes } = seen
   const inode = await readObjectInode(step.tx, current.inode)
-  if (current.revision > askedAt || !beliefs.isInPlace(keyBytes, inode)) return false
+  if (!beliefs.isInPlace(keyBytes, inode)) return false
   if (found && found.etag === current.etag && found.size === current.size) {
     return describe(step, { place, current, inode, found })
   }

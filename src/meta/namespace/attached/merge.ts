@@ -18,7 +18,7 @@ import { decodeEntry, type ObjectEntry } from '../records-objects.ts'
 import { directoryInode, makeChild, type Place } from '../tree.ts'
 import { entryKey } from '../keys.ts'
 import { readObjectInode } from '../versions.ts'
-import { Beliefs } from './beliefs.ts'
+import { Beliefs, type Belief } from './beliefs.ts'
 import { SCOPE_END, clearTheWay, cover, coveredBack, following, inTheWay } from './coverage.ts'
 import {
   FrameStack,
@@ -111,11 +111,12 @@ async function mergeStep(
   const { bucketId, askedAt, askedAtMs } = run.page
   const nothing = { next: undefined, changed: 0, ids: { next: ids.first, end: ids.first + ids.count } }
   const attached = await readAttached(tx, bucketId)
-  if (!attached || context.recent.isForgotten(bucketId, askedAt, run)) return nothing
+  if (!attached || context.recent.isForgotten(bucketId, { at: askedAt, by: run })) return nothing
   const step = mirrorStep(context, tx, { bucket: attached.bucket, ids })
   const beliefs = await Beliefs.begin(context, tx, {
     bucketId,
     askedAt,
+    asker: run,
     from: position.from,
     through: run.items.through,
   })
@@ -306,17 +307,20 @@ class MergeStep {
     frame.at++
     this.#rows++
     if (!isDirectoryName(name)) {
-      if (key >= this.#position.from) await this.#removed(frame, { name, key, row })
+      await this.#removed(frame, { name, key, row })
       return true
     }
     if (frame.kind !== 'shallow') {
       this.#frames.push({ kind: frame.kind, name, inode: directoryInode(row.value) })
       return true
     }
-    if (this.#beliefs.isOfNow(key)) {
+    if (this.#beliefs.ofOldDirectory(key) === 'theirs') {
       this.#gone = key
       this.#frames.push({ kind: 'gone', name, inode: directoryInode(row.value) })
-    } else this.#done = key
+    } else {
+      this.#doubt(key)
+      this.#done = key
+    }
     return true
   }
 
@@ -325,11 +329,11 @@ class MergeStep {
     frame.at++
     this.#rows++
     if (!isDirectoryName(name)) {
-      this.#passed(item)
       const current = objectEntry(row)
       const { etag, size } = must(item.object, 'an object')
-      if (current.etag === etag && current.size === size) return true
-      return this.#changed(frame, { name, current, item })
+      if (current.etag !== etag || current.size !== size) return this.#changed(frame, { name, current, item })
+      this.#passed(item)
+      return true
     }
     if (frame.kind === 'shallow') this.#passed(item)
     else this.#frames.push({ kind: frame.kind, name, inode: directoryInode(row.value) })
@@ -338,9 +342,9 @@ class MergeStep {
 
   #onlyThere(frame: Frame, name: string, item: PageItem): true | Promise<boolean> {
     if (!isDirectoryName(name)) {
-      const isBelieved = this.#beliefs.ofKeyAtOnce(item.key)
       const { inode } = frame
-      if (isBelieved !== true || inode === undefined) return this.#added(name, item)
+      const belief = this.#beliefs.ofNewKeyAtOnce(item.key)
+      if (belief !== 'theirs' || inode === undefined) return this.#added(name, item)
       this.#make(inode, name, item)
       return true
     }
@@ -350,7 +354,7 @@ class MergeStep {
   }
 
   async #added(name: string, item: PageItem): Promise<boolean> {
-    if (!(await this.#beliefs.ofKey(item.key))) {
+    if (!this.#isTheirs(item.key, await this.#beliefs.ofKey(item.key))) {
       this.#passed(item)
       return true
     }
@@ -372,13 +376,14 @@ class MergeStep {
   }
 
   async #addedDirectory(name: string, item: PageItem): Promise<boolean> {
-    if (await this.#beliefs.ofDirectory(item.key)) {
+    if (this.#isTheirs(item.key, await this.#beliefs.ofNewDirectory(item.key))) {
       const parent = this.#parent()
       if (parent === undefined) return false
       const { inode } = makeChild(this.#step, { parent, name, state: 'live' })
       this.#step.tx.put(unlistedKey(inode), NO_VALUE)
       this.#wrote(3, item.key)
-      this.#note(item.key)
+      const change = { revision: revisionMade(this.#step), by: this.#run }
+      this.#context.recent.noteDirectory(this.#run.page.bucketId, item.key, change)
     }
     this.#passed(item)
     return true
@@ -389,25 +394,38 @@ class MergeStep {
     { name, current, item }: { readonly name: string; readonly current: ObjectEntry; readonly item: PageItem },
   ): Promise<true> {
     const { key } = item
-    if (current.revision > this.#run.page.askedAt || !(await this.#beliefs.ofKey(key))) return true
-    const inode = await readObjectInode(this.#step.tx, current.inode)
-    if (!this.#beliefs.isInPlace(key, inode)) return true
-    const outside = must(item.object, 'an object')
-    await replaceObject(this.#step, placeIn(frame, name), { key, outside, current })
-    this.#wrote(OPERATIONS_PER_OBJECT, key)
+    if (await this.#isTheirsHere(key, current)) {
+      const outside = must(item.object, 'an object')
+      await replaceObject(this.#step, placeIn(frame, name), { key, outside, current })
+      this.#wrote(OPERATIONS_PER_OBJECT, key)
+    }
+    this.#passed(item)
     return true
   }
 
-  async #removed(frame: Frame, { name, key, row }: { name: string; key: string; row: Row }): Promise<void> {
+  async #removed(
+    frame: Frame,
+    { name, key, row }: { readonly name: string; readonly key: string; readonly row: Row },
+  ): Promise<void> {
     const current = objectEntry(row)
-    const isBelieved = current.revision <= this.#run.page.askedAt && (await this.#beliefs.ofKey(key))
-    if (isBelieved && this.#beliefs.isInPlace(key, await readObjectInode(this.#step.tx, current.inode))) {
+    if (await this.#isTheirsHere(key, current)) {
       await removeObject(this.#step, placeIn(frame, name), current)
       frame.hasLost = true
       this.#wrote(OPERATIONS_PER_OBJECT, key)
       this.#note(key)
     }
     this.#done = key
+  }
+
+  /** Whether what the mirror has at a key is the listing's to change. */
+  async #isTheirsHere(key: string, current: ObjectEntry): Promise<boolean> {
+    if (!this.#isTheirs(key, await this.#beliefs.ofKey(key, current))) return false
+    return this.#beliefs.isInPlace(key, await readObjectInode(this.#step.tx, current.inode))
+  }
+
+  #isTheirs(key: string, belief: Belief): boolean {
+    if (belief === 'unknown') this.#doubt(key)
+    return belief === 'theirs'
   }
 
   /** The inode of the directory that it stands in, which is made if need be; undefined if that takes more than one step. */
@@ -426,9 +444,9 @@ class MergeStep {
   #note(key: string): void {
     const { recent } = this.#context
     const { bucketId } = this.#run.page
-    const revision = revisionMade(this.#step)
-    if (this.#run.noted++ < NOTED_MAX) recent.note(bucketId, key, revision)
-    else recent.noteAll(bucketId, revision, this.#run)
+    const change = { revision: revisionMade(this.#step), by: this.#run }
+    if (this.#run.noted++ < NOTED_MAX) recent.note(bucketId, key, change)
+    else recent.noteAll(bucketId, change)
   }
 }
 

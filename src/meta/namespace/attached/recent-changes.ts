@@ -10,13 +10,25 @@ import type { Revision } from '../../../common/ids.ts'
 
 const NAMES_MAX = 65_536
 
-/** Who notes so much that it says so of all of a bucket. What it says of itself it knows. */
+/** Who notes, and asks later: what it has changed itself, in a run of its transaction that came to nothing for one, it knows. */
 export type Noter = object
+
+interface Asked {
+  readonly at: Revision
+  readonly by?: Noter | undefined
+}
+
+interface Noted {
+  readonly revision: Revision
+  readonly by: Noter | undefined
+  /** The last that another one noted before. */
+  readonly before: Revision
+}
 
 export class RecentChanges {
   readonly #namesMax: number
-  readonly #revisions = new Map<string, Revision>()
-  readonly #buckets = new Map<number, { readonly revision: Revision; readonly by: Noter | undefined }>()
+  readonly #names = new Map<string, Noted>()
+  readonly #buckets = new Map<number, Noted>()
   #floor: Revision = 0
   #newest: Revision = 0
 
@@ -28,52 +40,83 @@ export class RecentChanges {
    * To be called in the transaction, with the revision that it makes: one that runs next may need it. Noted in vain it costs a look.
    * `key` in bytes; the directories above it are noted with it.
    */
-  note(bucketId: number, key: string, revision: Revision): void {
-    this.#set(`${bucketId}/${key}`, revision)
+  note(bucketId: number, key: string, change: { readonly revision: Revision; readonly by?: Noter }): void {
+    this.#set(keyName(bucketId, key), change)
     for (let slash = key.lastIndexOf('/', key.length - 2); slash >= 0; slash = key.lastIndexOf('/', slash - 1)) {
-      this.#set(`${bucketId}/${key.slice(0, slash + 1)}`, revision)
+      this.#set(directoryName(bucketId, key.slice(0, slash + 1)), change)
       if (slash === 0) break
     }
     this.#forget()
   }
 
+  /** Also that a directory was made of which nothing is known but that it is there. */
+  noteDirectory(bucketId: number, key: string, change: { readonly revision: Revision; readonly by?: Noter }): void {
+    this.#set(directoryName(bucketId, key), change)
+    this.#forget()
+  }
+
   /** Says of every key of the bucket that it may have changed. */
-  noteAll(bucketId: number, revision: Revision, by: Noter): void {
-    const known = this.#buckets.get(bucketId)
-    this.#buckets.set(bucketId, { revision, by: known === undefined || known.by === by ? by : undefined })
-  }
-
-  /** Whether a key changed, or anything below it if it ends in a slash, after the revision at which was asked. */
-  isSince(bucketId: number, key: string, askedAt: Revision): boolean {
-    // As it mostly is.
-    if (askedAt >= this.#newest) return false
-    const revision = this.#revisions.get(`${bucketId}/${key}`)
-    return revision !== undefined && revision > askedAt
-  }
-
-  /** Whether so much happened since then that one cannot say of every key. */
-  isForgotten(bucketId: number, askedAt: Revision, asker?: Noter): boolean {
-    if (askedAt < this.#floor) return true
-    const all = this.#buckets.get(bucketId)
-    return all !== undefined && all.revision > askedAt && (all.by === undefined || all.by !== asker)
-  }
-
-  /** Newest last. */
-  #set(name: string, revision: Revision): void {
-    const known = this.#revisions.get(name)
-    if (known !== undefined) {
-      if (known >= revision) return
-      this.#revisions.delete(name)
-    }
-    this.#revisions.set(name, revision)
+  noteAll(bucketId: number, { revision, by }: { readonly revision: Revision; readonly by: Noter }): void {
+    this.#buckets.set(bucketId, noted(this.#buckets.get(bucketId), { revision, by }))
     this.#newest = Math.max(this.#newest, revision)
   }
 
+  /** Whether a key changed after the revision at which was asked. */
+  isKeySince(bucketId: number, key: string, asked: Asked): boolean {
+    // As it mostly is.
+    return asked.at < this.#newest && isSince(this.#names.get(keyName(bucketId, key)), asked)
+  }
+
+  /** Whether anything in a directory did. */
+  isDirectorySince(bucketId: number, key: string, asked: Asked): boolean {
+    return asked.at < this.#newest && isSince(this.#names.get(directoryName(bucketId, key)), asked)
+  }
+
+  /** Whether so much happened since then that one cannot say of every key. */
+  isForgotten(bucketId: number, asked: Asked): boolean {
+    return asked.at < this.#floor || isSince(this.#buckets.get(bucketId), asked)
+  }
+
+  /** Newest last. */
+  #set(name: string, change: { readonly revision: Revision; readonly by?: Noter }): void {
+    const known = this.#names.get(name)
+    if (known !== undefined) {
+      if (known.revision >= change.revision && known.by === change.by) return
+      this.#names.delete(name)
+    }
+    this.#names.set(name, noted(known, change))
+    this.#newest = Math.max(this.#newest, change.revision)
+  }
+
   #forget(): void {
-    for (const [name, revision] of this.#revisions) {
-      if (this.#revisions.size <= this.#namesMax) return
-      this.#revisions.delete(name)
+    for (const [name, { revision }] of this.#names) {
+      if (this.#names.size <= this.#namesMax) return
+      this.#names.delete(name)
       this.#floor = Math.max(this.#floor, revision)
     }
   }
+}
+
+function noted(
+  known: Noted | undefined,
+  { revision, by }: { readonly revision: Revision; readonly by?: Noter | undefined },
+): Noted {
+  if (known === undefined) return { revision, by, before: 0 }
+  const before = known.by === by ? known.before : known.revision
+  return { revision: Math.max(revision, known.revision), by, before }
+}
+
+function isSince(found: Noted | undefined, asked: Asked): boolean {
+  if (found === undefined) return false
+  const isOwn = found.by !== undefined && found.by === asked.by
+  return (isOwn ? found.before : found.revision) > asked.at
+}
+
+/** Of an object; a marker's key is that of its directory. */
+function keyName(bucketId: number, key: string): string {
+  return `${bucketId}/${key}`
+}
+
+function directoryName(bucketId: number, key: string): string {
+  return `${bucketId}:${key}`
 }

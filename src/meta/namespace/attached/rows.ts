@@ -7,8 +7,9 @@
  *   Z | c | bucket id | s | ordered(directory) | ordered(from)
  *                                            covered, shallow, keys whole
  *   Z | u | inode                            a live directory of which not all is known; empty value
- *   Z | d | bucket id | key                  dirty: base; integer since ms, revision; byte flags (1 conflict, 2 the key follows);
- *                                            integer number of inodes that need it, integer each; [integer since ms; base]; [byteString key]
+ *   Z | d | bucket id | key                  dirty: base; integer since ms, revision; byte flags (1 conflict, 2 the key follows,
+ *                                            4 tried); integer number of inodes that need it, integer each; [integer since ms; base];
+ *                                            [integer number tried; base each]; [byteString key]
  *   Z | d | bucket id | FF | SHA-256         the same of a key over 1,024 bytes, which follows: no store takes it, but it must not be forgotten
  *   Z | m | bucket id | id                   rename of a directory: integer inode, started ms, keys so far; byteString from, to, position;
  *                                            byte (1 all that lay below is written down)
@@ -31,7 +32,7 @@ import {
   type SegmentId,
 } from '../../../common/ids.ts'
 import { RecordReader, recordWriter, type RecordWriter } from '../codec.ts'
-import { ATTACHED, COVERAGE, bytesHex, hexBytes, integerAt, integerBytes, orderedAt, orderedBytes } from '../keys.ts'
+import { ATTACHED, COVERAGE, hexBytes, integerAt, integerBytes, orderedAt, orderedBytes } from '../keys.ts'
 import { readEtag, writeEtag } from '../records-fields.ts'
 
 // ---- attachments
@@ -135,6 +136,8 @@ export interface DirtyRecord {
   readonly revision: Revision
   readonly neededBy: readonly InodeId[]
   readonly conflict: { readonly sinceMs: number; readonly outside: BaseRecord } | undefined
+  /** Absent when there is none. */
+  readonly tried?: readonly BaseRecord[] | undefined
 }
 
 export const DIRTY: string = `${ATTACHED}d`
@@ -143,7 +146,7 @@ export const DIRTY: string = `${ATTACHED}d`
 const DIRTY_KEY_BYTES_MAX = 1024
 const LONG_KEY = '\xff'
 const DIRTY_KEY_AT = DIRTY.length + 8
-const DIRTY_FLAG = { conflict: 1, long: 2 } as const
+const DIRTY_FLAG = { conflict: 1, long: 2, tried: 4 } as const
 
 export function dirtyPrefix(bucketId: number): string {
   return DIRTY + integerBytes(bucketId)
@@ -160,12 +163,18 @@ export function encodeDirty(dirty: DirtyRecord): Uint8Array {
   writeBase(writer, dirty.base)
   writer.integer(dirty.sinceMs)
   writer.integer(dirty.revision)
-  writer.byte((dirty.conflict ? DIRTY_FLAG.conflict : 0) | (isLong(key) ? DIRTY_FLAG.long : 0))
+  const { tried = [] } = dirty
+  const conflictFlag = dirty.conflict ? DIRTY_FLAG.conflict : 0
+  writer.byte(conflictFlag | (isLong(key) ? DIRTY_FLAG.long : 0) | (tried.length > 0 ? DIRTY_FLAG.tried : 0))
   writer.integer(dirty.neededBy.length)
   for (const inode of dirty.neededBy) writer.integer(inode)
   if (dirty.conflict) {
     writer.integer(dirty.conflict.sinceMs)
     writeBase(writer, dirty.conflict.outside)
+  }
+  if (tried.length > 0) {
+    writer.integer(tried.length)
+    for (const base of tried) writeBase(writer, base)
   }
   if (isLong(key)) writer.byteString(key)
   return writer.finish()
@@ -180,8 +189,11 @@ export function decodeDirty(rowKey: string, record: Uint8Array): DirtyRecord {
   const neededBy: InodeId[] = []
   for (let left = reader.integer(); left > 0; left--) neededBy.push(reader.integer())
   const conflict = flags & DIRTY_FLAG.conflict ? { sinceMs: reader.integer(), outside: readBase(reader) } : undefined
+  const tried: BaseRecord[] = []
+  if (flags & DIRTY_FLAG.tried) for (let left = reader.integer(); left > 0; left--) tried.push(readBase(reader))
   const key = flags & DIRTY_FLAG.long ? reader.byteString() : rowKey.slice(DIRTY_KEY_AT)
-  return { key: utf8Text(key), base, sinceMs, revision, neededBy, conflict }
+  const dirty = { key: utf8Text(key), base, sinceMs, revision, neededBy, conflict }
+  return tried.length > 0 ? { ...dirty, tried } : dirty
 }
 
 function isLong(key: string): boolean {
@@ -265,10 +277,6 @@ export const EXTERNAL_SEGMENTS: string = `${ATTACHED}x`
 
 export function externalSegmentKey(segment: SegmentId): ByteString {
   return (EXTERNAL_SEGMENTS + hexBytes(segment)) as ByteString
-}
-
-export function externalSegmentOf(key: string): SegmentId {
-  return bytesHex(key.slice(EXTERNAL_SEGMENTS.length)) as SegmentId
 }
 
 export interface ExternalSegmentRecord {

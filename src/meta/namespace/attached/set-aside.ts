@@ -45,7 +45,7 @@ export async function setAside(context: MirrorContext, request: SetAsideRequest)
     const step = mirrorStep(context, tx, { bucket: attached.bucket, ids })
     await giveWay(step, { ...request, keyBytes, asBytes })
     tx.delete(rowKey)
-    context.recent.note(bucketId, keyBytes, revisionMade(step))
+    context.recent.note(bucketId, keyBytes, { revision: revisionMade(step) })
     endStep(step)
     return { isAside: true, lease: step.ids }
   })

@@ -75,7 +75,7 @@ export async function settle(context: MirrorContext, request: SettleRequest): Pr
     endStep(step)
     if (settled.isClean) {
       tx.delete(rowKey)
-      context.recent.note(bucketId, keyBytes, revisionMade(step))
+      context.recent.note(bucketId, keyBytes, { revision: revisionMade(step) })
     }
     return { ...settled, lease: step.ids }
   })

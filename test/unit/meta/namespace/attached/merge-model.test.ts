@@ -144,7 +144,13 @@ class World {
       return
     }
     // Theirs, as who decides may say.
-    await this.f.mirror.setAside({ bucketId, key, revision, as: `${key}.aside`, outside: this.#described(key) })
+    await this.f.mirror.setAside({
+      bucketId,
+      key,
+      revision,
+      as: `${key}.aside${++this.#etags}`,
+      outside: this.#described(key),
+    })
   }
 
   async #state(): Promise<{ here: Map<string, string>; dirty: Set<string> }> {

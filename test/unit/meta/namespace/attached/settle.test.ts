@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from 'vitest'
-import type { ByteString, InodeId } from '../../../../../src/common/ids.ts'
+import type { ByteString } from '../../../../../src/common/ids.ts'
 import type { NamespaceChange } from '../../../../../src/meta/namespace/changes.ts'
 import type { DescribedObject } from '../../../../../src/meta/namespace/attached/types.ts'
 import { WATCHED_ROWS } from '../../../../../src/meta/namespace/changes.ts'
@@ -121,7 +121,7 @@ test('theirs comes back where ours was deleted', async () => {
 
 test('a symlink is followed here also when it has been carried out, and is mirrored like any object', async () => {
   const made = await begin()
-  const root = made.attachment.bucketId as InodeId
+  const root = made.attachment.bucketId
   const link = { kind: 'symlink', target: 'there' as ByteString, mode: 0o777, uid: 0, gid: 0, owner: OWNER } as const
   const { value } = await made.namespace.files.makeFile(root, 'l' as ByteString, link)
   await settle(made, 'l', { outside: outside('l', 'arrived', 5), written: 'arrived' })

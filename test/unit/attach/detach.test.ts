@@ -1,0 +1,140 @@
+import { afterEach, expect, it } from 'vitest'
+import { begin, REQUEST, world, type Run } from './control-fixture.ts'
+import { turns } from './write-back-fixture.ts'
+
+const runs: Run[] = []
+afterEach(async () => {
+  for (const run of runs.splice(0)) await run.stop()
+})
+
+async function attached(from?: Run): Promise<Run> {
+  const run = await begin(from ?? (await world()))
+  runs.push(run)
+  if (!from) await run.control.attach(REQUEST)
+  return run
+}
+
+const detach = (run: Run, options: { force?: boolean; waitMsMax?: number } = {}) =>
+  run.moving(run.control.detach({ bucket: 'far', force: false, waitMsMax: 10_000, ...options }))
+
+it('carries out what was written, forgets the bucket, and leaves the external one complete', async () => {
+  const run = await attached()
+  run.external.outsidePut('theirs', 'theirs')
+  for (let index = 0; index < 30; index++) await run.put(`d/${index}`, `text ${index}`)
+  const outcome = await detach(run)
+  expect(outcome).toMatchObject({ detached: true, forgotten: true, left: { keys: 0, conflicts: 0 } })
+  expect(run.external.snapshot().size).toBe(31)
+  expect(run.read('d/29')).toBe('text 29')
+  expect(run.attachments.isEmpty).toBe(true)
+  expect(await run.names.attachments()).toEqual([])
+  await expect(run.here.namespace.bucket('far')).rejects.toMatchObject({ code: 'NoSuchBucket' })
+  await expect(run.control.get('far')).rejects.toMatchObject({ code: 'NoSuchBucket' })
+  // The name is free.
+  await run.control.attach(REQUEST)
+  const listed = await run.metadata.list({ bucket: 'far', prefix: '', after: '', delimiter: '', limit: 100 })
+  expect(listed.objects).toHaveLength(31)
+})
+
+it('takes no write from the first moment on, in the transaction itself (C1)', async () => {
+  const run = await attached()
+  const pause = run.external.pauseNth('put')
+  await run.put('before', 'text')
+  const detaching = run.control.detach({ bucket: 'far', force: false, waitMsMax: 10_000 })
+  await run.clock.advance(200)
+  await pause.reached
+  await expect(run.put('late', 'text')).rejects.toMatchObject({ code: 'InvalidBucketState' })
+  await expect(run.here.remove('far', 'before')).rejects.toMatchObject({ code: 'InvalidBucketState' })
+  pause.release()
+  expect(await run.moving(detaching)).toMatchObject({ detached: true })
+  expect([run.read('before'), run.read('late')]).toEqual(['text', undefined])
+})
+
+it('refuses while something is left, says what and why, and opens the bucket again', async () => {
+  const run = await attached()
+  run.external.revoked = true
+  await run.put('k', 'ours')
+  const outcome = await detach(run, { waitMsMax: 2000 })
+  expect(outcome).toMatchObject({
+    detached: false,
+    left: { keys: 1, conflicts: 0, listed: [{ key: 'k', isConflict: false, cause: { code: 'AccessDenied' } }] },
+  })
+  await expect(run.put('k2', 'x')).rejects.toMatchObject({ code: 'InvalidBucketState' })
+  await run.clock.advance(10_000)
+  await turns()
+  await run.put('k2', 'x')
+  run.external.revoked = false
+  expect(await detach(run, { waitMsMax: 60_000 })).toMatchObject({ detached: true })
+  expect(run.read('k2')).toBe('x')
+})
+
+it('stays closed as long as somebody asks', async () => {
+  const run = await attached()
+  run.external.revoked = true
+  await run.put('k', 'ours')
+  for (let round = 0; round < 3; round++) {
+    expect(await detach(run, { waitMsMax: 1000 })).toMatchObject({ detached: false })
+    await run.clock.advance(8000)
+    await expect(run.put('k2', 'x')).rejects.toMatchObject({ code: 'InvalidBucketState' })
+  }
+})
+
+it('lists conflicts, which only force gives up; then it says how much is lost', async () => {
+  const run = await attached()
+  await run.put('k', 'ours')
+  run.external.outsidePut('k', 'theirs')
+  const refused = await detach(run)
+  expect(refused).toMatchObject({
+    detached: false,
+    left: { keys: 0, conflicts: 1, listed: [{ key: 'k', isConflict: true }] },
+  })
+  const forced = await detach(run, { force: true })
+  expect(forced).toMatchObject({ detached: true, forgotten: true, left: { keys: 0, conflicts: 1 } })
+  expect(run.read('k')).toBe('theirs')
+})
+
+it('does not wait while carrying out is paused', async () => {
+  const run = await attached()
+  run.control.pause()
+  await run.put('k', 'ours')
+  expect(await detach(run)).toMatchObject({ detached: false, left: { keys: 1, paused: true } })
+})
+
+it('goes on forgetting after a crash, and shows nothing of it meanwhile', async () => {
+  const run = await attached()
+  for (let index = 0; index < 50; index++) run.external.outsidePut(`d/${index}`, 'x')
+  await run.metadata.list({ bucket: 'far', prefix: '', after: '', delimiter: '', limit: 1000 })
+  await run.attachments.setPhase('far', 'forgetting')
+  await run.names.forget('far')
+  // The process is killed here: nothing of it is told that it is forgotten.
+  const next = await begin(run)
+  runs.push(next)
+  expect(next.attachments.ofId(1)).toBeUndefined()
+  await turns(50)
+  expect(await next.names.attachments()).toEqual([])
+  expect(next.attachments.isEmpty).toBe(true)
+  expect(next.external.snapshot().size).toBe(50)
+})
+
+it('is open again after a crash while it was about to be detached', async () => {
+  const run = await attached()
+  await run.attachments.setPhase('far', 'closing')
+  await expect(run.put('k', 'x')).rejects.toMatchObject({ code: 'InvalidBucketState' })
+  const next = await begin(run)
+  runs.push(next)
+  await next.put('k', 'x')
+})
+
+it('shows nothing of a bucket that is being forgotten, and takes nothing for it', async () => {
+  const run = await attached()
+  run.external.outsidePut('k', 'x')
+  await run.attachments.setPhase('far', 'forgetting')
+  const request = { bucket: 'far', prefix: '', after: '', delimiter: '', limit: 10 }
+  await expect(async () => await run.metadata.list(request)).rejects.toMatchObject({ code: 'NoSuchBucket' })
+  await expect(run.put('k2', 'x')).rejects.toMatchObject({ code: 'InvalidBucketState' })
+})
+
+it('knows only what is attached', async () => {
+  const run = await attached()
+  const asked = run.control.detach({ bucket: 'other', force: true, waitMsMax: 0 })
+  await expect(asked).rejects.toMatchObject({ code: 'NoSuchBucket' })
+})
