@@ -32,7 +32,10 @@ export interface Limits {
   readonly flushConcurrency: number
   /** Segments that have waited longer for the remote store go first, whosever turn it is. */
   readonly flushAgeMsMax: number
-  /** How long a write with ack `persisted` waits for the remote store; longer than the flusher's longest pause. */
+  /**
+   * How long a write with ack `persisted` waits for the remote store; longer than the flusher's longest pause, and shorter than the 60 s after
+   * which AWS's clients give up on an answer.
+   */
   readonly persistWaitMsMax: number
   /** Size of the largest object that one PUT or one part may hold. */
   readonly putBytesMax: number
@@ -66,7 +69,7 @@ export const DEFAULT_LIMITS: Limits = checkLimits({
   backlogBytesMax: undefined,
   flushConcurrency: 4,
   flushAgeMsMax: 300_000,
-  persistWaitMsMax: 120_000,
+  persistWaitMsMax: 50_000,
   putBytesMax: 5 * GIB,
   partsMax: 10_000,
   partBytesMin: 5 * MIB,

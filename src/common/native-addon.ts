@@ -29,13 +29,18 @@ export type BuiltAddon =
 
 /** Never rejects. */
 export async function buildAddon(name: AddonName): Promise<BuiltAddon> {
-  const place = placeOf(name)
-  if (place.path === undefined || existsSync(place.path)) return place
-  const headers = headersDirectory(place.root)
-  if (headers === undefined) {
-    return { reason: 'no headers of Node found (node_api.h and uv.h; Debian: apt install libnode-dev)' }
+  try {
+    const place = placeOf(name)
+    if (place.path === undefined || existsSync(place.path)) return place
+    const headers = headersDirectory(place.root)
+    if (headers === undefined) {
+      return { reason: 'no headers of Node found (node_api.h and uv.h; Debian: apt install libnode-dev)' }
+    }
+    return await compile(place, headers)
+  } catch (error) {
+    // A source that may not be read, say, or a running Node whose file an upgrade has taken away.
+    return { reason: `native/${name} cannot be built: ${error instanceof Error ? error.message : String(error)}` }
   }
-  return compile(place, headers)
 }
 
 /** Where it lies, if it has been built. */

@@ -56,6 +56,8 @@ export interface ListenerEvents {
   responseBegun(socket: Socket): boolean
   /** No request is under way on this connection. */
   resting(socket: Socket): boolean
+  /** A request has come whole on this connection, and its answer has not begun. */
+  awaitsUs(socket: Socket): boolean
   /** Something ended before it became a request. */
   refused(status: number, code: string): string
 }
@@ -84,6 +86,8 @@ export function createHttpServer(options: ListenerOptions, events: ListenerEvent
   server.setTimeout(options.idleTimeoutMs ?? IDLE_TIMEOUT_MS, (socket: Socket) => {
     // Between requests nobody asked: an answer now would be taken for that of a request which crosses it on the way.
     if (events.resting(socket)) return void socket.destroy()
+    // Nothing moves because of us: who asked is owed an answer, however long a write waits for the remote store.
+    if (events.awaitsUs(socket)) return void socket.setTimeout(options.idleTimeoutMs ?? IDLE_TIMEOUT_MS)
     refuse(socket, events, REFUSALS.timeout)
   })
   const refused = new WeakSet<Socket>()
@@ -176,6 +180,13 @@ export class InFlight {
   resting(socket: Socket): boolean {
     for (const response of this.#responses) if (response.req.socket === socket) return false
     return true
+  }
+
+  awaitsUs(socket: Socket): boolean {
+    for (const response of this.#responses) {
+      if (response.req.socket === socket && response.req.complete && !response.headersSent) return true
+    }
+    return false
   }
 
   responseBegun(socket: Socket): boolean {

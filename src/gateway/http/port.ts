@@ -153,6 +153,7 @@ class FastifyHttpPort implements HttpPort {
     const server = createHttpServer(this.#options, {
       responseBegun: (socket) => this.#inFlight.responseBegun(socket),
       resting: (socket) => this.#inFlight.resting(socket),
+      awaitsUs: (socket) => this.#inFlight.awaitsUs(socket),
       refused: (status, code) => this.#recorder.refused(status, code),
     })
     const begin = (request: IncomingMessage, response: ServerResponse): void => {

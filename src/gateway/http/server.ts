@@ -64,6 +64,7 @@ class FastifyDoor implements DoorServer {
         const server = createHttpServer(options, {
           responseBegun: (socket) => this.#inFlight.responseBegun(socket),
           resting: (socket) => this.#inFlight.resting(socket),
+          awaitsUs: (socket) => this.#inFlight.awaitsUs(socket),
           refused: (status, code) => this.#recorder.refused(status, code),
         })
         server.on('request', handle)

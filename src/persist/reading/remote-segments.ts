@@ -102,9 +102,10 @@ export class RemoteSegments {
         return { block, slabOffset, length: Math.min(blockBytes, dataBytes - block * blockBytes) }
       })
       .filter(({ length }) => length > 0)
+    // Nobody would hear what becomes of a request.
+    if (blocks.length === 0) throw dataLost(segment, `it ends before block ${run.firstBlock}`)
     const loading = this.#tables.get(segment, () => this.#loadTable(segment, dataBytes))
-    const reading = blocks.length > 0 ? this.#readBlocks(segment, blocks, run.onFilled) : Promise.resolve(0)
-    return { blocks, loading, reading }
+    return { blocks, loading, reading: this.#readBlocks(segment, blocks, run.onFilled) }
   }
 
   async #dataBytes(segment: SegmentId): Promise<number> {

@@ -8,7 +8,9 @@
  *                        +--> ended                 data without a length
  *
  * Whatever goes wrong ends the connection. The buffers are touched only while it is pouring; whoever destroys it can rely on
- * that nothing is written any more, since its handle is closed by then.
+ * that nothing is written any more, since its handle is closed by then. Over TLS a closed handle is not enough: Node goes on handing
+ * out what it has decrypted, into the buffer that it was given last. There bytes go by way of the scratch buffer, from which only a
+ * connection that is pouring takes them, at the price of that copy.
  */
 import { connect, isIP, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
@@ -58,6 +60,7 @@ const IDLE_MS_MAX = 10_000
 
 export class AnswerConnection {
   readonly #socket: Socket
+  readonly #isTls: boolean
   readonly #scratch = Buffer.alloc(SCRATCH_BYTES)
   #state: 'idle' | 'head' | 'pouring' | 'refusal' | 'ended' = 'idle'
   #asked: Asked | undefined
@@ -70,6 +73,7 @@ export class AnswerConnection {
   #bytesOfAnswer = 0
 
   constructor({ isTls, host, port }: Origin, onEnd: () => void) {
+    this.#isTls = isTls
     const onread = {
       buffer: () => this.#nextBuffer(),
       callback: (bytes: number, buffer: Uint8Array) => this.#take(bytes, buffer),
@@ -79,7 +83,7 @@ export class AnswerConnection {
     const socket = isTls ? connectTls({ ...options, servername: isIP(host) ? '' : host }) : connect(options)
     this.#socket = socket
     socket.on('error', (error) => this.#fail(error))
-    socket.on('end', () => this.#fail(this.#broken()))
+    socket.on('end', () => this.#finished())
     socket.on('timeout', () => this.#end())
     socket.on('close', () => {
       this.#fail(this.#broken())
@@ -124,6 +128,12 @@ export class AnswerConnection {
   /** Where the next bytes of the connection go. */
   #nextBuffer(): Uint8Array {
     if (this.#state !== 'pouring') return this.#scratch
+    const place = this.#place()
+    return this.#isTls ? this.#scratch.subarray(0, place.length) : place
+  }
+
+  /** Where the next bytes of the body belong. */
+  #place(): Uint8Array {
     const { index, filled } = this.#target
     const buffer = this.#asked?.sink.into[index]
     assert(buffer, 'what is left fits the buffers')
@@ -135,7 +145,10 @@ export class AnswerConnection {
     try {
       this.#bytesOfAnswer += bytes
       sink?.progress()
-      if (this.#state === 'pouring') this.#poured(bytes)
+      if (this.#state === 'pouring') {
+        if (this.#isTls) this.#scratch.copy(this.#place(), 0, 0, bytes)
+        this.#poured(bytes)
+      }
       // A copy: the next bytes are written over these.
       else if (this.#asked) this.#read(Buffer.from(buffer.subarray(0, bytes)), this.#asked.sink)
       // Nobody asked for these.
@@ -154,12 +167,21 @@ export class AnswerConnection {
       this.#received = this.#received.subarray(head.bytes)
       if (!isInterim(head)) this.#begin(head, sink)
     }
-    if (this.#state !== 'refusal') return
-    const body = refusalBody(this.#head as AnswerHead, this.#received)
+    if (this.#state === 'refusal') this.#refused('open')
+  }
+
+  #refused(connection: 'open' | 'ended'): void {
+    const body = refusalBody(this.#head as AnswerHead, this.#received, connection)
     if (body === undefined) return
     this.#answer(body === 'unreadable' ? Buffer.alloc(0) : body)
     // What comes of it yet is in nobody's interest.
     if (body === 'unreadable') this.#end()
+  }
+
+  /** Nothing more comes. */
+  #finished(): void {
+    if (this.#state === 'refusal') this.#refused('ended')
+    this.#fail(this.#broken())
   }
 
   #begin(head: AnswerHead, sink: Sink): void {
@@ -174,7 +196,7 @@ export class AnswerConnection {
     const rest = this.#received
     if (rest.length > this.#left) throw badAnswer(sink.what, 'more came than the answer said')
     for (let taken = 0; taken < rest.length;) {
-      const copied = rest.copy(this.#nextBuffer(), 0, taken)
+      const copied = rest.copy(this.#place(), 0, taken)
       taken += copied
       this.#poured(copied)
     }

@@ -31,6 +31,8 @@ export class AnswerConnections {
     const head = requestHead(request)
     const key = `${origin.isTls} ${origin.host} ${origin.port}`
     for (;;) {
+      // The SDK does not heed its signal at every step: what comes too late opens no connection, which nobody would close.
+      signal.throwIfAborted()
       const connection = this.#idleOf(key) ?? this.#open(origin)
       try {
         const answer = await connection.get(head, sink, signal)
@@ -39,7 +41,7 @@ export class AnswerConnections {
       } catch (error) {
         if (error instanceof LengthMissing) this.#areUsable = false
         // Nothing was answered on a connection that had been idle: that says nothing about the store.
-        if (!connection.isStale || signal.aborted) throw error
+        if (!connection.isStale) throw error
       }
     }
   }

@@ -58,27 +58,36 @@ export function plainLength({ headers }: AnswerHead): number | undefined {
 }
 
 /** The body of a refusal, once it is all there; 'unreadable': one that is too long to be in the words of S3, or none at all. */
-export function refusalBody(head: AnswerHead, received: Buffer): Buffer | 'unreadable' | undefined {
+export function refusalBody(
+  head: AnswerHead,
+  received: Buffer,
+  connection: 'open' | 'ended',
+): Buffer | 'unreadable' | undefined {
   if (head.status === 204 || head.status === 304) return Buffer.alloc(0)
   const length = plainLength(head)
   if ((length ?? received.length) > REFUSAL_BYTES_MAX) return 'unreadable'
   if (length !== undefined) return received.length < length ? undefined : received.subarray(0, length)
-  return head.headers['transfer-encoding']?.toLowerCase() === 'chunked' ? unchunked(received) : 'unreadable'
+  const coding = head.headers['transfer-encoding']?.toLowerCase()
+  if (coding !== undefined) return coding === 'chunked' ? unchunked(received) : 'unreadable'
+  // RFC 9112, 6.3: nothing delimits it but the connection's end. Of who keeps it open nobody knows how long that takes.
+  if (head.staysOpen) return 'unreadable'
+  return connection === 'ended' ? received : undefined
 }
 
-/** RFC 9112, 7.1, without trailers. */
+/** RFC 9112, 7.1; trailers are left out. */
 function unchunked(received: Buffer): Buffer | 'unreadable' | undefined {
   const chunks: Buffer[] = []
   for (let at = 0; ;) {
     const lineEnd = received.indexOf('\r\n', at)
     if (lineEnd < 0) return undefined
-    const [, hex] = /^([0-9a-f]{1,6})[ \t]*(?:;|$)/i.exec(received.toString('latin1', at, lineEnd)) ?? []
+    const [, hex] = /^([0-9a-f]{1,8})[ \t]*(?:;|$)/i.exec(received.toString('latin1', at, lineEnd)) ?? []
     if (hex === undefined) return 'unreadable'
     const start = lineEnd + 2
     const end = start + Number.parseInt(hex, 16)
+    // From the line's own end on: the empty line may follow at once.
+    if (end === start) return received.includes('\r\n\r\n', lineEnd) ? Buffer.concat(chunks) : undefined
     if (received.length < end + 2) return undefined
     if (received.toString('latin1', end, end + 2) !== '\r\n') return 'unreadable'
-    if (end === start) return Buffer.concat(chunks)
     chunks.push(received.subarray(start, end))
     at = end + 2
   }

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
 import { connect } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, expect, it, vi } from 'vitest'
 import { AssertionFailed } from '../../../../src/common/assert.ts'
 import { createLogger, silentLogger } from '../../../../src/common/logging.ts'
@@ -231,6 +232,19 @@ it('closes a connection on which nothing moves in the middle of a body (lessons 
   const answer = await raw(server, 'PUT /b HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc')
   expect(answer).toContain('<Code>RequestTimeout</Code>')
   await vi.waitFor(() => expect(failure).toBeInstanceOf(Error))
+})
+
+it('gives up nobody who waits for us: a request that has come whole is answered, however long that takes', async () => {
+  const server = await door(
+    async (request, response) => {
+      for await (const _chunk of request);
+      await sleep(500)
+      response.end('at last')
+    },
+    { idleTimeoutMs: 100 },
+  )
+  const asked = 'PUT /b HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc'
+  expect(await raw(server, asked)).toContain('at last')
 })
 
 it('closes a connection that rests without a word, which a next request could take for its answer (lesson 5.1.15)', async () => {

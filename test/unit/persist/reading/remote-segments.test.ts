@@ -51,6 +51,13 @@ test('a block is given out when it is there and checked, while the rest is on it
   await expect(fixture.finish(second)).rejects.toMatchObject({ code: 'Unavailable' })
 })
 
+test('blocks beyond the end are asked of nobody, so no failure of the store is left unheard', async () => {
+  await fixture.upload(SEGMENT, 600)
+  fixture.takeOver = () => Promise.reject(new Error('down'))
+  await expect(readRun(9, fixture.slots(2))).rejects.toMatchObject({ code: 'DataLost' })
+  expect(fixture.reads).toEqual([])
+})
+
 test('what was fetched is offered to the disk level with its checksums', async () => {
   const { data } = await fixture.upload(SEGMENT, 600)
   await readRun(0, fixture.slots(3))

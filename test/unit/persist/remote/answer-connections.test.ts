@@ -50,7 +50,13 @@ interface Asking {
   readonly filled: number[]
 }
 
-function ask(port: number, lengths: readonly number[], signal?: AbortSignal, protocol = 'http:'): Asking {
+function ask(
+  port: number,
+  lengths: readonly number[],
+  signal?: AbortSignal,
+  protocol = 'http:',
+  onFilled: () => void = () => undefined,
+): Asking {
   const shared = lengths.map((length) => Buffer.from(new SharedArrayBuffer(length)).fill('.'))
   const filled: number[] = []
   const request = {
@@ -66,7 +72,10 @@ function ask(port: number, lengths: readonly number[], signal?: AbortSignal, pro
     into: shared,
     accept: (_: unknown, length: number): number => length,
     progress: () => undefined,
-    onFilled: (index: number) => filled.push(index),
+    onFilled: (index: number) => {
+      filled.push(index)
+      onFilled()
+    },
   }
   return { answer: connections.get(request, sink, signal ?? new AbortController().signal), into: shared, filled }
 }
@@ -129,11 +138,54 @@ test('over TLS too', async () => {
   expect(sockets.length).toBe(1)
 })
 
+test('over TLS nothing is written to the buffers after the signal either, though more of it is deciphered already', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'tidegate-answer-'))
+  const { certificate, key } = makeCertificate(directory)
+  const cert = readFileSync(certificate)
+  const port = await serve((socket) => void socket.write(answerOf('x'.repeat(600_000))), {
+    cert,
+    key: readFileSync(key),
+  })
+  rmSync(directory, { recursive: true })
+  setDefaultCACertificates([...getCACertificates(), cert.toString()])
+  const controller = new AbortController()
+  const before: Buffer[] = []
+  const { answer, into } = ask(port, [300_000, 300_000], controller.signal, 'https:', () =>
+    queueMicrotask(() => {
+      controller.abort(new Error('enough'))
+      before.push(Buffer.from(into[1] as Buffer))
+    }),
+  )
+  await expect(answer).rejects.toThrow('enough')
+  await sleep(30)
+  expect(before).toEqual([into[1]])
+})
+
 test('a refusal has its body with it, and touches no buffer', async () => {
   const port = await serve((socket) => void socket.write('HTTP/1.1 404 Not Found\r\ncontent-length: 3\r\n\r\nno!'))
   const { answer, into } = ask(port, [4])
   expect(await answer).toMatchObject({ head: { status: 404 }, bytesPoured: undefined, body: Buffer.from('no!') })
   expect(into[0]?.toString()).toBe('....')
+})
+
+test('a refusal may end with the connection', async () => {
+  const port = await serve((socket) => {
+    socket.write('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\nn')
+    setTimeout(() => socket.end('o!'), 5)
+  })
+  for (let count = 1; count <= 2; count++) {
+    expect(await ask(port, [4]).answer).toMatchObject({ head: { status: 404 }, body: Buffer.from('no!') })
+  }
+  expect(sockets.length).toBe(2)
+})
+
+test('what was given up before it began opens no connection', async () => {
+  let opened = 0
+  const port = await serve(() => undefined)
+  server?.on('connection', () => opened++)
+  await expect(ask(port, [4], AbortSignal.abort(new Error('enough'))).answer).rejects.toThrow('enough')
+  await sleep(30)
+  expect(opened).toBe(0)
 })
 
 test('a connection that was closed while it was idle is replaced; one that breaks in the answer is an error', async () => {

@@ -57,17 +57,25 @@ test('a length is digits, and counts only without a transfer coding', () => {
   ).toBeUndefined()
 })
 
-test('the body of a refusal is delimited by its length, or in chunks', () => {
+test('the body of a refusal is delimited by its length, in chunks, or by the end of the connection', () => {
   const byLength = head('HTTP/1.1 404 No\r\ncontent-length: 3\r\n\r\n')
-  expect(refusalBody(byLength, Buffer.from('ab'))).toBeUndefined()
-  expect(refusalBody(byLength, Buffer.from('abc'))?.toString()).toBe('abc')
+  expect(refusalBody(byLength, Buffer.from('ab'), 'open')).toBeUndefined()
+  expect(refusalBody(byLength, Buffer.from('ab'), 'ended')).toBeUndefined()
+  expect(refusalBody(byLength, Buffer.from('abc'), 'open')?.toString()).toBe('abc')
   const chunked = head('HTTP/1.1 404 No\r\ntransfer-encoding: Chunked\r\n\r\n')
-  const sent = '3\r\nabc\r\nA;x=y\r\n0123456789\r\n0\r\n\r\n'
-  for (let length = 0; length < sent.length; length++) {
-    expect(refusalBody(chunked, Buffer.from(sent.slice(0, length)))).toBeUndefined()
+  for (const trailers of ['', 'x-a: b\r\nx-c: d\r\n']) {
+    const sent = `3\r\nabc\r\n0000000A;x=y\r\n0123456789\r\n0\r\n${trailers}\r\n`
+    for (let length = 0; length < sent.length; length++) {
+      expect(refusalBody(chunked, Buffer.from(sent.slice(0, length)), 'open')).toBeUndefined()
+    }
+    expect(refusalBody(chunked, Buffer.from(sent), 'open')?.toString()).toBe('abc0123456789')
   }
-  expect(refusalBody(chunked, Buffer.from(sent))?.toString()).toBe('abc0123456789')
-  expect(refusalBody(head('HTTP/1.1 304 No\r\n\r\n'), Buffer.alloc(0))?.length).toBe(0)
+  for (const closing of ['HTTP/1.0 404 No', 'HTTP/1.1 404 No\r\nconnection: close']) {
+    const byEnd = head(`${closing}\r\n\r\n`)
+    expect(refusalBody(byEnd, Buffer.from('abc'), 'open')).toBeUndefined()
+    expect(refusalBody(byEnd, Buffer.from('abc'), 'ended')?.toString()).toBe('abc')
+  }
+  expect(refusalBody(head('HTTP/1.1 304 No\r\n\r\n'), Buffer.alloc(0), 'open')?.length).toBe(0)
 })
 
 test.each([
@@ -79,5 +87,5 @@ test.each([
   ['in another coding', 'transfer-encoding: gzip, chunked', 'x'],
 ])('the body of a refusal %s cannot be read', (_name, header, body) => {
   const lines = ['HTTP/1.1 503 No', ...(header === '' ? [] : [header])]
-  expect(refusalBody(head(`${lines.join('\r\n')}\r\n\r\n`), Buffer.from(body))).toBe('unreadable')
+  expect(refusalBody(head(`${lines.join('\r\n')}\r\n\r\n`), Buffer.from(body), 'open')).toBe('unreadable')
 })
