@@ -196,7 +196,7 @@ function isMounted(mountPoint: string): boolean {
 }
 
 /** Whether its server lives or not. */
-function unmount(mountPoint: string): void {
+export function unmount(mountPoint: string): void {
   if (!isMounted(mountPoint)) return
   const [program = '', ...words] = process.geteuid?.() === 0 ? ['umount', '-l'] : ['fusermount3', '-u', '-z']
   spawnSync(program, [...words, mountPoint], { stdio: 'ignore' })

@@ -13,6 +13,8 @@ import { parseArgs } from 'node:util'
 import { startGateway, type GatewayProcess } from '../test/support/gateway-process.ts'
 import { startBareServer } from './bare/bare.ts'
 import type { Benchmark, BenchmarkContext, Measurement } from './benchmark.ts'
+import { attachImport } from './cases/attach-import.ts'
+import { attachLook } from './cases/attach-look.ts'
 import { diskLevel } from './cases/disk-level.ts'
 import { getBenchmarks } from './cases/get.ts'
 import { kvBatch } from './cases/kv-batch.ts'
@@ -51,6 +53,8 @@ const BENCHMARKS: readonly Benchmark[] = [
   ...writeBehindUploads,
   writeBehindLatency,
   writeBehindCold,
+  attachLook,
+  attachImport,
 ]
 const ROUNDS = 5
 const RESULTS = fileURLToPath(new URL('./results/latest.json', import.meta.url))

@@ -2,10 +2,10 @@
  * The part of the engine that mirrors attached buckets (engine.ts, docs/decisions/0015): what stands between the store and the namespace, where blocks
  * of external segments come from, and what carries changes out. Without an attached bucket all of it costs a look at an empty map.
  */
-import { randomFillSync } from 'node:crypto'
 import type { AttachmentsParts } from './attach/attachments.ts'
 import { Attachments } from './attach/attachments.ts'
 import { contentReader } from './attach/carry-out-content.ts'
+import type { PlanLimits } from './attach/carry-out-plan.ts'
 import { AttachmentControl } from './attach/control.ts'
 import { ExternalBlocks, withExternalBlocks, type BlockFetching, type KeptBlocks } from './attach/external-blocks.ts'
 import { ExternalSegments } from './attach/external-segments.ts'
@@ -22,7 +22,10 @@ import type { Metadata } from './store/ports.ts'
 import type { RunningStore } from './store/store.ts'
 
 /** How external buckets are reached. */
-export type EngineAttach = Pick<AttachmentsParts, 'external' | 'placeOf' | 'reserved' | 'region'>
+export interface EngineAttach extends Pick<AttachmentsParts, 'external' | 'placeOf' | 'reserved' | 'region'> {
+  /** Of uploads; those of S3 unless told. */
+  readonly planLimits?: PlanLimits | undefined
+}
 
 /** Keys carried out at once. */
 const CONCURRENCY = 8
@@ -57,7 +60,8 @@ export function buildAttaching(
     readonly store: () => RunningStore
   },
 ): Attaching {
-  const { clock, limits, onEvent } = parts
+  const { clock, limits, fillRandom, onEvent } = parts
+  const { planLimits } = parts.attach
   const { namespace, slabView, disk } = needs
   const names = namespace.attached
   const onFailure = (doing: string, cause: unknown): void => onEvent({ kind: 'job-failed', job: doing, cause })
@@ -69,10 +73,15 @@ export function buildAttaching(
   const writeBack = new WriteBack({
     names,
     attached: attachments,
-    contents: { open: () => contentReader(needs.store().reading, () => namespace.revision()).open() },
+    contents: contentReader({
+      store: () => needs.store().reading,
+      revision: () => namespace.revision(),
+      learn: (bucketId, body) => segments.learn(bucketId, body),
+    }),
     clock,
     random: parts.random,
-    fillRandom: randomFillSync,
+    fillRandom,
+    ...(planLimits && { planLimits }),
     concurrency: CONCURRENCY,
     delayMs: DELAY_MS,
     waitMsMax: limits.admissionWaitMsMax,
@@ -85,7 +94,7 @@ export function buildAttaching(
     writeBack,
     freshness,
     clock,
-    fillRandom: randomFillSync,
+    fillRandom,
     onFailure,
   })
   return {

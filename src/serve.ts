@@ -2,6 +2,7 @@
 import { randomFillSync } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { observeAttachments } from './attachment-metrics.ts'
 import { AssertionFailed } from './common/assert.ts'
 import { configuredAccess } from './cli/access.ts'
 import { packageVersion } from './cli/version.ts'
@@ -155,6 +156,7 @@ class Gateway {
     await opened?.finishClaim()
     const readings = engineReadings(engine, this.#journal.stats)
     observeEngine(readings)
+    if (engine.attaching) observeAttachments({ ...engine.attaching, clock: systemClock })
     await makeBuckets(engine, this.#config)
     ending.push(() => engine.drain())
     const mounts = this.#mounts(engine, readings)

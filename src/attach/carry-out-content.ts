@@ -1,4 +1,6 @@
 /** The bytes of what is carried out: read here, in slices, as the external store takes them. */
+import { isTidegateError } from '../common/errors.ts'
+import type { ExternalBody } from '../common/external.ts'
 import type { Revision } from '../common/ids.ts'
 import type { ObjectVersion } from '../common/model.ts'
 import type { ReaderId, SlabSlice } from '../store/types.ts'
@@ -6,7 +8,7 @@ import type { PieceSource } from './ports.ts'
 
 export interface ContentReader {
   /** What the namespace names from now on stays readable until the reading is closed (C12). */
-  open(): ContentReading
+  open(bucketId: number): ContentReading
 }
 
 export interface ContentReading {
@@ -29,12 +31,23 @@ export interface StoreReading {
   close(reader: ReaderId): void
 }
 
-export function contentReader(store: StoreReading, revision: () => Revision): ContentReader {
+export interface ContentReaderParts {
+  readonly store: () => StoreReading
+  readonly revision: () => Revision
+  /** A body that lies outside is about to be read: after a restart nobody else may have come by it. */
+  readonly learn: (bucketId: number, body: ExternalBody) => void
+}
+
+export function contentReader({ store: storeOf, revision, learn }: ContentReaderParts): ContentReader {
   return {
-    open() {
+    open(bucketId) {
+      const store = storeOf()
       const holder = store.begin(revision())
       return {
-        bytes: (version, offset, length) => slicesOf(store, { holder, version, offset, length }),
+        bytes: (version, offset, length) => {
+          if (version.body.kind === 'external') learn(bucketId, version.body.external)
+          return slicesOf(store, { holder, version, offset, length })
+        },
         close: () => store.close(holder),
       }
     },
@@ -48,7 +61,7 @@ async function* slicesOf(
   const reader = store.openWith(holder, version)
   try {
     for (let done = 0; done < length;) {
-      const slice = await store.read(reader, offset + done, length - done)
+      const slice = await store.read(reader, offset + done, length - done).catch(rethrowGone)
       try {
         yield store.view(slice)
       } finally {
@@ -59,6 +72,17 @@ async function* slicesOf(
   } finally {
     store.close(reader)
   }
+}
+
+/** Who reads is told to try again where the object is another one now; here that is what must be known. */
+function rethrowGone(error: unknown): never {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) if (isGone(cause)) throw cause
+  throw error
+}
+
+/** Of reading: the bytes lay in an external object that is another one now, or in none. */
+export function isGone(error: unknown): boolean {
+  return isTidegateError(error, 'PreconditionFailed') || isTidegateError(error, 'NoSuchKey')
 }
 
 /** One version's bytes, for uploads and comparisons; remembers whether it was they that could not be had. */

@@ -7,7 +7,7 @@
  * The id is that of the external segment, so it stands for these very bytes: killed between the copy and the row, the next try finds the copy and goes on.
  */
 import { externalSegment } from '../common/external.ts'
-import { isGone } from './carry-out-same.ts'
+import { isGone } from './carry-out-content.ts'
 import type { Attached } from './attached.ts'
 import type { AttachedNames, DirtyState, ExternalCapabilities } from './ports.ts'
 

@@ -6,10 +6,9 @@
  * them, since nothing is written then; it is for us too, since all that was ours is there.
  */
 import { isExternalSegment, type ExternalBody } from '../common/external.ts'
-import { isTidegateError } from '../common/errors.ts'
 import type { SegmentId } from '../common/ids.ts'
 import type { Extent, ObjectAttributes } from '../common/model.ts'
-import type { Content } from './carry-out-content.ts'
+import { isGone, type Content } from './carry-out-content.ts'
 import type { ExternalBucket, ExternalDescription } from './ports.ts'
 
 export interface Ours {
@@ -31,7 +30,10 @@ export async function compareWithOurs(
 ): Promise<Sameness> {
   const { version } = content
   const { body } = version
-  if (version.size !== seen.size || !hasOurAttributes(version.attributes, seen.attributes)) return 'other'
+  const { attributes } = version
+  if (version.size !== seen.size || !hasOurAttributes(attributes, seen.attributes)) return 'other'
+  // An earlier try may have got through before they were set here.
+  if (!sameMap(attributes.tags, seen.attributes.tags)) return 'other'
   if (version.etag === seen.etag) return 'same'
   // Only what describes it was ours, and that is there.
   if (body.kind === 'external' && body.external.key === seen.key) return 'likely'
@@ -79,11 +81,6 @@ async function sameBytes({ content, external, seen, signal }: Compared, from: nu
     if (content.failure !== undefined && isGone(content.failure)) return false
     throw error
   }
-}
-
-/** Of reading: the bytes lay in an external object that is another one now, or in none. */
-export function isGone(error: unknown): boolean {
-  return isTidegateError(error, 'PreconditionFailed') || isTidegateError(error, 'NoSuchKey')
 }
 
 /** Stores add to what was set (a content type, say), and not all tell tags and storage class: what was set here must be there. */

@@ -8,6 +8,7 @@ import type { ObjectAttributes } from '../common/model.ts'
 import type { Content } from './carry-out-content.ts'
 import { copiesOf, planBody, type Plan, type PlanLimits, type PlannedPiece } from './carry-out-plan.ts'
 import { sameButTags, sameMap } from './carry-out-same.ts'
+import { KEY_BYTES_MAX } from './key-order.ts'
 import type { DirtyState, Expected, ExternalBucket, ExternalCapabilities, UploadPiece } from './ports.ts'
 
 export interface Writing {
@@ -28,9 +29,6 @@ export interface Writing {
   readonly aboutToWrite: (etag: string) => Promise<void>
 }
 
-/** S3's limit. The mount makes longer names; they stay here, and are listed as failing. */
-const KEY_BYTES_MAX = 1024
-
 /**
  * Returns the ETag of what lies there by that.
  * @throws PreconditionFailed, NoSuchKey of the target or of what is copied; what `ExternalBucket` does
@@ -38,6 +36,7 @@ const KEY_BYTES_MAX = 1024
 export async function writeOutside(writing: Writing): Promise<string> {
   const { key, content, expected, state, sources, capabilities, limits, blind, bytesOnly } = writing
   const { body, size, etag, attributes } = content.version
+  // The mount makes longer names; they stay here, and are listed as failing.
   if (Buffer.byteLength(key) > KEY_BYTES_MAX) {
     throw new TidegateError('KeyTooLong', `the store takes keys of at most ${KEY_BYTES_MAX} bytes`)
   }
@@ -95,15 +94,16 @@ async function perform(writing: Writing, plan: Plan, known: ObjectAttributes | u
     }
     case 'parts': {
       const attributes = known ?? (await attributesElsewhere(writing))
-      if (writing.state.partSizes.length > 0) await writing.aboutToWrite(content.version.etag)
       const expected = await conditionFor(writing, 'conditionalComplete')
       const pieces = plan.pieces.map((piece) => uploadPiece(content, piece))
-      return (await external.putInParts(key, pieces, { attributes, expected, signal })).etag
+      const aboutToComplete = writing.aboutToWrite
+      return (await external.putInParts(key, pieces, { attributes, expected, signal, aboutToComplete })).etag
     }
     case 'copy': {
       await writing.aboutToWrite(plan.from.etag)
       const expected = await conditionFor(writing, 'conditionalCopy')
-      return (await external.copy(plan.from, key, { attributes: known, expected, signal })).etag
+      const aboutToComplete = writing.aboutToWrite
+      return (await external.copy(plan.from, key, { attributes: known, expected, signal, aboutToComplete })).etag
     }
     default:
       return unreachable(plan, 'plan')

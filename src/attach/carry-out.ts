@@ -20,11 +20,13 @@ import { TidegateError } from '../common/errors.ts'
 import type { ExternalBody } from '../common/external.ts'
 import type { Revision, SegmentId } from '../common/ids.ts'
 import type { ObjectVersion } from '../common/model.ts'
+import { lacking } from './attach-checks.ts'
 import type { Attached } from './attached.ts'
-import { Content, type ContentReader, type ContentReading } from './carry-out-content.ts'
+import { Content, isGone, type ContentReader, type ContentReading } from './carry-out-content.ts'
 import { PLAN_LIMITS, type PlanLimits } from './carry-out-plan.ts'
-import { compareWithOurs, isGone, type Sameness } from './carry-out-same.ts'
+import { compareWithOurs, type Sameness } from './carry-out-same.ts'
 import { makeRoom } from './carry-out-room.ts'
+import { findLeft } from './carry-out-left.ts'
 import { findState, neededFor, sourcesOf } from './carry-out-state.ts'
 import { writeOutside, type Writing } from './carry-out-write.ts'
 import { baseOf, conflictKey, decide, expectedOf } from './conflicts.ts'
@@ -87,7 +89,8 @@ export async function carryOut(parts: CarryOutParts, request: CarryOutRequest): 
   const { capabilities, external } = attached
   const { bucketId, bucket } = attached.record
   if (!capabilities) throw new TidegateError('Unavailable', `the store behind ${bucket} could not be asked yet`)
-  const reading: ContentReading = parts.contents.open()
+  refuseUnseen(attached.record, capabilities)
+  const reading: ContentReading = parts.contents.open(bucketId)
   try {
     const found = await findState(parts.names, { bucketId, key })
     if (found.kind === 'clean') return { kind: 'clean', through: undefined }
@@ -105,6 +108,17 @@ export async function carryOut(parts: CarryOutParts, request: CarryOutRequest): 
   } finally {
     reading.close()
   }
+}
+
+/**
+ * The store was able to when the bucket was attached, and is not any more: it was exchanged, or something on the way takes the conditions away.
+ * @throws NotImplemented
+ */
+function refuseUnseen({ bucket, conflicts }: Attached['record'], capabilities: ExternalCapabilities): void {
+  const missing = lacking(conflicts, capabilities)
+  if (missing === undefined) return
+  const why = `so what was changed outside could be overwritten unseen, which conflict policy ${conflicts} forbids`
+  throw new TidegateError('NotImplemented', `the store behind ${bucket} has no ${missing} any more, ${why}`)
 }
 
 async function carry(run: Run): Promise<CarriedOut> {
@@ -129,6 +143,8 @@ async function carry(run: Run): Promise<CarriedOut> {
     if (isUntouched(state.version)) return await settled(run, seen)
     const sameness = await compare(run, seen)
     if (sameness !== 'other') return await settled(run, seen, sameness === 'same' ? seen?.etag : undefined)
+    // Of what is carried out by now the rest is to be found in what we have left there.
+    if (await findLeft(run)) return { kind: 'again' }
     if (matches(seen, expected)) {
       // So it is not the target: the object that its bytes lie in is another one now. They may still be had from the cache.
       if (readFailed) return await listed(run, seen)
@@ -269,12 +285,12 @@ async function arrived(
 }
 
 async function listed(run: Run, seen: ExternalDescription | undefined): Promise<CarriedOut> {
-  const { names, bucketId, key, clock } = run
+  const { names, bucketId, key, clock, state } = run
   const conflict = { sinceMs: clock.nowMs(), outside: baseOf(seen) }
-  await (
-    await names.noteConflict({ bucketId, key, conflict })
-  ).durable
-  return { kind: 'conflict', ended: 'listed' }
+  const { revision } = state.dirty
+  const commit = await names.noteConflict({ bucketId, key, conflict, revision })
+  await commit.durable
+  return commit.value ? { kind: 'conflict', ended: 'listed' } : { kind: 'again' }
 }
 
 async function setAside(run: Run, outside: ExternalDescription | undefined): Promise<CarriedOut> {

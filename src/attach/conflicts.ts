@@ -9,6 +9,7 @@ import type { Clock } from '../common/clock.ts'
 import { TidegateError } from '../common/errors.ts'
 import type { ConflictPolicy } from '../common/external.ts'
 import type { Attached } from './attached.ts'
+import { KEY_BYTES_MAX } from './key-order.ts'
 import type { AttachedNames, Base, DirtyKey, ExternalDescription, Expected } from './ports.ts'
 
 export type Decision =
@@ -47,9 +48,6 @@ export function baseOf(seen: ExternalDescription | undefined): Base {
 export function expectedOf(base: Base): Exclude<Expected, { kind: 'anything' }> {
   return base.kind === 'etag' ? { kind: 'etag', etag: base.etag } : base
 }
-
-/** S3's limit of a key. */
-const KEY_BYTES_MAX = 1024
 
 /** `KEY.conflict-<UTC>-<8 hex>`; a key that would get too long loses its end. */
 export function conflictKey(key: string, nowMs: number, fillRandom: (bytes: Uint8Array) => void): string {
@@ -166,6 +164,9 @@ async function resolveWithOne(
   return { keep: 'ours', as: undefined }
 }
 
+/** No object has this ETag. */
+const NOTHING_OF_OURS = ''
+
 async function settleAs(
   {
     names,
@@ -178,7 +179,8 @@ async function settleAs(
   },
   outside: ExternalDescription | undefined,
 ): Promise<void> {
-  const settled = await names.settle({ ...at, outside })
+  // Whatever their sizes are, it is not ours that lies there.
+  const settled = await names.settle({ ...at, outside, written: NOTHING_OF_OURS })
   await settled.durable
   if (!settled.value) throw changedMeanwhile(at.key)
 }

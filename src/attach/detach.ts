@@ -59,6 +59,7 @@ export type DetachOutcome =
 const GRACE_MS = 10_000
 const LISTED_KEYS_MAX = 100
 const NONE: Left = { keys: 0, keysIsAtLeast: false, conflicts: 0, listed: [], paused: false }
+const STEPS_PER_SYNC = 4
 const RETRY_MS_MIN = 250
 const RETRY_MS_MAX = 30_000
 
@@ -152,14 +153,16 @@ export class Detaching {
     const { names, attachments, clock, onFailure } = this.#parts
     const { signal } = this.#stopping
     let preparing = before
+    let steps = 0
     for (let failures = 0; !signal.aborted;) {
       try {
         await preparing?.()
         preparing = undefined
         const step = await names.forget(bucket)
         failures = 0
+        // What is deleted and not durable yet lies in the way of the next steps, which look for what is left from the beginning.
+        if (!step.value || ++steps % STEPS_PER_SYNC === 0) await step.durable
         if (step.value) continue
-        await step.durable
         return attachments.forgotten(bucket)
       } catch (cause) {
         // The last step was done by the process before this one.
@@ -174,6 +177,8 @@ export class Detaching {
   #openLater(bucket: string): void {
     const { attachments, clock, onFailure } = this.#parts
     this.#openings.get(bucket)?.abort(new Error('it is opened later'))
+    // The next start opens it.
+    if (this.#stopping.signal.aborted) return
     const opening = new AbortController()
     this.#openings.set(bucket, opening)
     const open = async (): Promise<void> => {

@@ -8,6 +8,8 @@
  *
  * and arrays of those. What is none of them is not an error: test events and confirmations of subscriptions come the same way.
  */
+import { KEY_BYTES_MAX } from './key-order.ts'
+
 export interface ObjectEvent {
   readonly bucket: string
   readonly key: string
@@ -49,9 +51,14 @@ class EventReader implements EventMessage {
     const name = isRecord(bucket) ? bucket['name'] : undefined
     const text = isRecord(object) ? object['key'] : undefined
     const key = typeof text === 'string' ? keyOf(text) : undefined
-    if (typeof name === 'string' && key !== undefined && key !== '') this.events.push({ bucket: name, key })
+    if (typeof name === 'string' && key !== undefined && isKey(key)) this.events.push({ bucket: name, key })
     else this.unread++
   }
+}
+
+/** What no store has is not worth a look, nor the memory. */
+function isKey(key: string): boolean {
+  return key !== '' && key.isWellFormed() && Buffer.byteLength(key) <= KEY_BYTES_MAX
 }
 
 function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {

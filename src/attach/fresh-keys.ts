@@ -9,7 +9,7 @@
  */
 import type { Clock } from '../common/clock.ts'
 import type { Attached } from './attached.ts'
-import { directoryOf, reaches } from './key-order.ts'
+import { KEY_BYTES_MAX, directoryOf, reaches } from './key-order.ts'
 import type { AttachedNames, ExternalDescription, Scope } from './ports.ts'
 import type { Answer, Reachable } from './reachable.ts'
 import { Recent } from './recent.ts'
@@ -47,6 +47,8 @@ export interface LookOptions {
 
 const SEEN_MAX = 65_536
 const LOOKS_AT_ONCE = 32
+/** The first may not be believed; what an unfinished rename holds is not shown whatever is seen. */
+const TRIES_MAX = 2
 
 export class FreshKeys {
   readonly #parts: FreshKeysParts
@@ -116,21 +118,31 @@ export class FreshKeys {
   }
 
   async #look(attached: Attached, key: string, before: Seen | undefined): Promise<void> {
+    // Nothing can lie outside there, and a store that is asked all the same refuses.
+    if (Buffer.byteLength(key) > KEY_BYTES_MAX) return
+    for (let tries = 1; tries <= TRIES_MAX; tries++) if (await this.#lookOnce(attached, key, before)) return
+  }
+
+  /** False when what was seen was not believed, since too much came into step while the look was on its way: then it is not remembered either. */
+  async #lookOnce(attached: Attached, key: string, before: Seen | undefined): Promise<boolean> {
     const { names, clock } = this.#parts
     const { bucketId } = attached.record
     const askedAt = names.revision()
     const atMs = clock.monotonicMs()
     // Dirty wins: what lies outside would not be taken over, and is found out when ours is carried out.
-    if (await names.dirtyState(bucketId, key)) return
+    if (await names.dirtyState(bucketId, key)) return true
     const answer = await this.#head(attached, key)
     if ('down' in answer) {
       if (!(await this.#isKnown(attached, key, before))) throw answer.down
       this.stale++
-      return
+      return true
     }
-    await names.mergeOne({ bucketId, key, found: answer.value, askedAt })
+    const found = answer.value
+    const { value: isChanged } = await names.mergeOne({ bucketId, key, found, askedAt })
+    if (!isChanged && (await this.#isNamed(attached, key)) !== (found !== undefined)) return false
     const name = nameOf(bucketId, key)
     if (this.#seen.get(name) === before) this.#seen.set(name, { atMs, described: true })
+    return true
   }
 
   async #head(attached: Attached, key: string): Promise<Answer<ExternalDescription | undefined>> {
@@ -145,7 +157,11 @@ export class FreshKeys {
   /** Whether anything was ever told of it, if only that it is not there. */
   async #isKnown(attached: Attached, key: string, before: Seen | undefined): Promise<boolean> {
     if (before || (await this.#isCovered(attached, key, 0))) return true
-    return (await this.#parts.mirror.presence(attached.record.bucket, [key], false)).present[0] === true
+    return await this.#isNamed(attached, key)
+  }
+
+  async #isNamed({ record }: Attached, key: string): Promise<boolean> {
+    return (await this.#parts.mirror.presence(record.bucket, [key], false)).present[0] === true
   }
 
   async #isCovered({ record }: Attached, key: string, sinceMs: number): Promise<boolean> {

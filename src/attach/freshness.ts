@@ -10,7 +10,7 @@ import type { ListPage, ListRequest } from '../common/model.ts'
 import type { Attached } from './attached.ts'
 import { FreshKeys, type FreshKeysParts, type LookOptions } from './fresh-keys.ts'
 import { FreshListings, type ListedRange, type LocalPage } from './fresh-listings.ts'
-import { predecessor, reaches } from './key-order.ts'
+import { KEY_BYTES_MAX, predecessor, reaches } from './key-order.ts'
 import type { AttachedNames } from './ports.ts'
 import { Reachable } from './reachable.ts'
 import { Recent } from './recent.ts'
@@ -131,6 +131,7 @@ export class Freshness {
 
   async #ensureSubtree(attached: Attached, directory: string, prefix: string): Promise<void> {
     const { bucketId, ttlMs } = attached.record
+    if (Buffer.byteLength(prefix) > KEY_BYTES_MAX) return
     const name = `${bucketId} ${prefix}`
     const atMs = this.#subtrees.get(name)
     if (atMs !== undefined && this.#parts.clock.monotonicMs() - atMs < ttlMs) return

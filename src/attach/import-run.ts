@@ -208,8 +208,9 @@ export class ImportRun {
       ahead = goesOn ? this.#page(next) : undefined
       // Whoever takes it is told; if nobody does, nobody needs to be.
       ahead?.catch(() => undefined)
-      const { through } = await this.#merge(asked, range.through)
-      range.after = through
+      // Before it is merged: who cuts the range meanwhile must not have the same keys listed again.
+      range.after = goesOn ? next : range.through
+      await this.#merge(asked, range.after)
       const [first, last] = [asked.page.objects[0], asked.page.objects.at(-1)]
       if (first && last) range.seen = [first.key, last.key]
       range.restPages = Math.max(0, range.restPages - 1)
@@ -223,12 +224,11 @@ export class ImportRun {
     return this.#asked((signal) => askPage(this.#parts, this.attached, { scope: DEEP, after, signal }))
   }
 
-  async #merge(asked: AskedPage, through: string): Promise<{ readonly through: string }> {
+  async #merge(asked: AskedPage, through: string): Promise<void> {
     this.#stopping.signal.throwIfAborted()
     const merged = await mergePage(this.#parts, this.attached, asked, through)
     this.#keys += merged.keys
     this.#changed += merged.changed
-    return merged
   }
 
   /** Over what is covered. False when nothing is. */

@@ -2,6 +2,9 @@
 import { utf8Bytes } from '../common/ids.ts'
 import type { Scope } from './ports.ts'
 
+/** S3's limit of a key, in UTF-8: no store holds a longer one. */
+export const KEY_BYTES_MAX = 1024
+
 /** Behind every key that begins with what it is appended to. */
 export const END = '\u{10ffff}'
 

@@ -109,7 +109,10 @@ export interface ExternalBucket {
       readonly signal?: AbortSignal | undefined
     },
   ): Promise<{ readonly etag: string }>
-  /** In these parts, at most 10,000 of at least 5 MiB but for the last. Gives up what it began when it fails. */
+  /**
+   * In these parts, at most 10,000 of at least 5 MiB but for the last. Gives up what it began when it fails.
+   * `aboutToComplete` is told the ETag that it will have, if that can be said, before it may be there.
+   */
   putInParts(
     key: string,
     pieces: readonly UploadPiece[],
@@ -117,9 +120,10 @@ export interface ExternalBucket {
       readonly attributes: ObjectAttributes
       readonly expected: Expected
       readonly signal?: AbortSignal | undefined
+      readonly aboutToComplete?: ((etag: string) => Promise<void>) | undefined
     },
   ): Promise<{ readonly etag: string }>
-  /** Up to any size (over 5 GiB in parts). `attributes` undefined: those of the source. */
+  /** Up to any size (over 5 GiB in parts: then `aboutToComplete` is told as above). `attributes` undefined: those of the source. */
   copy(
     from: { readonly key: string; readonly etag: string; readonly size: number },
     key: string,
@@ -127,6 +131,7 @@ export interface ExternalBucket {
       readonly attributes: ObjectAttributes | undefined
       readonly expected: Expected
       readonly signal?: AbortSignal | undefined
+      readonly aboutToComplete?: ((etag: string) => Promise<void>) | undefined
     },
   ): Promise<{ readonly etag: string }>
   /** No error when there is nothing. */
@@ -257,17 +262,27 @@ export interface AttachedNames {
     readonly as: string
     readonly outside: ExternalDescription | undefined
   }): Promise<Commit<boolean>>
-  /** Notes or (undefined) ends a conflict; `base` replaces the base, when somebody has decided against what is outside. */
+  /** Notes or (undefined) ends a conflict; `base` replaces the base, when somebody has decided against what is outside. False when nothing was changed. */
   noteConflict(request: {
     readonly bucketId: number
     readonly key: string
     readonly conflict: DirtyKey['conflict']
     readonly base?: Base | undefined
-  }): Promise<Commit<void>>
+    /** That it was judged at: nothing is noted when the key was changed since. Undefined: whatever it is now. */
+    readonly revision?: Revision | undefined
+  }): Promise<Commit<boolean>>
   /** We are about to leave this outside: noted before, so that it is known as ours whatever is changed or killed until it is settled. The last few are remembered. */
-  noteTried(request: { readonly bucketId: number; readonly key: string; readonly tried: Base }): Promise<Commit<void>>
+  noteTried(request: {
+    readonly bucketId: number
+    readonly key: string
+    readonly tried: Base
+  }): Promise<Commit<boolean>>
   /** The inode has arrived at its key: nothing needs it at this one any more. */
-  arrived(request: { readonly bucketId: number; readonly key: string; readonly inode: InodeId }): Promise<Commit<void>>
+  arrived(request: {
+    readonly bucketId: number
+    readonly key: string
+    readonly inode: InodeId
+  }): Promise<Commit<boolean>>
   /**
    * What lay outside at `from` lies at `to` too: bodies and contents that need the former refer to the latter from now on, and `to` gets a dirty row that says so, with what lies
    * there as its base; nothing is shown there.

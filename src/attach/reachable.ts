@@ -37,12 +37,26 @@ export class Reachable {
       this.#down.delete(record.bucketId)
       return { value }
     } catch (cause) {
+      // Of what was asked for, not of the store: it says the same whenever it is asked.
+      if (isTidegateError(cause, 'KeyTooLong')) throw cause
       const error = unavailable(record.bucket, cause)
-      if (!isTidegateError(cause, 'Unavailable') && !isTidegateError(cause, 'SlowDown')) throw error
-      this.#down.set(record.bucketId, { untilMs: this.#clock.monotonicMs() + DOWN_MS, error })
+      if (!isNoAnswer(cause)) throw error
+      if (!isOfOneRequest(cause)) {
+        this.#down.set(record.bucketId, { untilMs: this.#clock.monotonicMs() + DOWN_MS, error })
+      }
       return { down: error }
     }
   }
+}
+
+function isNoAnswer(cause: unknown): cause is TidegateError {
+  return isTidegateError(cause, 'Unavailable') || isTidegateError(cause, 'SlowDown')
+}
+
+/** Many a store breaks on a single key (500), or refuses it (400): who asks for that one must not take the whole bucket away from all others. */
+function isOfOneRequest({ details }: TidegateError): boolean {
+  const { status } = details
+  return typeof status === 'number' && status <= 500 && status !== 408 && status !== 429
 }
 
 function unavailable(bucket: string, cause: unknown): TidegateError {

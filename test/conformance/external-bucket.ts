@@ -231,7 +231,14 @@ export function testExternalBucket(kind: string, harness: ExternalBucketHarness,
       it('arrives in its parts', async () => {
         const parts = [randomBytes(PART_BYTES), randomBytes(PART_BYTES + 1), randomBytes(3)]
         const attributes = { ...PLAIN, userMetadata: { in: 'parts' }, tags: { in: 'parts' } }
-        const { etag } = await bucket.putInParts('parts', parts.map(piece), { attributes, expected: ANYTHING })
+        const told: string[] = []
+        const aboutToComplete = async (announced: string): Promise<void> => {
+          expect(await bucket.head('parts')).toBeUndefined()
+          told.push(announced)
+        }
+        const how = { attributes, expected: ANYTHING, aboutToComplete }
+        const { etag } = await bucket.putInParts('parts', parts.map(piece), how)
+        expect(told).toEqual([etag])
         expect(etag).toBe(`${md5(Buffer.concat(parts.map(md5))).toString('hex')}-3`)
         const found = await bucket.head('parts')
         expect(found).toMatchObject({ etag, partsCount: 3, size: 2 * PART_BYTES + 4 })
@@ -247,12 +254,16 @@ export function testExternalBucket(kind: string, harness: ExternalBucketHarness,
           piece(changed),
           { kind: 'copy', key: 'partly', etag, offset: PART_BYTES, length: PART_BYTES },
         ]
-        const tried = bucket.putInParts('partly', pieces, { attributes: PLAIN, expected: ANYTHING })
+        const told: string[] = []
+        const aboutToComplete = async (announced: string): Promise<void> => void told.push(announced)
+        const tried = bucket.putInParts('partly', pieces, { attributes: PLAIN, expected: ANYTHING, aboutToComplete })
         if (!options.copies) {
           expect(await codeOf(tried)).toBe('NotImplemented')
           return
         }
-        await tried
+        const { etag: joined } = await tried
+        // Not every store gives a copied part the MD5 of its bytes; a wrong word would be worse than none.
+        expect([[], [joined]]).toContainEqual(told)
         expect((await whole('partly'))?.equals(Buffer.concat([changed, before.subarray(PART_BYTES)]))).toBe(true)
         const again = bucket.putInParts('partly', pieces, { attributes: PLAIN, expected: ANYTHING })
         await expect(again).rejects.toMatchObject({ code: 'PreconditionFailed', details: { side: 'source' } })

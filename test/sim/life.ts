@@ -6,7 +6,7 @@ import { assert } from '../../src/common/assert.ts'
 import { checkLimits, DEFAULT_LIMITS, type Limits } from '../../src/common/limits.ts'
 import { MemoryBackend, MemoryDisk } from '../../src/meta/memory/memory-backend.ts'
 import { createMemoryStore } from '../../src/meta/memory/memory-store.ts'
-import type { EngineEvent, EngineRemote } from '../../src/engine-parts.ts'
+import type { EngineEvent, EngineParts, EngineRemote } from '../../src/engine-parts.ts'
 import { NAMES_KEY_LOG } from '../../src/meta/namespace/names-source.ts'
 import type { RowChanges } from '../../src/meta/stage/ports.ts'
 import { createInlineHashing } from '../../src/persist/hashing/inline-hashing.ts'
@@ -171,18 +171,26 @@ export class Life {
   }
 
   /** Recovers; the recovery report is among `events`. */
-  async start(sabotage: SabotageKind | undefined, { backups = true }: { backups?: boolean } = {}): Promise<void> {
+  async start(
+    sabotage: SabotageKind | undefined,
+    {
+      backups = true,
+      limits = TINY_LIMITS,
+      attach,
+    }: { backups?: boolean; limits?: Limits; attach?: EngineParts['attach'] } = {},
+  ): Promise<void> {
     const { clock } = this.scheduler
     const random = this.#random
     this.fileSystem.sabotage.fileSync = sabotage === 'file-sync'
     this.fileSystem.sabotage.directorySync = sabotage === 'directory-sync'
     const starting = startEngine({
       clock,
-      limits: TINY_LIMITS,
+      limits,
+      attach,
       fileSystem: this.fileSystem,
       places: { journal: '/data/journal', store: '/data/store' },
       remote: this.#connectRemote(sabotage, backups),
-      slabBytes: SLOTS * TINY_LIMITS.blockBytes,
+      slabBytes: SLOTS * limits.blockBytes,
       defaultAck: 'journal',
       diskReserveBytes: 0,
       createDevice: (memory) => createInlineDevice(this.fileSystem, memory),

@@ -106,10 +106,7 @@ export class FakeAttachments implements AttachmentsControl {
     return Promise.resolve(view)
   }
 
-  async change(
-    bucket: string,
-    changes: Parameters<AttachmentsControl['change']>[1],
-  ): Promise<AttachmentView> {
+  async change(bucket: string, changes: Parameters<AttachmentsControl['change']>[1]): Promise<AttachmentView> {
     this.calls.push(changes)
     const view = await this.get(bucket)
     return { ...view, record: { ...view.record, ...changes } }
@@ -118,7 +115,7 @@ export class FakeAttachments implements AttachmentsControl {
   async detach(request: Parameters<AttachmentsControl['detach']>[0]): Promise<DetachView> {
     this.calls.push(request)
     await this.get(request.bucket)
-    const next = request.force ? { detached: true, forgotten: false, left: LEFT } as const : this.detaches.shift()
+    const next = request.force ? ({ detached: true, forgotten: false, left: LEFT } as const) : this.detaches.shift()
     return next ?? { detached: true, forgotten: true, left: NONE_LEFT }
   }
 

@@ -9,10 +9,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { CreateBucketCommand } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, expect } from 'vitest'
+import type { RemoteKind } from '../write-behind/remote/remote-target.ts'
+import type { AttachedStore } from './attached-store.ts'
 import { randomCredentials, startGateway, type GatewayOptions, type GatewayProcess } from './gateway-process.ts'
+import { sdkClient } from './sdk-client.ts'
 
 const SETTLE_MS_MAX = 20_000
+/** With what attached buckets wait for: nothing may be left running because a hook took too long. */
+const END_MS_MAX = 240_000
 /** Gauges of things that somebody must give back. */
 const BORROWED = ['tidegate_bodies_open', 'tidegate_cache_leases', 'tidegate_readers_open'] as const
 
@@ -22,6 +28,24 @@ export interface GatewaySuite {
   readonly directory: string
   /** Log lines of level error and above. */
   errors(): string[]
+  /** Whether its buckets are attached ones: what those refuse is left out. */
+  readonly isAttached: boolean
+  /** Makes a bucket, or attaches one. */
+  makeBucket(name: string): Promise<void>
+}
+
+/**
+ * In a test file that imports one of those that use a gateway: their buckets are attached to such a store, and at the end what lies
+ * there is compared with them. In the environment (`ATTACHED=tidegate`) it counts for all files.
+ */
+export function attachBucketsTo(kind: RemoteKind): void {
+  process.env['ATTACHED'] ??= kind
+}
+
+function attachedKind(): RemoteKind | undefined {
+  const kind = process.env['ATTACHED']
+  if (kind === undefined || kind === 'external' || kind === 'tidegate') return kind
+  throw new Error(`ATTACHED=${kind} is neither external nor tidegate`)
 }
 
 /** Small, since test files run side by side. */
@@ -48,30 +72,54 @@ export function useGateway(
     return gateway
   }
   const errors = (): string[] => errorLines(logFile)
+  const kind = attachedKind()
+  let store: AttachedStore | undefined
+  const makeBucket = async (Bucket: string): Promise<void> => {
+    if (store) return await store.attach(running(), Bucket)
+    const client = sdkClient(running())
+    await client.send(new CreateBucketCommand({ Bucket }))
+    client.destroy()
+  }
   beforeAll(async () => {
     const own = options(directory)
-    const flags = [...SMALL_FLAGS, ...(own.flags ?? [])]
-    gateway = await startGateway({ data: join(directory, 'data'), root, logFile, ...own, flags })
+    const { flags: given = [], ...more } = own
+    if (kind) store = await (await import('./attached-store.ts')).AttachedStore.start(kind)
+    const { flags, buckets } = store ? withoutBuckets(given) : { flags: given, buckets: [] }
+    const environment = { ...own.environment, ...store?.remote.environment }
+    const all = [...SMALL_FLAGS, ...flags]
+    gateway = await startGateway({ data: join(directory, 'data'), root, logFile, ...more, environment, flags: all })
+    for (const bucket of buckets) await makeBucket(bucket)
   })
   afterAll(async () => {
     try {
       if (gateway === undefined) return
+      await store?.compareAll(gateway)
       await expectSettled(gateway)
       expect(await gateway.stop()).toBe(0)
       expect(errors().filter((line) => expectedErrors?.test(line) !== true)).toEqual([])
       expect(readFileSync(logFile, 'utf8')).not.toContain(gateway.root.secretKey)
     } finally {
       if (gateway?.child.exitCode === null) await gateway.kill()
+      await store?.stop()
       rmSync(directory, { recursive: true, force: true })
     }
-  })
+  }, END_MS_MAX)
   return {
     get gateway() {
       return running()
     },
     directory,
     errors,
+    isAttached: kind !== undefined,
+    makeBucket,
   }
+}
+
+/** What `--buckets` would make is attached instead. */
+function withoutBuckets(flags: readonly string[]): { readonly flags: readonly string[]; readonly buckets: string[] } {
+  const at = flags.indexOf('--buckets')
+  if (at < 0) return { flags, buckets: [] }
+  return { flags: flags.toSpliced(at, 2), buckets: (flags[at + 1] ?? '').split(',') }
 }
 
 export function errorLines(logFile: string): string[] {

@@ -68,6 +68,7 @@ interface Plan {
 interface WriteOptions {
   readonly expected: Expected
   readonly signal?: AbortSignal | undefined
+  readonly aboutToComplete?: ((etag: string) => Promise<void>) | undefined
 }
 
 const PARTS_MAX = 10_000
@@ -212,6 +213,7 @@ export class MemoryBucket implements ExternalBucket {
       if (parts.slice(0, -1).some(({ length }) => length < this.partBytesMin)) {
         throw new TidegateError('EntityTooSmall', `${key}: a part that is not the last is too small`)
       }
+      await options.aboutToComplete?.(etagOfParts(parts))
       return this.#replace(key, options.expected, () => ({
         ...this.#stored(Buffer.concat(parts), options.attributes),
         etag: etagOfParts(parts),

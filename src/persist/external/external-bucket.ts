@@ -70,6 +70,8 @@ const TIMEOUT_MS = 30_000
 /** Of a reader's first attempt: somebody waits for it. */
 const READ_TIMEOUT_MS = 3_000
 const ATTEMPTS_MAX = 4
+/** Of an object's key, with the attachment's prefix: S3 has no longer ones. */
+const KEY_BYTES_MAX = 1024
 
 export class S3ExternalBucket {
   readonly description: string
@@ -119,7 +121,15 @@ export class S3ExternalBucket {
     return await listExternal({ calls: this.#calls, bucket: this.#bucket, base: this.#base }, request)
   }
 
+  /** @throws KeyTooLong */
   async head(key: string, signal?: AbortSignal): Promise<ExternalDescription | undefined> {
+    const bytes = Buffer.byteLength(this.#base) + Buffer.byteLength(key)
+    if (bytes > KEY_BYTES_MAX) {
+      throw new TidegateError(
+        'KeyTooLong',
+        `with the prefix of what its bucket is attached to the key has ${bytes} bytes`,
+      )
+    }
     const tags = (this.#abilities ?? UNTRIED).tags
     // Side by side where HEAD does not say whether there are any.
     const [found, known] = await Promise.all([

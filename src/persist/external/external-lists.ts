@@ -8,16 +8,14 @@
  * Keys come percent-encoded, for XML cannot hold all of them. A page that is not in byte order, or shows what was not asked for, is a bad
  * answer: the mirror takes everything between two names for told.
  */
-import {
-  ListObjectsV2Command,
-  type ListObjectsV2CommandInput,
-  type ListObjectsV2CommandOutput,
-} from '@aws-sdk/client-s3'
+import type { ListObjectsV2CommandInput } from '@aws-sdk/client-s3'
 import { assert } from '../../common/assert.ts'
 import type { S3Calls } from '../remote/s3-calls.ts'
 import { badAnswer } from '../remote/s3-errors.ts'
 import { bareEtag } from '../remote/s3-etags.ts'
 import { PROBE_PREFIX } from './external-probe.ts'
+import { listPage } from './list-call.ts'
+import type { ListedPage } from './list-page.ts'
 import type { ExternalObject, ExternalPage, ListExternal } from './ports.ts'
 
 export interface ExternalListSource {
@@ -41,22 +39,21 @@ export async function listExternal(source: ExternalListSource, request: ListExte
   const start = startAfter(request)
   let position: Partial<ListObjectsV2CommandInput> = start === '' ? {} : { StartAfter: `${source.base}${start}` }
   for (let pages = 0; pages < PAGES_MAX; pages++) {
-    const command = new ListObjectsV2Command({
+    const input: ListObjectsV2CommandInput = {
       Bucket: source.bucket,
       Prefix: `${source.base}${prefix}`,
       ...(delimiter === '' ? {} : { Delimiter: delimiter }),
       MaxKeys: limit - collected.size,
       EncodingType: 'url',
       ...position,
-    })
+    }
     const target = { what, kind: 'other', signal: request.signal } as const
-    const page = await source.calls.call(target, ({ client, signal }) => client.send(command, { abortSignal: signal }))
+    const page = await source.calls.call(target, (attempt) => listPage(attempt, what, input))
     collected.add(page)
-    if (page.IsTruncated !== true) return collected.page(false)
+    if (!page.isTruncated) return collected.page(false)
     if (collected.size >= limit) return collected.page(true)
-    if (page.NextContinuationToken === undefined)
-      throw badAnswer(what, `there is more after ${after}, and no way to it`)
-    position = { ContinuationToken: page.NextContinuationToken }
+    if (page.token === undefined) throw badAnswer(what, `there is more after ${after}, and no way to it`)
+    position = { ContinuationToken: page.token }
   }
   throw badAnswer(what, `no end after ${PAGES_MAX} pages`)
 }
@@ -92,26 +89,20 @@ class Collected {
     return { objects: this.#objects, prefixes: this.#prefixes, next: isTruncated ? last : undefined }
   }
 
-  add(page: ListObjectsV2CommandOutput): void {
-    const decode = page.EncodingType === 'url' ? decodedKey : (text: string) => text
-    for (const { Key, Size, ETag, LastModified, StorageClass } of page.Contents ?? []) {
-      if (Key === undefined || Size === undefined || ETag === undefined || LastModified === undefined) {
+  add(page: ListedPage): void {
+    const decode = page.isUrlEncoded ? decodedKey : (text: string) => text
+    for (const { Key, Size, ETag, modifiedMs, StorageClass } of page.objects) {
+      if (Key === undefined || Size === undefined || ETag === undefined || modifiedMs === undefined) {
         throw badAnswer(this.#what, 'an object without key, size, ETag or time')
       }
       const key = this.#name(decode(Key))
       if (key === undefined) continue
       this.#lastObject = this.#inOrder(this.#lastObject, key)
-      const modifiedMs = LastModified.getTime()
-      this.#objects.push({
-        key,
-        size: Size,
-        etag: bareEtag(ETag),
-        modifiedMs,
-        storageClass: StorageClass ?? 'STANDARD',
-      })
+      const storageClass = StorageClass ?? 'STANDARD'
+      this.#objects.push({ key, size: Size, etag: bareEtag(ETag), modifiedMs, storageClass })
     }
-    for (const { Prefix } of page.CommonPrefixes ?? []) {
-      const prefix = Prefix === undefined ? undefined : this.#name(decode(Prefix))
+    for (const sent of page.prefixes) {
+      const prefix = sent === undefined ? undefined : this.#name(decode(sent))
       if (prefix === undefined) continue
       this.#lastPrefix = this.#inOrder(this.#lastPrefix, prefix)
       this.#prefixes.push(prefix)
@@ -136,12 +127,15 @@ class Collected {
 
 /** As AWS encodes them: as in a form, so a space may be `+`. Undefined for what is no UTF-8. */
 function decodedKey(text: string): string | undefined {
+  if (!ENCODED.test(text)) return text
   try {
     return decodeURIComponent(text.replaceAll('+', ' '))
   } catch {
     return undefined
   }
 }
+
+const ENCODED = /[%+]/
 
 /** Where UTF-16 units are in another order than the code points they stand for. */
 const HIGH = /[\ud800-\uffff]/

@@ -93,7 +93,7 @@ export async function putPiecesExternal(
   writing: ExternalWriting,
   key: string,
   pieces: readonly UploadPiece[],
-  { attributes, expected, signal }: WriteOptions,
+  { attributes, expected, signal, aboutToComplete }: WriteOptions,
 ): Promise<Stored> {
   assert(pieces.length > 0 && pieces.length <= PARTS_MAX, 'an upload has 1 to 10,000 parts')
   refuseUndecided(writing, expected, 'conditionalComplete')
@@ -114,6 +114,7 @@ export async function putPiecesExternal(
       begin: { ...attributeInput(attributes), ...(digest === 'crc32' ? { ChecksumAlgorithm: 'CRC32' } : {}) },
       decorate: (command) => withExpires(command, attributes),
       condition: conditionOn(expected),
+      aboutToComplete,
       underWay: new Set(),
       send: (piece, target, ending) =>
         piece.kind === 'copy'
@@ -189,7 +190,7 @@ export async function copyExternal(
   writing: ExternalWriting,
   from: CopySource,
   key: string,
-  { attributes, expected, signal }: WriteOptions<ObjectAttributes | undefined>,
+  { attributes, expected, signal, aboutToComplete }: WriteOptions<ObjectAttributes | undefined>,
 ): Promise<Stored> {
   assert(attributes !== undefined || from.key !== key, 'a copy to itself changes something')
   const { abilities } = writing
@@ -199,7 +200,7 @@ export async function copyExternal(
   if (attributes !== undefined && inOne) return await copyWhole(writing, from, key, { attributes, expected, signal })
   const found = await sourceOf(writing, from, signal)
   if (inOne) return await copyWhole(writing, from, key, { attributes: undefined, expected, signal }, found.attributes)
-  const options = { attributes: attributes ?? found.attributes, expected, signal }
+  const options = { attributes: attributes ?? found.attributes, expected, signal, aboutToComplete }
   // An empty object has no range that could be copied.
   if (from.size === 0) return await putExternal(writing, key, { length: 0, bytes: nothing }, options)
   return await putPiecesExternal(writing, key, copiedPieces(from), options)

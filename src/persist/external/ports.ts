@@ -70,4 +70,6 @@ export interface WriteOptions<Attributes = ObjectAttributes> {
   readonly attributes: Attributes
   readonly expected: Expected
   readonly signal?: AbortSignal | undefined
+  /** Of what goes up in parts: the ETag that it will have, if that can be said. */
+  readonly aboutToComplete?: ((etag: string) => Promise<void>) | undefined
 }

@@ -37,6 +37,8 @@ export interface MultipartUpload<Piece> {
   readonly decorate?: (command: CreateMultipartUploadCommand) => CreateMultipartUploadCommand
   /** Said when it is completed. */
   readonly condition?: Pick<CompleteMultipartUploadCommandInput, 'IfMatch' | 'IfNoneMatch'>
+  /** Told what it will be, if that can be said, before it may be there. */
+  readonly aboutToComplete?: ((etag: string) => Promise<void>) | undefined
   /** Ids of this process's uploads in parts: nobody but their owner abandons them. */
   readonly underWay: Set<string>
   readonly send: (piece: Piece, part: PartTarget, signal: AbortSignal) => Promise<CompletedPart>
@@ -77,7 +79,10 @@ export async function uploadInParts<Piece>(upload: MultipartUpload<Piece>): Prom
   if (uploadId === undefined || uploadId === '') throw badAnswer(what, 'the upload that was begun has no id')
   underWay.add(uploadId)
   try {
-    return await complete(upload, uploadId, await sendAll(upload, uploadId))
+    const parts = await sendAll(upload, uploadId)
+    const etag = etagOfParts(parts)
+    if (etag !== undefined) await upload.aboutToComplete?.(bareEtag(etag))
+    return await complete(upload, uploadId, parts)
   } catch (error) {
     await upload.ended?.()
     await abandon(upload, uploadId)

@@ -34,7 +34,8 @@ const percent = (bytes: Uint8Array): string =>
 
 describe('names', () => {
   it('takes a key of 1,024 bytes and refuses one of 1,025', async () => {
-    const longest = `/raw/${'k'.repeat(1_024)}`
+    // An attached bucket's keys have a prefix outside.
+    const longest = `/raw/${'k'.repeat(suite.isAttached ? 1_024 - 'raw/'.length : 1_024)}`
     expect(await outcome('PUT', longest, { body: 'x' })).toBe('200')
     expect(await outcome('GET', longest)).toBe('200')
     expect(await outcome('DELETE', longest)).toBe('204')

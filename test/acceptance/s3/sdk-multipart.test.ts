@@ -3,7 +3,6 @@ import { createHash, randomBytes } from 'node:crypto'
 import {
   AbortMultipartUploadCommand,
   CompleteMultipartUploadCommand,
-  CreateBucketCommand,
   CreateMultipartUploadCommand,
   GetObjectAttributesCommand,
   GetObjectCommand,
@@ -32,7 +31,7 @@ let s3: S3Client
 
 beforeAll(async () => {
   s3 = sdkClient(suite.gateway)
-  await s3.send(new CreateBucketCommand({ Bucket }))
+  await suite.makeBucket(Bucket)
 })
 afterAll(() => s3.destroy())
 

@@ -87,7 +87,10 @@ it.each([
   await expect(attach(run)).rejects.toMatchObject({ code, message: expect.stringContaining(words) })
   run.external[fault] = false
   run.external.failNth('probe', 1, 'before', 'NoSuchBucket')
-  await expect(attach(run)).rejects.toMatchObject({ code: 'InvalidArgument', message: expect.stringContaining('no such bucket') })
+  await expect(attach(run)).rejects.toMatchObject({
+    code: 'InvalidArgument',
+    message: expect.stringContaining('no such bucket'),
+  })
   await expect(run.here.namespace.bucket('far')).rejects.toMatchObject({ code: 'NoSuchBucket' })
   await attach(run)
 })
@@ -108,16 +111,15 @@ it.each([
   })
 })
 
-it.each([
-  's3://there/photos2',
-  's3://elsewhere/photos',
-  's3://there/photos?endpoint=http://127.0.0.1:9000',
-])('takes %s beside it', async (url) => {
-  const run = await started()
-  await attach(run)
-  await attach(run, { bucket: 'other', url })
-  expect((await run.control.list()).map(({ record }) => record.bucket)).toEqual(['far', 'other'])
-})
+it.each(['s3://there/photos2', 's3://elsewhere/photos', 's3://there/photos?endpoint=http://127.0.0.1:9000'])(
+  'takes %s beside it',
+  async (url) => {
+    const run = await started()
+    await attach(run)
+    await attach(run, { bucket: 'other', url })
+    expect((await run.control.list()).map(({ record }) => record.bucket)).toEqual(['far', 'other'])
+  },
+)
 
 it('refuses a second one for the same place while the first is being tried', async () => {
   const run = await started()

@@ -197,6 +197,19 @@ describe('stores that cannot decide conditions', () => {
     expect([outside('a'), outside('b')]).toEqual([undefined, 'ours'])
   })
 
+  test('C32: one that has lost them since it was attached is sent nothing, unless the last writer wins', async () => {
+    for (const capability of ['conditionalPut', 'conditionalDelete'] as const) {
+      const { names, bucket, carry, outside } = carryFixture('keep-both')
+      bucket.outsidePut('a', 'base')
+      names.mirror(bucket.peek('a'))
+      names.remove('a')
+      bucket.outsidePut('a', 'theirs')
+      Object.assign(bucket.capabilities, { [capability]: false })
+      await expect(carry('a')).rejects.toMatchObject({ code: 'NotImplemented' })
+      expect([outside('a'), bucket.operations.length]).toEqual(['theirs', 0])
+    }
+  })
+
   test('a copy is made by an upload that takes one, or by its bytes', async () => {
     for (const conditionalComplete of [true, false]) {
       const { names, bucket, carry, outside } = carryFixture('fail')

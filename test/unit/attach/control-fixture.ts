@@ -109,12 +109,13 @@ export async function begin(w: World, { reserved = [] }: { reserved?: readonly N
   writeBack.start()
   control.start()
   const moving = async <T>(promise: Promise<T>, stepMs = 100): Promise<T> => {
-    let settled = false
-    const end = (): void => void (settled = true)
+    const settling = { isOver: false }
+    const end = (): void => void (settling.isOver = true)
     promise.then(end, end)
-    for (let step = 0; step < STEPS_MAX && !settled; step++) {
+    for (let step = 0; step < STEPS_MAX; step++) {
       await turns()
-      if (!settled) await clock.advance(stepMs)
+      if (settling.isOver) break
+      await clock.advance(stepMs)
     }
     return await promise
   }

@@ -58,7 +58,9 @@ it('looks at a key again that was changed, made or removed outside, within its T
 
 it('ignores and counts what is of other buckets, outside the prefix, or no event', async () => {
   const run = await begin()
-  expect(run.notify({ Records: [record('photos/a', 'elsewhere'), record('photos2/a'), record('photos/'), {}] })).toEqual({
+  expect(
+    run.notify({ Records: [record('photos/a', 'elsewhere'), record('photos2/a'), record('photos/'), {}] }),
+  ).toEqual({
     taken: 0,
     ignored: 3,
     unread: 1,
@@ -137,4 +139,14 @@ it.each([
   { source: 'aws.s3', detail: { bucket: {}, object: { key: 'a' } } },
 ])('reads nothing from %j', (sent) => {
   expect(readEvents(sent)).toMatchObject({ events: [], unread: 1 })
+})
+
+it('does not look at what is no key of any store', async () => {
+  const run = await begin({ keysMax: 1 })
+  const deep = '/'.repeat(500_000)
+  const sent = [deep, 'é'.repeat(513), '\ud800'].map((key) => ({
+    source: 'aws.s3',
+    detail: { bucket: { name: 'there' }, object: { key: `photos/${key}` } },
+  }))
+  expect(run.notify(sent)).toEqual({ taken: 0, ignored: 0, unread: 3 })
 })

@@ -229,23 +229,29 @@ export class FakeAttachedNames implements Names {
     return Promise.resolve(this.#commit(true))
   }
 
-  noteConflict({ key, conflict, base }: Parameters<AttachedNames['noteConflict']>[0]): Promise<Commit<void>> {
+  noteConflict({
+    key,
+    conflict,
+    base,
+    revision,
+  }: Parameters<AttachedNames['noteConflict']>[0]): Promise<Commit<boolean>> {
     const row = this.rows.get(key)
+    if (revision !== undefined && row?.revision !== revision) return Promise.resolve(this.#commit(false))
     if (row) this.rows.set(key, { ...row, conflict, base: base ?? row.base })
     if (!conflict) this.#tell(key)
-    return Promise.resolve(this.#commit(undefined))
+    return Promise.resolve(this.#commit(row !== undefined))
   }
 
-  noteTried({ key, tried }: Parameters<AttachedNames['noteTried']>[0]): Promise<Commit<void>> {
+  noteTried({ key, tried }: Parameters<AttachedNames['noteTried']>[0]): Promise<Commit<boolean>> {
     const row = this.rows.get(key)
     if (row) this.rows.set(key, { ...row, tried: [...(row.tried ?? []), tried] })
-    return Promise.resolve(this.#commit(undefined))
+    return Promise.resolve(this.#commit(row !== undefined))
   }
 
-  arrived({ key, inode }: Parameters<AttachedNames['arrived']>[0]): Promise<Commit<void>> {
+  arrived({ key, inode }: Parameters<AttachedNames['arrived']>[0]): Promise<Commit<boolean>> {
     const row = this.rows.get(key)
     if (row) this.rows.set(key, { ...row, neededBy: row.neededBy.filter((other) => other !== inode) })
-    return Promise.resolve(this.#commit(undefined))
+    return Promise.resolve(this.#commit(row !== undefined))
   }
 
   relocate({ from, to }: Parameters<AttachedNames['relocate']>[0]): Promise<Commit<void>> {

@@ -167,3 +167,15 @@ test('buckets that are not attached never ask', async () => {
   await files.fileEntries(directory.inode, undefined, 10)
   expect(external.operations).toEqual([])
 })
+
+test('a name too long for any store is not asked for there', async () => {
+  const { external, files } = here
+  let parent = here.root
+  for (let depth = 0; depth < 4; depth++) {
+    parent = (await files.makeDirectory(parent, name('d'.repeat(250)), MADE)).value.inode
+  }
+  await expect(files.findFile(parent, name('f'.repeat(50)))).rejects.toMatchObject({ code: 'NoSuchKey' })
+  const made = files.makeFile(parent, name('f'.repeat(50)), { ...MADE, kind: 'file' })
+  await expect(made).rejects.toMatchObject({ code: 'KeyTooLong' })
+  expect(external.operations.filter(({ key }) => Buffer.byteLength(key) > 1024)).toEqual([])
+})

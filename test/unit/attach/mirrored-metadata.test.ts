@@ -41,6 +41,22 @@ test('all who ask at once share one look', async () => {
   expect(external.calls('head')).toBe(1)
 })
 
+test('a look that so much has overtaken that it is not believed is not taken for an answer', async () => {
+  const { external, metadata } = here
+  for (let index = 0; index < 1500; index++) external.outsidePut(`gone/${index}`, 'x')
+  await metadata.list({ ...listing, prefix: 'gone/' })
+  await metadata.list({ ...listing, prefix: 'gone/', after: 'gone/5' })
+  external.outsidePut('z/k', 'one')
+  for (let index = 0; index < 1500; index++) external.outsideDelete(`gone/${index}`)
+  const pause = external.pauseNth('head')
+  const looking = metadata.lookup('far', 'z/k')
+  await pause.reached
+  await metadata.list({ ...listing, delimiter: '/' })
+  pause.release()
+  expect(await looking).toMatchObject({ size: 3 })
+  await expect(metadata.lookup('far', 'gone/1')).rejects.toMatchObject({ code: 'NoSuchKey' })
+})
+
 test('without a time to live everybody looks for himself, and joins nobody who asked before', async () => {
   await here.stop()
   here = await mirrorFixture({ ttlMs: 0 })

@@ -19,10 +19,8 @@ afterEach(() => port.stop())
 const tidegate = (...args: readonly string[]): Promise<CommandOutput> => runAgainst(port, ['bucket', ...args])
 
 it('attaches with what is said, and its defaults', async () => {
-  const made = await tidegate(
-    ...['attach', 'near', 's3://x/y', '--conflicts', 'keep-both', '--ttl', '3s', '--listing-ttl', '2m'],
-    ...['--compare-interval', '0s', '--ack', 'persisted'],
-  )
+  const policy = ['--conflicts', 'keep-both', '--ttl', '3s', '--listing-ttl', '2m', '--compare-interval', '0s']
+  const made = await tidegate('attach', 'near', 's3://x/y', '--ack', 'persisted', ...policy)
   expect(made).toEqual({ code: 0, stdout: 'near is attached to s3://x/y\n', stderr: '' })
   await tidegate('attach', 'b2', 's3://z')
   expect(attachments.calls).toMatchObject([
@@ -84,7 +82,9 @@ it.each([
 it('detaches: asks again until all is carried out', async () => {
   attachments.detaches.push({ detached: false, left: LEFT }, { detached: false, left: LEFT })
   expect(await tidegate('detach', 'far')).toEqual({ code: 0, stdout: 'far is detached\n', stderr: '' })
-  expect(attachments.calls).toEqual(Array.from({ length: 3 }, () => ({ bucket: 'far', force: false, waitMsMax: 30_000 })))
+  expect(attachments.calls).toEqual(
+    Array.from({ length: 3 }, () => ({ bucket: 'far', force: false, waitMsMax: 30_000 })),
+  )
 })
 
 it('says what is left when the time is up, and ends with 1', async () => {
@@ -94,8 +94,8 @@ it('says what is left when the time is up, and ends with 1', async () => {
     1,
     `far stays attached: 2 changes and 1 conflicts are not in the external bucket
 
-KEY         WHY
-a/b         AccessDenied: the key was revoked
+KEY        WHY
+a/b        AccessDenied: the key was revoked
 "c\\u001b"  conflict
 `,
   ])
@@ -113,7 +113,10 @@ it('does not wait for conflicts, which no time ends', async () => {
 it('forces only after the time is up, and says what is lost', async () => {
   attachments.detaches.push({ detached: false, left: LEFT })
   const { code, stdout } = await tidegate('detach', 'far', '--force', '--timeout', '0s')
-  expect([code, stdout]).toEqual([0, expect.stringMatching(/^far is detached;.*\nlost, .*2 changes and 1 conflicts\n\nKEY/)])
+  expect([code, stdout]).toEqual([
+    0,
+    expect.stringMatching(/^far is detached;.*\nlost, .*2 changes and 1 conflicts\n\nKEY/),
+  ])
   expect(attachments.calls).toMatchObject([{ force: false }, { force: true, waitMsMax: 0 }])
 })
 
@@ -146,7 +149,10 @@ b    2026-11-22T06:39:18.000Z  2.0 KiB, e1  nothing
 "c\\n"  2026-11-22T06:39:18.000Z  2.0 KiB, e1  nothing
 `)
   const json = await tidegate('conflicts', 'far', '--json')
-  const keys = json.stdout.trim().split('\n').map((line) => (JSON.parse(line) as { key: string }).key)
+  const keys = json.stdout
+    .trim()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as { key: string }).key)
   expect(keys).toEqual(['a', 'b', 'c\n'])
   attachments.conflictViews = []
   expect((await tidegate('conflicts', 'far')).stdout).toBe('no conflicts\n')

@@ -38,6 +38,8 @@ const REFUSAL =
 
 export class WeatherProxy {
   weather: Weather = FAIR
+  /** Called with each request that reaches the proxy. */
+  onRequest: ((request: IncomingMessage) => void) | undefined
   readonly counts = { passed: 0, refused: 0, dropped: 0, lost: 0 }
   readonly #target: URL
   readonly #random: Random
@@ -92,6 +94,7 @@ export class WeatherProxy {
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     request.on('error', () => undefined)
     response.on('error', () => undefined)
+    this.onRequest?.(request)
     const { delayMs } = this.weather
     const mishap = this.#mishap()
     if (delayMs > 0) await sleep(delayMs)

@@ -59,9 +59,11 @@ export class Beliefs {
     const { bucketId, from, through } = asked
     const prefix = dirtyPrefix(bucketId)
     const isToEnd = through.endsWith(SCOPE_END)
-    const { end } = isToEnd
-      ? prefixRange(prefix + through.slice(0, -SCOPE_END.length))
-      : { end: `${prefix}${through}\0` as ByteString }
+    // A page that ends with a common prefix tells of all below it.
+    const { end } =
+      isToEnd || through.endsWith('/')
+        ? prefixRange(prefix + (isToEnd ? through.slice(0, -SCOPE_END.length) : through))
+        : { end: `${prefix}${through}\0` as ByteString }
     const rows = await view.scan({ start: (prefix + from) as ByteString, end }, DIRTY_KEYS_MAX)
     const dirty = rows.length < DIRTY_KEYS_MAX ? new Set(rows.map((row) => row.key.slice(prefix.length))) : undefined
     return new Beliefs({ recent, view, asked }, { dirty, origins: originsOf(await readMoves(view, bucketId)) })

@@ -1,6 +1,13 @@
 /** What of an attached bucket is to be carried out (attach/ports.ts): read and noted. */
 import { isDeepStrictEqual } from 'node:util'
-import { utf8Bytes, utf8Text, type ByteString, type InodeId, type SegmentId } from '../../../common/ids.ts'
+import {
+  utf8Bytes,
+  utf8Text,
+  type ByteString,
+  type InodeId,
+  type Revision,
+  type SegmentId,
+} from '../../../common/ids.ts'
 import { externalSegment, type ExternalBody } from '../../../common/external.ts'
 import type { Extent, ObjectVersion } from '../../../common/model.ts'
 import type { ReadView } from '../../ports.ts'
@@ -112,16 +119,18 @@ async function needs(view: ReadView, id: InodeId, key: string): Promise<boolean>
   return (await objectsOutside(view, inode.body)).some((object) => object.key === key)
 }
 
-/** Changes the row of a dirty key; nothing, if it is clean by now. */
+/** Changes the row of a dirty key; nothing, if it is clean by now, or `change` says so. Resolves with whether it did. */
 function changeRow(
   context: MirrorContext,
   { bucketId, key }: Addressed,
-  change: (dirty: DirtyRecord) => DirtyRecord,
-): Promise<Commit<void>> {
+  change: (dirty: DirtyRecord) => DirtyRecord | undefined,
+): Promise<Commit<boolean>> {
   const rowKey = dirtyKey(bucketId, utf8Bytes(key))
   return context.store.transact(async (tx) => {
     const row = await tx.get(rowKey)
-    if (row) tx.put(rowKey, encodeDirty(change(decodeDirty(rowKey, row))))
+    const changed = row && change(decodeDirty(rowKey, row))
+    if (changed) tx.put(rowKey, encodeDirty(changed))
+    return changed !== undefined
   })
 }
 
@@ -130,10 +139,15 @@ export function noteConflict(
   request: Addressed & {
     readonly conflict: DirtyRecord['conflict']
     readonly base?: BaseRecord | undefined
+    readonly revision?: Revision | undefined
   },
-): Promise<Commit<void>> {
-  const { conflict, base } = request
-  return changeRow(context, request, (dirty) => ({ ...dirty, conflict, base: base ?? dirty.base }))
+): Promise<Commit<boolean>> {
+  const { conflict, base, revision } = request
+  return changeRow(context, request, (dirty) =>
+    revision === undefined || revision === dirty.revision
+      ? { ...dirty, conflict, base: base ?? dirty.base }
+      : undefined,
+  )
 }
 
 /** The last ones of a key that are remembered as tried. */
@@ -142,7 +156,7 @@ const TRIED_MAX = 8
 export function noteTried(
   context: MirrorContext,
   request: Addressed & { readonly tried: BaseRecord },
-): Promise<Commit<void>> {
+): Promise<Commit<boolean>> {
   return changeRow(context, request, (dirty) => {
     const others = (dirty.tried ?? []).filter((known) => !isDeepStrictEqual(known, request.tried))
     return { ...dirty, tried: [...others, request.tried].slice(-TRIED_MAX) }
@@ -152,7 +166,7 @@ export function noteTried(
 export function arrived(
   context: MirrorContext,
   request: Addressed & { readonly inode: InodeId },
-): Promise<Commit<void>> {
+): Promise<Commit<boolean>> {
   return changeRow(context, request, (dirty) => {
     return { ...dirty, neededBy: dirty.neededBy.filter((inode) => inode !== request.inode) }
   })

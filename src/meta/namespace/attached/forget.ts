@@ -8,8 +8,8 @@
  *
  * So a crash in between leaves an attached bucket of which less is known; it lists anew, or is forgotten by the next call.
  */
-import type { InodeId } from '../../../common/ids.ts'
-import type { Transaction } from '../../ports.ts'
+import type { ByteString, InodeId } from '../../../common/ids.ts'
+import type { Row, Transaction } from '../../ports.ts'
 import { dropBucket } from '../buckets.ts'
 import { endStep, type Commit, type Step } from '../context.ts'
 import { bucketKey, entriesPrefix, entryKey, formerPlaceKey, inodeKey, prefixRange } from '../keys.ts'
@@ -55,28 +55,47 @@ async function dropRows(tx: Transaction, prefix: string, most: number): Promise<
   return rows.length > 0
 }
 
+/** A directory that is being emptied. */
 interface Level {
   readonly parent: InodeId
   readonly name: string
   readonly inode: InodeId
+  /** Read ahead, and from where on more are read: never over what has been deleted again, which would take as long as all of it. */
+  rows: Row[]
+  from: ByteString
+}
+
+const ROWS_AHEAD = 64
+
+function levelOf(place: Pick<Level, 'parent' | 'name' | 'inode'>): Level {
+  return { ...place, rows: [], from: prefixRange(entriesPrefix(place.inode)).start }
+}
+
+async function nextRow(tx: Transaction, level: Level): Promise<Row | undefined> {
+  if (level.rows.length === 0) {
+    const { end } = prefixRange(entriesPrefix(level.inode))
+    level.rows = await tx.scan({ start: level.from, end }, ROWS_AHEAD)
+  }
+  const row = level.rows.shift()
+  if (row) level.from = `${row.key}\0` as ByteString
+  return row
 }
 
 /** Whether nothing is left. */
 async function dropNames(step: Step, most: number): Promise<boolean> {
   const { tx, bucket } = step
-  const levels: Level[] = [{ parent: 0, name: bucket.name, inode: bucket.root }]
+  const levels = [levelOf({ parent: 0, name: bucket.name, inode: bucket.root })]
   for (let left = Math.floor(most / OPERATIONS_PER_NAME); left > 0; left--) {
     const level = levels.at(-1)
     if (!level) return true
-    const { start, end } = prefixRange(entriesPrefix(level.inode))
-    const [row] = await tx.scan({ start, end }, 1)
+    const row = await nextRow(tx, level)
     const name = row && nameOf(row)
     if (!row || name === undefined) {
       levels.pop()
       if (levels.length === 0) return true
       dropDirectory(tx, level)
     } else if (name.endsWith('/')) {
-      levels.push({ parent: level.inode, name, inode: directoryInode(row.value) })
+      levels.push(levelOf({ parent: level.inode, name, inode: directoryInode(row.value) }))
     } else {
       const entry = decodeEntry(row.value)
       tx.delete(row.key)

@@ -15,6 +15,7 @@ import { areSameAttributes } from './attributes.ts'
 import { Beliefs } from './beliefs.ts'
 import { mirrorStep, readAttached, type MirrorContext } from './mirror-context.ts'
 import { makeObject, removeObject, replaceObject } from './mirror-entries.ts'
+import { isHeld } from './page-items.ts'
 import type { Noter } from './recent-changes.ts'
 import { NO_VALUE, unlistedKey } from './rows.ts'
 import type { DescribedObject, SeenOne } from './types.ts'
@@ -28,6 +29,8 @@ export async function mergeOne(context: MirrorContext, seen: SeenOne): Promise<C
   const { key } = seen
   const keyBytes = key.isWellFormed() ? utf8Bytes(key) : ''
   if (keyBytes === '' || keyBytes.length > context.limits.keyBytesMax) return nothingWritten(context, false)
+  // As a listing's are, or it would come by the one and go by the other.
+  if (seen.found && !isHeld(seen.found)) return nothingWritten(context, false)
   const ids = await context.ids.take(inodesForKey(keyBytes))
   const done = await context.store.transact(async (tx) => {
     const changed = await mergeKey(context, tx, { seen: { ...seen, keyBytes }, asker: seen, ids })

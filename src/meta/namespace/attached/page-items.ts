@@ -52,7 +52,8 @@ function isIn(key: string, directory: string | undefined, object: SeenObject | u
   return object ? slash < 0 : slash === key.length - 1
 }
 
-function isHeld({ size, etag }: SeenObject): boolean {
+/** Without an ETag nothing could be changed on condition. */
+export function isHeld({ size, etag }: Pick<SeenObject, 'size' | 'etag'>): boolean {
   return Number.isSafeInteger(size) && size >= 0 && etag !== ''
 }
 

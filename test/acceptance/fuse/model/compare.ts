@@ -17,12 +17,17 @@ export interface CompareOptions {
   readonly operations: number
   /** The kernel's caches are those of the whole machine: by root only. */
   readonly mayDropCaches: boolean
+  /** Where the bucket is an attached one: what makes it, and what compares it with what lies outside. It has no hard links (C32). */
+  readonly attached?:
+    | { attach(bucket: string): Promise<void>; compareOutside(bucket: string): Promise<void> }
+    | undefined
 }
 
 /** In a bucket of its own. Stops the gateway once, to compare what is there after a start. @throws where the two differ */
 export async function compareWithModel(mounted: MountedGateway, options: CompareOptions): Promise<void> {
   const bucket = `seed-${options.seed}`
-  await mounted.shell(`mkdir ${bucket}`)
+  const { attached } = options
+  await (attached ? attached.attach(bucket) : mounted.shell(`mkdir ${bucket}`))
   const run = new Run(mounted, bucket, options)
   try {
     await run.operations()
@@ -31,6 +36,7 @@ export async function compareWithModel(mounted: MountedGateway, options: Compare
   } finally {
     await run.end()
   }
+  await attached?.compareOutside(bucket)
   await mounted.gateway.stop()
   await mounted.restart()
   const again = run.afterRestart()
@@ -39,6 +45,7 @@ export async function compareWithModel(mounted: MountedGateway, options: Compare
   } finally {
     await again.end()
   }
+  await attached?.compareOutside(bucket)
 }
 
 class Run {
@@ -64,7 +71,10 @@ class Run {
   }
 
   async operations(): Promise<void> {
-    const generator = new Generator(this.#random, this.#model, this.#options)
+    const generator = new Generator(this.#random, this.#model, {
+      mayDropCaches: this.#options.mayDropCaches,
+      mayLink: this.#options.attached === undefined,
+    })
     for (let done = 0; done < this.#options.operations; done++) {
       const operation = generator.operation()
       await this.#both(operation)

@@ -19,20 +19,23 @@ type Make = (generator: Generator) => Operation | undefined
 export class Generator {
   readonly random: Random
   readonly model: MountModel
-  readonly #mayDropCaches: boolean
+  readonly #refused: ReadonlySet<Operation['do']>
   #next = 0
 
-  constructor(random: Random, model: MountModel, options: { readonly mayDropCaches: boolean }) {
+  constructor(
+    random: Random,
+    model: MountModel,
+    { mayDropCaches, mayLink }: { readonly mayDropCaches: boolean; readonly mayLink: boolean },
+  ) {
     this.random = random
     this.model = model
-    this.#mayDropCaches = options.mayDropCaches
+    this.#refused = new Set([...(mayDropCaches ? [] : ['dropCaches' as const]), ...(mayLink ? [] : ['link' as const])])
   }
 
   operation(): Operation {
     for (;;) {
       const operation = this.#pick()(this)
-      if (operation?.do === 'dropCaches' && !this.#mayDropCaches) continue
-      if (operation) return operation
+      if (operation && !this.#refused.has(operation.do)) return operation
     }
   }
 

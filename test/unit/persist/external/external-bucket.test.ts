@@ -268,7 +268,7 @@ describe('a source that fails', () => {
 })
 
 describe('a page of names', () => {
-  const listing = (names: string, more = ''): Script => {
+  const listing = (names: string, more = '<IsTruncated>false</IsTruncated>'): Script => {
     const contents = names.split(' ').map((name) => {
       const said = '<Size>1</Size><ETag>"e"</ETag><LastModified>2026-01-01T00:00:00.000Z</LastModified>'
       return `<Contents><Key>${name}</Key>${said}</Contents>`

@@ -107,3 +107,42 @@ it('takes over one key with its attributes', async () => {
   expect(await f.list()).toEqual([])
   await f.stop()
 })
+
+it('passes over what has no ETag, whether it is listed or looked at', async () => {
+  const f = await attachedFixture()
+  f.outside.set('a', { etag: '', size: 1 })
+  await f.mirror.merge(f.page(DEEP))
+  const attributes = { headers: {}, userMetadata: {}, tags: {}, storageClass: 'STANDARD' }
+  const found = {
+    key: 'a',
+    etag: '',
+    size: 1,
+    modifiedMs: 0,
+    storageClass: 'STANDARD',
+    attributes,
+    partsCount: undefined,
+  }
+  const seen = { bucketId: f.attachment.bucketId, key: 'a', found, askedAt: f.store.revision() }
+  expect((await f.mirror.mergeOne(seen)).value).toBe(false)
+  expect(await f.list()).toEqual([])
+  await f.stop()
+})
+
+it('a page that ends with a common prefix brings back no directory that was emptied here', async () => {
+  const f = await attachedFixture()
+  fill(f.outside, ['a/b/1'])
+  await f.mirror.merge(f.page(DEEP))
+  await f.namespace.remove({ bucket: BUCKET, key: 'a/b/1', conditions: {}, owner: 'owner' })
+  expect(await f.tree()).toEqual([])
+  const page = {
+    ...f.page(shallow('a/')),
+    prefix: 'a/b/',
+    after: 'a/b.',
+    through: 'a/b/',
+    objects: [],
+    prefixes: ['a/b/'],
+  }
+  await f.mirror.merge(page)
+  expect(await f.tree()).toEqual([])
+  await f.stop()
+})

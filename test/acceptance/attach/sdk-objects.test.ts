@@ -1,0 +1,5 @@
+/** What sdk-objects.test.ts asks of buckets, asked of attached ones. */
+import { attachBucketsTo } from '../../support/gateway-suite.ts'
+
+attachBucketsTo('tidegate')
+await import('../s3/sdk-objects.test.ts')
