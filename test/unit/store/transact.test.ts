@@ -47,6 +47,7 @@ beforeEach(() => {
   const slab = Buffer.alloc(8 * BLOCK_BYTES)
   LARGE.copy(slab, 0)
   const memory = {
+    aheadBytesMax: 16 * BLOCK_BYTES,
     lend: (_: SegmentId, block: number) => {
       leases++
       return Promise.resolve({ slabOffset: block * BLOCK_BYTES, length: BLOCK_BYTES, lease: 1 })
