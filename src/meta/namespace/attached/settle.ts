@@ -68,8 +68,9 @@ export async function settle(context: MirrorContext, request: SettleRequest): Pr
     const dirty = decodeDirty(rowKey, row)
     const step = mirrorStep(context, tx, { bucket: attached.bucket, ids })
     const movedTo = await movedWithDirectory(tx, bucketId, keyBytes)
+    const isAsItWas = dirty.revision === request.revision && movedTo === undefined
     const settled =
-      dirty.revision === request.revision && movedTo === undefined
+      isAsItWas && !(await hasLeft(step, { ...request, keyBytes }))
         ? await comeClean(step, { ...request, keyBytes })
         : await stayDirty(step, { ...request, keyBytes, dirty, movedTo })
     endStep(step)
@@ -85,6 +86,13 @@ export async function settle(context: MirrorContext, request: SettleRequest): Pr
 }
 
 export type Settling = SettleRequest & { readonly keyBytes: string }
+
+/** We have written it, and it went from here with its directory meanwhile: what is outside now is to go. */
+async function hasLeft(step: Step, { keyBytes, outside, written }: Settling): Promise<boolean> {
+  if (outside === undefined || written !== outside.etag) return false
+  const place = await findPlace(step.tx, step.bucket, keyBytes)
+  return !place || (await currentEntry(step.tx, place)) === undefined
+}
 
 export function baseOf(outside: DescribedObject | undefined): BaseRecord {
   return outside ? { kind: 'etag', etag: outside.etag, size: outside.size } : { kind: 'absent' }

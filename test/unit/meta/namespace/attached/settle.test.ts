@@ -161,3 +161,23 @@ test('C18: what is lost with its bytes is no deletion', async () => {
   await made.mirror.merge(made.page(DEEP))
   expect(await made.namespace.lookup(BUCKET, 'a')).toMatchObject({ etag: 'out-a' })
 })
+
+test('what went from a key with its directory while it was on its way does not come back there', async () => {
+  const made = await begin()
+  await put(made, 'd/a', 'five!')
+  const { bucketId } = made.attachment
+  const { dirty } = (await made.mirror.dirtyState(bucketId, 'd/a')) ?? {}
+  await made.namespace.rename({ bucket: BUCKET, from: 'd/', to: 'e/', replace: false })
+  // All of it is written down before the answer of the upload comes.
+  for (const { id } of await made.mirror.moves(bucketId)) {
+    while (!(await made.mirror.stepMove(bucketId, id)).value.done);
+  }
+  expect(await made.mirror.moves(bucketId)).toEqual([])
+  const arrived = { outside: outside('d/a', MD5, 5), written: MD5, revision: dirty?.revision ?? -1 }
+  expect(await settle(made, 'd/a', arrived)).toBe(false)
+  await expect(made.namespace.lookup(BUCKET, 'd/a')).rejects.toMatchObject({ code: 'NoSuchKey' })
+  expect(await made.mirror.dirtyState(bucketId, 'd/a')).toMatchObject({
+    dirty: { base: { kind: 'etag', etag: MD5 } },
+    version: undefined,
+  })
+})
