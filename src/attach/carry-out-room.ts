@@ -21,12 +21,14 @@ export interface Room {
   readonly signal: AbortSignal
 }
 
-/** False when what was needed is not there any more: who needs it will find that out. */
-export async function makeRoom({ names, attached, capabilities, state, signal }: Room): Promise<boolean> {
+/** `gone`: what was needed is not there any more, so nothing is lost by going on; who needs it finds that out, and is listed. */
+export type RoomMade = 'made' | 'gone' | 'none'
+
+export async function makeRoom({ names, attached, capabilities, state, signal }: Room): Promise<RoomMade> {
   const { external } = attached
   const { bucketId } = attached.record
   const { key, base } = state.dirty
-  if (base.kind === 'absent') return false
+  if (base.kind === 'absent') return 'none'
   const from = { key, etag: base.etag, size: base.size }
   const room = ROOM_PREFIX + externalSegment(bucketId, from)
   try {
@@ -36,9 +38,12 @@ export async function makeRoom({ names, attached, capabilities, state, signal }:
     if (!isGone(error)) throw error
   }
   const copy = await external.head(room, signal)
-  if (copy?.size !== from.size) return false
+  if (copy?.size !== from.size) {
+    const lying = await external.head(key, signal)
+    return lying?.etag === from.etag ? 'none' : 'gone'
+  }
   await (
     await names.relocate({ bucketId, from, to: { key: room, etag: copy.etag } })
   ).durable
-  return true
+  return 'made'
 }

@@ -100,7 +100,9 @@ export async function carryOut(parts: CarryOutParts, request: CarryOutRequest): 
     const by = await neededFor(parts.names, { bucketId, key }, state)
     if (by.length > 0) {
       const room = { names: parts.names, attached, capabilities, state, signal }
-      return request.makeRoom && (await makeRoom(room)) ? { kind: 'again' } : { kind: 'held', by }
+      const made = request.makeRoom ? await makeRoom(room) : 'none'
+      if (made === 'made') return { kind: 'again' }
+      if (made === 'none') return { kind: 'held', by }
     }
     const content = state.version && new Content(state.version, reading, signal)
     const sources = await sourcesOf(parts.names, bucketId, state)
@@ -142,6 +144,7 @@ async function carry(run: Run): Promise<CarriedOut> {
     const seen = await external.head(key, signal)
     if (isUntouched(state.version)) return await settled(run, seen)
     const sameness = await compare(run, seen)
+    if (sameness === 'likely') await noteTried(run, baseOf(seen))
     if (sameness !== 'other') return await settled(run, seen, sameness === 'same' ? seen?.etag : undefined)
     // Of what is carried out by now the rest is to be found in what we have left there.
     if (await findLeft(run)) return { kind: 'again' }

@@ -5,7 +5,7 @@
  *
  * S3 and KV show what a listing does not tell (content type, user metadata): an object that is known from a listing only is looked at when it is opened.
  */
-import { isTidegateError } from '../common/errors.ts'
+import { isTidegateError, TidegateError } from '../common/errors.ts'
 import type { ListPage, ListRequest, ListVersionsPage, ListVersionsRequest, ObjectVersion } from '../common/model.ts'
 import type {
   MetadataScanPage,
@@ -66,13 +66,13 @@ export function mirroredMetadata(metadata: Metadata, parts: MirroredParts): Meta
     setTags: async (address, tags) => {
       const at = of(address.bucket)
       // All of the object's attributes go out with its tags.
-      if (at) await mirror.describe(at, address.key)
+      if (at) await mirror.describeWholly(at, address.key)
       return await metadata.setTags(address, tags)
     },
     copy: async (request) => {
       await ensured(request.bucket, request.key)
       const at = of(request.source.bucket)
-      if (at) await mirror.describe(at, request.source.key)
+      if (at) await mirror.describeWholly(at, request.source.key)
       const isOneBucket = at !== undefined && request.source.bucket === request.bucket
       const copied = isOneBucket ? await copyOutside({ ...parts, metadata }, at, request) : undefined
       return copied ?? (await metadata.copy(request))
@@ -127,6 +127,17 @@ class Mirror {
     await this.lookup(at, key, undefined).catch((error: unknown) => {
       if (!isTidegateError(error, 'NoSuchKey')) throw error
     })
+  }
+
+  /** For who is about to write what describes it. @throws Unavailable when the store does not say now */
+  async describeWholly(at: Attached, key: string): Promise<void> {
+    await this.describe(at, key)
+    const { bucket } = at.record
+    const version = await this.#metadata.lookup(bucket, key).catch((error: unknown) => {
+      if (!isTidegateError(error, 'NoSuchKey')) throw error
+    })
+    if (!version || !isUndescribed(version)) return
+    throw new TidegateError('Unavailable', `what describes ${JSON.stringify(key)} of bucket ${bucket} is not known now`)
   }
 
   async list(at: Attached, request: ListRequest): Promise<ListPage> {

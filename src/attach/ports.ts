@@ -241,7 +241,8 @@ export interface AttachedNames {
   onDirty(listener: (changes: readonly { readonly bucketId: number; readonly key: string }[]) => void): () => void
   /**
    * What lay outside is as said now (`outside`: by our own write, or by looking). If the key was not changed here since `revision`, it is clean: its body becomes the external one
-   * (`undefined`: the key names nothing, and is gone). Else it stays dirty with `outside` as its base. Resolves with whether it is clean.
+   * (`undefined`: the key names nothing, and is gone). Else it stays dirty, and its base is what we have `written`; of what was only looked at
+   * it knows nothing, or it would be overwritten unseen. Resolves with whether it is clean.
    */
   settle(request: {
     readonly bucketId: number

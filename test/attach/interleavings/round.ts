@@ -3,6 +3,7 @@
  * answers, and power cuts. Then the dust settles, and what is there is held against the ledger and against the external bucket. All of it follows from one seed.
  */
 import { NO_CONDITIONS } from '../../../src/common/conditions.ts'
+import { must } from '../../../src/common/assert.ts'
 import type { ConflictPolicy } from '../../../src/common/external.ts'
 import { checkLimits } from '../../../src/common/limits.ts'
 import type { EngineParts } from '../../../src/engine-parts.ts'
@@ -204,11 +205,19 @@ class Round {
       const [conflict] = conflicts
       if (!conflict) {
         if (drained.left === 0) return
-        throw new Broken(`never carried out: ${JSON.stringify(drained)}`)
+        throw new Broken(`never carried out: ${JSON.stringify(drained)}, ${await this.#dirty()}`)
       }
       await this.#decide(conflict.key)
     }
     throw new Broken('conflicts never end')
+  }
+
+  /** For who looks into a failing seed. */
+  async #dirty(): Promise<string> {
+    const names = this.#life.engine.namespace.attached
+    const bucketId = must(this.#attaching().attachments.all()[0], 'attachment').record.bucketId
+    const keys = await this.#until(names.dirtyKeys(bucketId, '', 100), 'looking')
+    return JSON.stringify([keys, await this.#until(names.moves(bucketId), 'looking')])
   }
 
   async #decide(key: string): Promise<void> {

@@ -166,13 +166,25 @@ async function becomeExternal(
   if (inode.body.kind === 'content') await dropReference(step.tx, inode.body.content)
 }
 
+/**
+ * What was changed here since knows of what we wrote, or of what was known before: not of what somebody else has put there meanwhile, which whoever carries the
+ * change out is to find as a conflict.
+ */
+function baseSince({ dirty, outside, written }: Settling & { readonly dirty: DirtyRecord }): BaseRecord {
+  if (outside === undefined) return { kind: 'absent' }
+  if (written === undefined) return dirty.base
+  if (written === outside.etag) return baseOf(outside)
+  // Only the ETag is ever compared.
+  return { kind: 'etag', etag: written, size: outside.size }
+}
+
 async function stayDirty(
   step: Step,
   request: Settling & { readonly dirty: DirtyRecord; readonly movedTo: InodeId | undefined },
 ): Promise<Settled> {
   const { dirty, outside, written, keyBytes, bucketId } = request
   const { tx } = step
-  tx.put(dirtyKey(bucketId, keyBytes), encodeDirty({ ...dirty, base: baseOf(outside) }))
+  tx.put(dirtyKey(bucketId, keyBytes), encodeDirty({ ...dirty, base: baseSince(request) }))
   if (!outside || written !== outside.etag) return STILL_DIRTY
   const place = await findPlace(tx, step.bucket, keyBytes)
   const current = place && (await currentEntry(tx, place))

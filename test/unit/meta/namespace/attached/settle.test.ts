@@ -90,6 +90,19 @@ test('what is not ours takes the key as a PUT would', async () => {
   expect(theirs.inode).not.toBe(inode)
 })
 
+test('C32: what was changed since knows nothing of what somebody else has put over ours meanwhile', async () => {
+  const made = await begin('a')
+  await put(made, 'a', 'one')
+  const { dirty } = (await made.mirror.dirtyState(made.attachment.bucketId, 'a'))!
+  await put(made, 'a', 'two')
+  const revision = dirty.revision
+  expect(await settle(made, 'a', { outside: outside('a', 'theirs', 9), written: 'ours', revision })).toBe(false)
+  expect(await made.dirty()).toMatchObject([{ key: 'a', base: { kind: 'etag', etag: 'ours' } }])
+  // Nor of what was only looked at.
+  expect(await settle(made, 'a', { outside: outside('a', 'theirs', 9), revision })).toBe(false)
+  expect(await made.dirty()).toMatchObject([{ key: 'a', base: { kind: 'etag', etag: 'ours' } }])
+})
+
 test('what was changed since stays dirty, on what lies there now', async () => {
   const made = await begin('a')
   await put(made, 'a', 'one')
