@@ -42,8 +42,8 @@ export async function makeRoom({ names, attached, capabilities, state, signal }:
     const lying = await external.head(key, signal)
     return lying?.etag === from.etag ? 'none' : 'gone'
   }
-  await (
-    await names.relocate({ bucketId, from, to: { key: room, etag: copy.etag } })
-  ).durable
-  return 'made'
+  const relocated = await names.relocate({ bucketId, from, to: { key: room, etag: copy.etag } })
+  await relocated.durable
+  // They need what lay there before: somebody has decided against what took its place, so that became the base.
+  return relocated.value ? 'made' : 'gone'
 }

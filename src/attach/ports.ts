@@ -286,13 +286,13 @@ export interface AttachedNames {
   }): Promise<Commit<boolean>>
   /**
    * What lay outside at `from` lies at `to` too: bodies and contents that need the former refer to the latter from now on, and `to` gets a dirty row that says so, with what lies
-   * there as its base; nothing is shown there.
+   * there as its base; nothing is shown there. False when nothing needed it: it is to go again.
    */
   relocate(request: {
     readonly bucketId: number
     readonly from: Pick<ExternalBody, 'key' | 'etag' | 'size'>
     readonly to: { readonly key: string; readonly etag: string }
-  }): Promise<Commit<void>>
+  }): Promise<Commit<boolean>>
 
   /** Directory renames that are not written down as dirty keys yet. */
   moves(bucketId: number): Promise<readonly DirectoryMove[]>

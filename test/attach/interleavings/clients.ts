@@ -147,7 +147,8 @@ export class Clients {
 
   async copy(): Promise<void> {
     const [source, key] = [this.#key(), this.#key()]
-    const read = await this.#read(source)
+    // Onto itself, it changes nothing that could be kept.
+    const read = source === key ? undefined : await this.#read(source)
     if (!read) return
     await this.#change(
       replacing(`copy ${source} to ${key}`, key),

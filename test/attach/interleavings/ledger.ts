@@ -37,6 +37,7 @@ interface Entered extends Change {
 interface Placement {
   readonly content: string
   readonly what: string
+  readonly begun: number
   /** Where it may lie. */
   readonly keys: Set<string>
   excuse: string | undefined
@@ -44,6 +45,8 @@ interface Placement {
 
 /** Where our side keeps what is on its way; nobody else writes there. */
 const OURS_ALONE = '.tidegate-moving/'
+/** A directory that is moved into itself would give ever more. */
+const PLACES_MAX = 64
 /** Shorter ones may be written twice by chance. */
 export const TOLD_APART_BYTES_MIN = 8
 
@@ -106,6 +109,7 @@ export class Ledger {
       const placement: Placement = {
         content: fingerprint(bytes),
         what: entered.what,
+        begun: entered.begun,
         keys: new Set([key]),
         excuse: bytes.length < TOLD_APART_BYTES_MIN ? 'short' : undefined,
       }
@@ -174,7 +178,9 @@ export class Ledger {
     if (before === undefined || before === after || this.policy === 'last-writer-wins') return
     if (this.#known.get(before) !== 'outside' || key.startsWith(OURS_ALONE)) return
     const shownAt = this.#shown.get(`${key}\n${before}`)
-    const isMeant = this.#changes.some((change) => change.ended > (shownAt ?? Infinity) && change.touches(key))
+    const isMeant = this.#changes.some(
+      (change) => change.ended > (shownAt ?? Infinity) && change.touches(withoutConflict(key)),
+    )
     if (isMeant) return
     this.broken ??= new Broken(
       `${key}: ${before}, written outside, was ${after === undefined ? 'removed' : `replaced by ${after}`} although ${shownAt === undefined ? 'it was never seen' : 'nobody here changed the key since it was seen'}`,
@@ -186,11 +192,26 @@ export class Ledger {
   /** @throws Broken when something that was acknowledged is nowhere */
   checkKept(found: ReadonlyMap<string, Buffer>): void {
     const lying = [...found].map(([key, bytes]) => ({ key, content: fingerprint(bytes) }))
-    for (const { content, keys, excuse, what } of this.#placements) {
+    for (const placement of this.#placements) {
+      const { content, excuse, what } = placement
       if (excuse !== undefined) continue
-      const isThere = lying.some((at) => at.content === content && [...keys].some((key) => isAt(at.key, key)))
+      const keys = this.#wherever(placement)
+      const isThere = lying.some((at) => at.content === content && keys.has(withoutConflict(at.key)))
       if (!isThere) throw new Broken(`${content} is lost: ${what}, at ${[...keys].join(' or ')}`)
     }
+  }
+
+  /** Where it may lie, in whichever order what happened at the same time came about. */
+  #wherever({ keys, begun }: Placement): ReadonlySet<string> {
+    const all = new Set(keys)
+    for (const key of all) {
+      if (all.size > PLACES_MAX) break
+      for (const { ended, moves } of this.#changes) {
+        const to = ended > begun ? moves?.(key) : undefined
+        if (to !== undefined) all.add(to)
+      }
+    }
+    return all
   }
 
   get kept(): number {
@@ -198,8 +219,9 @@ export class Ledger {
   }
 }
 
-function isAt(found: string, key: string): boolean {
-  return found === key || found.startsWith(`${key}.conflict-`)
+/** What was set aside belongs to its key: who has it open goes on writing into it. */
+export function withoutConflict(key: string): string {
+  return key.replace(/(\.conflict-\d+T\d+Z-[0-9a-f]{8})+/, '')
 }
 
 export function fingerprint(bytes: Uint8Array): string {

@@ -13,7 +13,7 @@ import { Life, newMachine, TINY_LIMITS } from '../../sim/life.ts'
 import { OWNER } from '../../sim/workload.ts'
 import { act } from './actions.ts'
 import { Clients, KEYS } from './clients.ts'
-import { Broken, fingerprint, Ledger } from './ledger.ts'
+import { Broken, fingerprint, Ledger, withoutConflict } from './ledger.ts'
 import { Outside, PART_BYTES_MIN } from './outside.ts'
 import { BUCKET, readObject } from './reading.ts'
 
@@ -225,8 +225,8 @@ class Round {
     this.#counts[`decided ${keep}`] = (this.#counts[`decided ${keep}`] ?? 0) + 1
     const change = {
       what: `decide ${keep} for ${key}`,
-      touches: (at: string) => at === key,
-      destroys: (at: string) => at === key && keep === 'theirs',
+      touches: (at: string) => at === withoutConflict(key),
+      destroys: (at: string) => at === withoutConflict(key) && keep === 'theirs',
     }
     const entered = this.ledger.begin(change)
     await this.#until(this.#attaching().control.resolve(BUCKET, { key, keep }), 'deciding')

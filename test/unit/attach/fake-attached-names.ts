@@ -254,7 +254,7 @@ export class FakeAttachedNames implements Names {
     return Promise.resolve(this.#commit(row !== undefined))
   }
 
-  relocate({ from, to }: Parameters<AttachedNames['relocate']>[0]): Promise<Commit<void>> {
+  relocate({ from, to }: Parameters<AttachedNames['relocate']>[0]): Promise<Commit<boolean>> {
     const { neededBy = [] } = this.rows.get(from.key) ?? {}
     const needing = neededBy.filter((inode) => this.#needs(inode, from.key))
     for (const [key, version] of this.entries) {
@@ -268,7 +268,7 @@ export class FakeAttachedNames implements Names {
     const row = { key: to.key, base, sinceMs: this.nowMs(), revision: ++this.#revision, neededBy: needing }
     this.rows.set(to.key, { ...row, conflict: undefined })
     this.#tell(to.key)
-    return Promise.resolve(this.#commit(undefined))
+    return Promise.resolve(this.#commit(needing.length > 0))
   }
 
   #needs(inode: InodeId, key: string): boolean {

@@ -217,6 +217,29 @@ test('renames that went round in a circle get room, and leave nothing behind', a
   await writeBack.stop()
 })
 
+test('C32: a circle of which nothing is left outside ends in conflicts that are listed, not in a wait for ever', async () => {
+  const { names, bucket, clock, writeBack: make } = carryFixture('fail')
+  for (const key of ['1', '2']) {
+    bucket.outsidePut(key, `was ${key}`)
+    names.mirror(bucket.peek(key))
+  }
+  names.rename('1', 'x')
+  names.rename('2', '1')
+  names.rename('x', '2')
+  bucket.outsidePut('1', 'theirs')
+  bucket.outsideDelete('2')
+  const { writeBack } = make()
+  writeBack.start()
+  for (let step = 0; step < 40; step++) {
+    await clock.advance(1000)
+    await turns()
+  }
+  const dirty = await names.dirtyKeys(BUCKET_ID, '', 10)
+  expect(dirty.some(({ conflict }) => conflict !== undefined)).toBe(true)
+  expect([...bucket.snapshot()].map(([key, bytes]) => `${key} ${bytes.toString()}`)).toEqual(['1 theirs'])
+  await writeBack.stop()
+})
+
 test('paused, nothing is begun and waiters are told at once; drains tell what is left', async () => {
   const { names, bucket, clock, writeBack: make } = carryFixture()
   const { writeBack } = make()

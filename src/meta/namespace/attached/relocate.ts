@@ -23,13 +23,14 @@ export interface RelocateRequest {
   readonly to: { readonly key: string; readonly etag: string }
 }
 
-export async function relocate(context: MirrorContext, request: RelocateRequest): Promise<Commit<void>> {
+/** Resolves with whether anybody needed it. */
+export async function relocate(context: MirrorContext, request: RelocateRequest): Promise<Commit<boolean>> {
   const { bucketId, from, to } = request
   const committed = await context.store.transact(async (tx) => {
     const rowKey = dirtyKey(bucketId, utf8Bytes(from.key))
     const row = await tx.get(rowKey)
     const attached = row && (await readAttached(tx, bucketId))
-    if (!attached) return
+    if (!attached) return false
     const dirty = decodeDirty(rowKey, row)
     const step = mirrorStep(context, tx, { bucket: attached.bucket, ids: { first: 0, count: 0 } })
     const relocated: InodeId[] = []
@@ -41,6 +42,7 @@ export async function relocate(context: MirrorContext, request: RelocateRequest)
     const made = { key: to.key, base, sinceMs: step.nowMs, revision: revisionMade(step), neededBy: relocated }
     tx.put(dirtyKey(bucketId, utf8Bytes(to.key)), encodeDirty({ ...made, conflict: undefined }))
     endStep(step)
+    return relocated.length > 0
   })
   context.tracked.tell([{ bucketId, key: to.key }])
   return committed
