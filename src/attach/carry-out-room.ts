@@ -28,7 +28,8 @@ export async function makeRoom({ names, attached, capabilities, state, signal }:
   const { external } = attached
   const { bucketId } = attached.record
   const { key, base } = state.dirty
-  if (base.kind === 'absent') return 'none'
+  // Written only where nothing lies, it takes nothing away.
+  if (base.kind === 'absent') return 'gone'
   const from = { key, etag: base.etag, size: base.size }
   const room = ROOM_PREFIX + externalSegment(bucketId, from)
   try {
