@@ -4,7 +4,7 @@
  *
  *   {"format":1,"id":...,"lineage":...,"createdMs":...,"revision":...,"stateMs":...,"newestSegment":...,"objects":[{"name":...,"bytes":...},...],"crc":...}
  *
- * `id` is the UTC time and 4 hex digits, `20261122T063918Z-3fa9`, so that backups sort by age. `stateMs` is when the state was captured,
+ * `id` is the UTC time to the second and 4 hex digits, `20261122T063918Z-3fa9`; of two of one second, `createdMs` tells the older. `stateMs` is when the state was captured,
  * which is its `revision`; records in it may be newer. `objects` are those of chain.ts's state, in the order in which they are applied: parts of
  * the base, its end, parts of deltas, records. `newestSegment` is the greatest id of a segment that there was: those that came after it are not
  * needed, whatever clocks say ("": there was none). `crc` is the CRC-32, in 8 hex digits, of the JSON text of the same without it.
@@ -34,6 +34,8 @@ export const BACKUPS_PREFIX = 'backups/'
 export const MANIFEST_BYTES_MAX: number = 64 * 1024 * 1024
 
 const FORMAT = 1
+/** Of an id. */
+const SECOND_LENGTH = 'YYYYMMDDThhmmssZ'.length
 const ID = /^\d{8}T\d{6}Z-[0-9a-f]{4}$/
 
 export function newBackupId(nowMs: number, fillRandom: (bytes: Uint8Array) => void): string {
@@ -41,6 +43,25 @@ export function newBackupId(nowMs: number, fillRandom: (bytes: Uint8Array) => vo
   fillRandom(random)
   const time = new Date(nowMs).toISOString().replaceAll(/[-:]|\.\d+/g, '')
   return `${time}-${random.toString('hex')}`
+}
+
+/** Orders by age, the oldest first; by the id alone where there is no manifest to be read. */
+export function compareAges(one: AgedBackup, other: AgedBackup): number {
+  const theirs = ageOf(other)
+  for (const [at, ours] of ageOf(one).entries()) {
+    const their = theirs[at] ?? ''
+    if (ours !== their) return ours < their ? -1 : 1
+  }
+  return 0
+}
+
+export interface AgedBackup {
+  readonly id: string
+  readonly manifest: BackupManifest | undefined
+}
+
+function ageOf({ id, manifest }: AgedBackup): readonly (string | number)[] {
+  return [id.slice(0, SECOND_LENGTH), manifest?.createdMs ?? 0, manifest?.revision ?? 0, id]
 }
 
 export function isBackupId(text: string): boolean {

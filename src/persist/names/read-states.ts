@@ -20,6 +20,7 @@ import {
   BACKUPS_PREFIX,
   MANIFEST_BYTES_MAX,
   backupIdOf,
+  compareAges,
   backupObjectName,
   decodeManifest,
   isBackupId,
@@ -197,7 +198,7 @@ export async function listBackups(remote: RemoteStore): Promise<FoundBackup[]> {
       found.push({ id, manifest: undefined, problem: error.message })
     }
   }
-  return found
+  return found.toSorted(compareAges)
 }
 
 /** @throws InvalidRequest when there is none of that id; DataLost when it cannot be used */

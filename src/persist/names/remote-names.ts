@@ -11,6 +11,7 @@ import {
   BACKUPS_PREFIX,
   MANIFEST_BYTES_MAX,
   backupIdOf,
+  compareAges,
   backupObjectName,
   decodeManifest,
   encodeManifest,
@@ -78,7 +79,8 @@ export class RemoteNames {
 
   /** By age, the oldest first. */
   backups(): BackupManifest[] {
-    return [...this.#backups.values()].toSorted((one, other) => (one.id < other.id ? -1 : 1))
+    const aged = [...this.#backups.values()].map((manifest) => ({ id: manifest.id, manifest }))
+    return aged.toSorted(compareAges).map(({ manifest }) => manifest)
   }
 
   async put(object: EncodedObject): Promise<NamesObject | undefined> {

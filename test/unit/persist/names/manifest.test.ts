@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import {
   backupIdOf,
   backupObjectName,
+  compareAges,
   decodeManifest,
   encodeManifest,
   newBackupId,
@@ -35,5 +36,21 @@ describe('the manifest of a backup', () => {
     expect(id).toBe(ID)
     expect(backupIdOf(backupObjectName(id))).toBe(id)
     expect(backupIdOf('backups/notes.json')).toBeUndefined()
+  })
+
+  it('is ordered by age, also against others of the same second', () => {
+    const aged = (id: string, createdMs: number, revision: number) => ({
+      id,
+      manifest: { ...MANIFEST, id, createdMs, revision },
+    })
+    const inOrder = [
+      aged('20261122T063917Z-ffff', 1_795_329_557_000, 90),
+      { id: '20261122T063918Z-7777', manifest: undefined },
+      aged('20261122T063918Z-f5ef', 1_795_329_558_001, 77),
+      aged('20261122T063918Z-00ff', 1_795_329_558_002, 77),
+      aged('20261122T063918Z-00aa', 1_795_329_558_002, 78),
+      aged('20261122T063919Z-0000', 1_795_329_559_000, 1),
+    ]
+    expect(inOrder.toReversed().toSorted(compareAges)).toEqual(inOrder)
   })
 })
