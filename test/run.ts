@@ -6,7 +6,7 @@
  * installed first where that can be done (root on Debian or Ubuntu); otherwise the run says what to install and skips
  * those files, or, with CI=true, counts each as failed: a green CI has run everything.
  */
-import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { REPOSITORY, runCommand, summaryLine } from './support/run-command.ts'
@@ -14,23 +14,40 @@ import { REPOSITORY, runCommand, summaryLine } from './support/run-command.ts'
 const SUITES = ['unit', 'conformance', 'model', 'sim', 'linearizability', 'acceptance', 'write-behind', 'fuzz'] as const
 const SUITE_TIMEOUT_MS = 1_800_000
 const INSTALL_TIMEOUT_MS = 300_000
+const QUIETLY = { show: false, timeoutMs: INSTALL_TIMEOUT_MS, env: { DEBIAN_FRONTEND: 'noninteractive' } }
 
 /** How to see that a program is there and works, and the Debian package that brings it. */
-const PROGRAMS: Readonly<Record<string, { readonly probe: readonly [string, ...string[]]; readonly debian: string }>> =
-  {
-    aws: { probe: ['aws', '--version'], debian: 'awscli' },
-    getfattr: { probe: ['getfattr', '--version'], debian: 'attr' },
-    strace: { probe: ['strace', '-V'], debian: 'strace' },
-    curl: { probe: ['curl', '--version'], debian: 'curl' },
-    cc: { probe: ['cc', '--version'], debian: 'build-essential' },
-    fusermount3: { probe: ['fusermount3', '-V'], debian: 'fuse3' },
-    openssl: { probe: ['openssl', 'version'], debian: 'openssl' },
-    git: { probe: ['git', '--version'], debian: 'git' },
-    rsync: { probe: ['rsync', '--version'], debian: 'rsync' },
-    sqlite3: { probe: ['sqlite3', '--version'], debian: 'sqlite3' },
-    rclone: { probe: ['rclone', 'version'], debian: 'rclone' },
-    python3: { probe: ['python3', '--version'], debian: 'python3' },
-  }
+interface Program {
+  readonly probe: readonly [string, ...string[]]
+  readonly debian: string
+  /**
+   * Installing it would start a daemon. So it is only unpacked, below the ignored `node_modules`, and tests are told by this variable of the
+   * environment where the program lies.
+   */
+  readonly unpacked?: { readonly variable: string; readonly path: string }
+}
+
+const UNPACKED = join(REPOSITORY, 'node_modules', '.cache', 'tidegate')
+const ETCD = 'TIDEGATE_ETCD'
+const PROGRAMS: Readonly<Record<string, Program>> = {
+  aws: { probe: ['aws', '--version'], debian: 'awscli' },
+  getfattr: { probe: ['getfattr', '--version'], debian: 'attr' },
+  strace: { probe: ['strace', '-V'], debian: 'strace' },
+  curl: { probe: ['curl', '--version'], debian: 'curl' },
+  cc: { probe: ['cc', '--version'], debian: 'build-essential' },
+  fusermount3: { probe: ['fusermount3', '-V'], debian: 'fuse3' },
+  openssl: { probe: ['openssl', 'version'], debian: 'openssl' },
+  git: { probe: ['git', '--version'], debian: 'git' },
+  rsync: { probe: ['rsync', '--version'], debian: 'rsync' },
+  sqlite3: { probe: ['sqlite3', '--version'], debian: 'sqlite3' },
+  rclone: { probe: ['rclone', 'version'], debian: 'rclone' },
+  etcd: {
+    probe: ['sh', '-c', `"\${${ETCD}:-etcd}" --version`],
+    debian: 'etcd-server',
+    unpacked: { variable: ETCD, path: 'usr/bin/etcd' },
+  },
+  python3: { probe: ['python3', '--version'], debian: 'python3' },
+}
 
 interface Counts {
   passed: number
@@ -50,7 +67,23 @@ interface Report {
 async function isUsable(program: string): Promise<boolean> {
   const known = PROGRAMS[program]
   if (known === undefined) throw new Error(`a test needs ${program}, which test/run.ts does not know`)
+  if (known.unpacked !== undefined) useUnpacked(known.debian, known.unpacked)
   return (await runCommand(known.probe, { show: false, timeoutMs: 30_000 })).code === 0
+}
+
+/** What an earlier run has unpacked is used, unless the environment says otherwise. */
+function useUnpacked(debian: string, { variable, path }: NonNullable<Program['unpacked']>): void {
+  const program = join(UNPACKED, debian, path)
+  if (process.env[variable] === undefined && existsSync(program)) process.env[variable] = program
+}
+
+/** A package's files without what installing it does. @returns what went wrong, if anything */
+async function unpack(debian: string): Promise<string | undefined> {
+  const directory = join(UNPACKED, debian)
+  mkdirSync(directory, { recursive: true })
+  const script = 'cd "$1" && apt-get download -q "$2" && dpkg-deb -x ./*.deb . && rm ./*.deb'
+  const done = await runCommand(['sh', '-c', script, 'unpack', directory, debian], QUIETLY)
+  return done.code === 0 ? undefined : done.output
 }
 
 /** Programs that test files ask for and that cannot be used, after an attempt to install them. */
@@ -64,13 +97,16 @@ async function missingPrograms(needed: ReadonlySet<string>): Promise<Set<string>
     return missing
   }
   console.log(`installing ${packages.join(' ')}`)
-  const quietly = { show: false, timeoutMs: INSTALL_TIMEOUT_MS, env: { DEBIAN_FRONTEND: 'noninteractive' } }
-  await runCommand(['apt-get', 'update', '-q'], quietly)
-  const installed = await runCommand(
-    ['apt-get', 'install', '-q', '-y', '--no-install-recommends', ...packages],
-    quietly,
-  )
-  if (installed.code !== 0) console.log(installed.output)
+  await runCommand(['apt-get', 'update', '-q'], QUIETLY)
+  const isUnpacked = (debian: string): boolean =>
+    Object.values(PROGRAMS).some((program) => program.debian === debian && program.unpacked !== undefined)
+  const installed = packages.filter((debian) => !isUnpacked(debian))
+  if (installed.length > 0) {
+    const options = ['-q', '-y', '--no-install-recommends']
+    const done = await runCommand(['apt-get', 'install', ...options, ...installed], QUIETLY)
+    if (done.code !== 0) console.log(done.output)
+  }
+  for (const debian of packages.filter(isUnpacked)) console.log((await unpack(debian)) ?? `${debian} is unpacked`)
   for (const program of missing) if (await isUsable(program)) missing.delete(program)
   return missing
 }

@@ -41,9 +41,13 @@ export interface ReadView {
 
 /** Reads see the transaction's own writes. */
 export interface Transaction extends ReadView {
-  put(key: ByteString, value: Uint8Array): void
+  /**
+   * `stampAt` is where in the value 8 bytes lie that become the revision of this commit, big-endian (C3), whatever they hold before. Who reads
+   * the row finds them filled, except the transaction itself: it finds either its own bytes or the revision.
+   */
+  put(key: ByteString, value: Uint8Array, stampAt?: number): void
   /** `put` of a row that goes on standing for the same thing, of which only details change: whoever knows it need not be told. */
-  rewrite(key: ByteString, value: Uint8Array): void
+  rewrite(key: ByteString, value: Uint8Array, stampAt?: number): void
   /** `rewrite` of which the watchers of the change log are not told either. */
   rewriteUntold(key: ByteString, value: Uint8Array): void
   delete(key: ByteString): void

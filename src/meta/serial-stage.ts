@@ -42,7 +42,7 @@ import { LogKeeper } from './stage/log-keeper.ts'
 import { stageMetrics, type StageMetrics } from './stage/metrics.ts'
 import { stageSettings, type StageOptions, type StageSettings } from './stage/options.ts'
 import type { Backend, CommitListener, DurableRows, EmbeddedStore } from './stage/ports.ts'
-import { decodeState, STATE_KEY } from './stage/stage-state.ts'
+import { decodeState, REPLICA_KEY, STATE_KEY } from './stage/stage-state.ts'
 import { StageView } from './stage/stage-view.ts'
 import { VisibleRows } from './stage/visible-rows.ts'
 
@@ -102,6 +102,11 @@ export class SerialStage implements EmbeddedStore {
     this.#metrics = stageMetrics()
     await this.#backend.open()
     try {
+      if (this.#backend.get(REPLICA_KEY) !== undefined)
+        throw new TidegateError(
+          'Unavailable',
+          'the metadata directory holds a copy of metadata in etcd, not metadata of its own',
+        )
       this.#revisionHandedOut = await this.#log.open()
     } catch (error) {
       await this.#backend.close()

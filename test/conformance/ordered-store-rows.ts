@@ -12,6 +12,8 @@ export interface OrderedStoreOptions {
 }
 
 export interface OrderedStoreHarness {
+  /** Transactions that meet nowhere may share a revision (C3). */
+  readonly sharedRevisions?: boolean
   /** A started store over storage of its own that is empty. */
   create(options: OrderedStoreOptions): Promise<OrderedStore>
   /** Stops the store and starts another over the same storage. */

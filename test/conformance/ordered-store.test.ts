@@ -1,48 +1,14 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { OrderedStore } from '../../src/meta/ports.ts'
 import { createLmdbStore } from '../../src/meta/lmdb/lmdb-store.ts'
 import { MemoryBackend, MemoryDisk } from '../../src/meta/memory/memory-backend.ts'
 import { createMemoryStore } from '../../src/meta/memory/memory-store.ts'
+import { createEtcdStore } from '../../src/meta/raft/etcd-store.ts'
+import { systemClock } from '../../src/common/clock.ts'
+import { FakeEtcd } from '../support/fake-etcd.ts'
 import { testOrderedStore } from './ordered-store.ts'
-import type { OrderedStoreHarness } from './ordered-store-rows.ts'
-
-/** `make` starts a store over `storage`; `newStorage` and `removeStorage` are its life. */
-function harness<Storage>(kind: {
-  newStorage(): Promise<Storage>
-  make(storage: Storage, options: Parameters<OrderedStoreHarness['create']>[0]): OrderedStore
-  removeStorage(storage: Storage): Promise<void>
-}): OrderedStoreHarness {
-  const stores = new Map<OrderedStore, { storage: Storage; options: Parameters<OrderedStoreHarness['create']>[0] }>()
-  const storages: Storage[] = []
-  const start = async (
-    storage: Storage,
-    options: Parameters<OrderedStoreHarness['create']>[0],
-  ): Promise<OrderedStore> => {
-    const store = kind.make(storage, options)
-    await store.start()
-    stores.set(store, { storage, options })
-    return store
-  }
-  return {
-    create: async (options) => {
-      const storage = await kind.newStorage()
-      storages.push(storage)
-      return start(storage, options)
-    },
-    reopen: async (store) => {
-      const { storage, options } = stores.get(store)!
-      await store.stop()
-      return start(storage, options)
-    },
-    dispose: async () => {
-      for (const store of stores.keys()) await store.stop()
-      for (const storage of storages.splice(0)) await kind.removeStorage(storage)
-      stores.clear()
-    },
-  }
-}
+import { harness } from './store-harness.ts'
 
 testOrderedStore(
   'memory',
@@ -65,3 +31,16 @@ testOrderedStore(
     removeStorage: (directory) => rm(directory, { recursive: true }),
   }),
 )
+
+testOrderedStore('etcd, in memory', {
+  sharedRevisions: true,
+  ...harness({
+    newStorage: async () => ({ etcd: new FakeEtcd({ clock: systemClock }), disk: new MemoryDisk() }),
+    make: ({ etcd, disk }, options) => {
+      const client = etcd.client()
+      void client.start()
+      return createEtcdStore({ ...options, etcd: client, node: 1, replica: new MemoryBackend({ disk }) })
+    },
+    removeStorage: async () => {},
+  }),
+})

@@ -4,8 +4,8 @@
  */
 import { afterEach, describe, expect, test } from 'vitest'
 import * as fc from 'fast-check'
-import type { ByteString } from '../../src/common/ids.ts'
-import type { OrderedStore } from '../../src/meta/ports.ts'
+import type { ByteString, Revision } from '../../src/common/ids.ts'
+import type { Change, OrderedStore } from '../../src/meta/ports.ts'
 import { anyPlan, expectSerial, runPlan } from './ordered-store-history.ts'
 import { ALL, bytes, codeOf, key, put, rowTexts, text } from './ordered-store-rows.ts'
 import type { CreateStore, OrderedStoreHarness } from './ordered-store-rows.ts'
@@ -19,7 +19,7 @@ export function testOrderedStore(name: string, harness: OrderedStoreHarness): vo
       const create: CreateStore = (options = {}) => harness.create({ forceRetry, ...options })
       testRows(create)
       testScans(create)
-      testSerializability(create)
+      testSerializability(create, harness)
       testLimits(create)
       testRevisions(create, harness)
       testCounters(create, harness)
@@ -192,7 +192,7 @@ function testScans(create: CreateStore): void {
   })
 }
 
-function testSerializability(create: CreateStore): void {
+function testSerializability(create: CreateStore, harness: OrderedStoreHarness): void {
   test('C1: concurrent increments all count', async () => {
     const store = await create()
     const increment = (): Promise<unknown> =>
@@ -248,7 +248,7 @@ function testSerializability(create: CreateStore): void {
       fc.asyncProperty(fc.array(anyPlan, { maxLength: 40 }), async (plans) => {
         const store = await create()
         const runs = await Promise.all(plans.map((plan, i) => runPlan(store, plan, i)))
-        expectSerial(runs)
+        expectSerial(runs, harness)
         await store.drain()
         await store.stop()
       }),
@@ -325,6 +325,34 @@ function testRevisions(create: CreateStore, harness: OrderedStoreHarness): void 
     expect(store.durableRevision()).toBe(last)
   })
 
+  test('C3: a row that is stamped holds the revision of its commit, for every reader and whatever is written with it', async () => {
+    const store = await create()
+    const stampOf = (row: Uint8Array | undefined): number => Number(Buffer.from(row!).readBigUInt64BE(2))
+    const stamped = (name: string): Promise<{ revision: Revision }> =>
+      store.transact(async (tx) => {
+        tx.put(key(name), Buffer.from('ab________cd'), 2)
+        tx.rewrite(key(`${name}2`), Buffer.from('ab________'), 2)
+        tx.put(key(`${name}3`), Buffer.from('ab________'), 2)
+        tx.put(key(`${name}3`), bytes('not any more'))
+      })
+    const commits = await Promise.all(['a', 'b', 'c'].map(stamped))
+    const readThenCopied = await store.transact(async (tx) => {
+      const row = await tx.get(key('a'))
+      tx.put(key('copy'), row!)
+      return stampOf(row)
+    })
+    expect(readThenCopied.value).toBe(commits[0]!.revision)
+    for (const [i, name] of ['a', 'b', 'c'].entries()) {
+      const rows = await store.read((view) => view.getMany([name, `${name}2`, `${name}3`, 'copy'].map(key)))
+      expect(rows.slice(0, 2).map(stampOf)).toEqual([commits[i]!.revision, commits[i]!.revision])
+      expect(text(rows[0])).toMatch(/^ab.{8}cd$/s)
+      expect(text(rows[2])).toBe('not any more')
+      expect(stampOf(rows[3])).toBe(commits[0]!.revision)
+    }
+    const [change] = await changesFrom(store, commits[0]!.revision)
+    expect(stampOf(change!.rows.find((row) => row.key === key('a'))!.value)).toBe(commits[0]!.revision)
+  })
+
   test('what is durable is there after reopening, and revisions go on growing (C3)', async () => {
     let store = await create()
     let last = 0
@@ -351,6 +379,13 @@ function testRevisions(create: CreateStore, harness: OrderedStoreHarness): void 
     const reopened = await harness.reopen(store)
     expect(await reopened.read((view) => view.scan(ALL, 100))).toHaveLength(30)
   })
+}
+
+/** The first change from a revision on. */
+async function changesFrom(store: OrderedStore, from: Revision): Promise<Change[]> {
+  const abort = new AbortController()
+  for await (const change of store.watch(key(''), from, abort.signal)) return [change]
+  return []
 }
 
 function testCounters(create: CreateStore, harness: OrderedStoreHarness): void {

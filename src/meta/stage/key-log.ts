@@ -91,6 +91,18 @@ export class KeyLog {
     }
   }
 
+  /** What must be written when all rows were replaced by those of a revision, and the rows of this log are gone. */
+  restart(revision: Revision): { rows: RowChanges; committed: () => void } {
+    if (this.#settings === undefined) return { rows: new Map(), committed: () => {} }
+    return {
+      rows: new Map([[STATE_KEY, encodeState(revision)]]),
+      committed: () => {
+        this.#completeAfter = revision
+        this.#bytes = 0
+      },
+    }
+  }
+
   /** Rows of the log up to this revision may go. */
   neededAfter(revision: Revision): void {
     this.#neededAfter = Math.max(this.#neededAfter, revision)

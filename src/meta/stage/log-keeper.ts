@@ -48,6 +48,20 @@ export class LogKeeper {
     return found.reservedThrough
   }
 
+  /** The rows to write when all rows were replaced by those of `revision`, of which no log tells; `committed` as of `prepare`. */
+  restart(revision: Revision): { rows: RowChanges; committed: () => void } {
+    const state = { revision, reservedThrough: reservedAfter(revision), trimmedThrough: revision, loggedRevisions: 0 }
+    const keys = this.keys.restart(revision)
+    return {
+      rows: new Map([...keys.rows, [STATE_KEY, encodeState(state)]]),
+      committed: () => {
+        keys.committed()
+        this.#state = state
+        this.#wake()
+      },
+    }
+  }
+
   /** The part of a commit that watchers may be told of; undefined when there is none. */
   watched(changes: RowChanges, untoldKeys: ReadonlySet<ByteString>): RowChanges | undefined {
     const { changeLogRevisionsMax, watchedPrefixes } = this.#settings

@@ -15,6 +15,9 @@ import { readUint64, writeUint64 } from './change-log.ts'
 
 export const STATE_KEY = 'M\x01revision' as ByteString
 
+/** Is there when the rows are a copy of those in etcd, each with its revision before its value (src/meta/raft/replica-state.ts). */
+export const REPLICA_KEY = 'M\x01replica' as ByteString
+
 const FORMAT = 1
 const STATE_BYTES = 33
 

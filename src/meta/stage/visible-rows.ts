@@ -74,6 +74,11 @@ export class VisibleRows {
     this.#committing = undefined
   }
 
+  /** Others have changed committed rows. */
+  forget(changes: RowChanges): void {
+    this.#recent.written(changes)
+  }
+
   undoPending(): void {
     this.#committing = undefined
     this.#open = new RowLayer()
