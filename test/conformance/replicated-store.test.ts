@@ -100,6 +100,24 @@ describe('between nodes', () => {
     expect([refused.code, refused.message]).toEqual(['Unavailable', expect.stringContaining('did not arrive in time')])
   })
 
+  test('C5: a read does not join a barrier call that was sent before it came', async () => {
+    const [one, two] = await twoNodes()
+    await put(one, 'a', '1')
+    expect(await get(two, 'a')).toBe('1')
+    // Every step of the scheduler takes the next event, so there must be enough of them for time to pass slowly.
+    for (let ms = 0; ms < 500; ms++) void scheduler.delay(ms)
+    two.client.hold()
+    etcd.next('range', { afterMs: 50 })
+    const early = two.store.read((view) => view.get(key('a')))
+    await passes(10)
+    await put(one, 'a', '2')
+    const late = two.store.read((view) => view.get(key('a')))
+    expect(text(await within(early))).toBe('1')
+    await passes(100)
+    two.client.release()
+    expect(text(await within(late))).toBe('2')
+  })
+
   test('C4: of two that each delete the other’s witness, one does: on one node, and on two', async () => {
     const deleteIf =
       (name: string, witness: string) =>

@@ -163,7 +163,10 @@ export class Runner {
         job.mustSee = revision
         then()
       },
-      (error: unknown) => this.#end(job, () => job.reject(unavailable(error))),
+      (error: unknown) => {
+        // One that rested may run again by now, or be on its way: then it has no need of this barrier.
+        if (!job.writable || this.#waiting.endRest(job)) this.#end(job, () => job.reject(unavailable(error)))
+      },
     )
   }
 

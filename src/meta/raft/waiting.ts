@@ -69,6 +69,11 @@ export class Waiting {
     )
   }
 
+  /** Takes it out. False if it does not rest. */
+  endRest(job: Job): boolean {
+    return this.#takeResting((resting) => resting.job === job).length > 0
+  }
+
   takeAll(): Resting[] {
     return this.#takeResting(() => true)
   }
