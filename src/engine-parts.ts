@@ -23,6 +23,8 @@ export interface EngineParts {
   readonly remote?: EngineRemote | undefined
   /** Undefined: no bucket can be attached, and those that were are refused at the start. */
   readonly attach?: EngineAttach | undefined
+  /** Of this node among those that share the metadata, from 1. Undefined: it shares them with nobody. */
+  readonly nodeNumber?: number | undefined
   readonly slabBytes: number
   readonly defaultAck: AckLevel
   readonly diskReserveBytes: number | undefined

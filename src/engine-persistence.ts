@@ -9,6 +9,7 @@ import { createDiskLevel, type DiskLevel } from './cache-tier/disk/disk-level.ts
 import type { FetchRun } from './cache-tier/memory-level.ts'
 import { must } from './common/assert.ts'
 import type { Clock } from './common/clock.ts'
+import { TidegateError } from './common/errors.ts'
 import type { Revision, SegmentId } from './common/ids.ts'
 import type { Bytes, Fetch } from './engine-bytes.ts'
 import { copyBody } from './engine-bytes.ts'
@@ -80,10 +81,26 @@ export function buildPersistence(
     limits: parts.limits,
     slabView: bytes.slabView,
     onBadBlock: (segment, block) => parts.onEvent({ kind: 'bad-block', segment, block }),
+    refuseElsewhere: refuseElsewhere(parts, namespace),
     behind: remote && { index: namespace, remote, disk: diskBlocks(diskLevel, bytes, parts) },
   })
   const admission = new Admission(disk, pressure)
   return { carrier, journal, flusher, disk, pressure, admission, source, diskLevel, readHealth, names }
+}
+
+/** What another node has not carried to where everybody can read it lies there alone. */
+function refuseElsewhere(
+  { nodeNumber, remote }: EngineParts,
+  namespace: Namespace,
+): ((segment: SegmentId) => Promise<void>) | undefined {
+  if (nodeNumber === undefined) return undefined
+  return async (segment) => {
+    const { node = nodeNumber, state } = (await namespace.segment(segment)) ?? {}
+    const isCarried = state === 'persisted' && remote?.carries === 'uploading'
+    if (node === nodeNumber || isCarried) return
+    const message = `the bytes lie on node ${node} and have not been carried to where other nodes can read them`
+    throw new TidegateError('Unavailable', message, { details: { node } })
+  }
 }
 
 interface Behind {

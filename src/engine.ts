@@ -96,6 +96,7 @@ async function bringUp(parts: EngineParts, { engine, files, carrier, runners }: 
   await engine.diskLevel?.start()
   await engine.hashing.start()
   await engine.orderedStore.start()
+  await engine.namespace.join()
   const recovered = await recover({
     fileSystem: parts.fileSystem,
     files,
@@ -144,13 +145,9 @@ function buildEngine(parts: EngineParts): BuiltEngine {
   const bytes = buildBytes(parts)
   const { memory, files, hashing } = bytes
   const orderedStore = parts.createOrderedStore(() => journal.barrier())
-  const namespace: Namespace = createNamespace({
-    store: orderedStore,
-    clock,
-    limits,
-    fillRandom: parts.fillRandom,
-    files: SHOWN_FILES,
-  })
+  const { nodeNumber, fillRandom } = parts
+  const common = { clock, limits, nodeNumber, fillRandom, files: SHOWN_FILES }
+  const namespace: Namespace = createNamespace({ store: orderedStore, ...common })
   const stream = buildNames(parts, { namespace, hurry: (segments) => segments.forEach(hurry) })
   const names = stream ?? noNames
   const hurry = (segment: SegmentId): void => {

@@ -35,6 +35,13 @@ import { createHashWorkers } from './persist/hashing/hash-workers.ts'
 import { createThreadDevice } from './persist/journal/device-threads.ts'
 import { nodeFileSystem } from './persist/node-file-system.ts'
 import { openRemote } from './remote-store.ts'
+import {
+  isOfSharedMetadata,
+  openSharedMetadata,
+  refuseMissingSharedMetadata,
+  SHARED_INLINE_BYTES_MAX,
+  type SharedMetadata,
+} from './shared-metadata.ts'
 import type { AccessControl, UserDirectory } from './store/access.ts'
 import { createUserDirectory, userPrincipal, type UserConfig } from './store/users.ts'
 
@@ -68,6 +75,8 @@ export async function serve(config: Config, options: ServeOptions = {}): Promise
 function refuseUnnamedSegments(dataPath: string, config: Config): void {
   const segments = join(storePath(dataPath, config), 'segments')
   const metadata = join(dataPath, 'meta', 'data.mdb')
+  // What is in etcd is only copied here, and copied again when that is lost.
+  if (config.meta && isOfSharedMetadata(dataPath)) return
   if (existsSync(metadata) || !existsSync(segments)) return
   const shards = readdirSync(segments)
   if (!shards.some((shard) => readdirSync(join(segments, shard)).length > 0)) return
@@ -150,7 +159,9 @@ class Gateway {
     const { decorate } = this.#surroundings
     const { path, fresh } = this.#surroundings.directory
     const opened = await openRemote(this.#config, { path, fresh }, (error) => this.#mustEnd(error))
-    const parts = this.#engineParts(opened?.remote)
+    const shared = await this.#sharedMetadata()
+    if (shared) ending.push(() => shared.stop())
+    const parts = this.#engineParts(opened?.remote, shared)
     const engine = await startEngine(decorate ? decorate(parts) : parts)
     ending.push(() => engine.stop())
     await opened?.finishClaim()
@@ -172,14 +183,24 @@ class Gateway {
     this.#announce(s3.url, http.url)
   }
 
-  #engineParts(remote: EngineRemote | undefined): EngineParts {
+  async #sharedMetadata(): Promise<SharedMetadata | undefined> {
+    const { path } = this.#surroundings.directory
+    const { meta } = this.#config
+    if (meta) return await openSharedMetadata({ ...this.#config, meta }, path, (error) => this.#mustEnd(error))
+    refuseMissingSharedMetadata(path)
+    return undefined
+  }
+
+  #engineParts(remote: EngineRemote | undefined, shared: SharedMetadata | undefined): EngineParts {
     const { dataPath } = this.#surroundings
     const config = this.#config
     const limits = limitsOf(config)
     return {
       clock: systemClock,
       remote,
-      attach: externalBuckets(config),
+      // What carries their changes out knows of one node only.
+      attach: shared ? undefined : externalBuckets(config),
+      nodeNumber: shared?.nodeNumber,
       limits,
       fileSystem: nodeFileSystem,
       places: { journal: join(dataPath, 'journal'), store: storePath(dataPath, config) },
@@ -192,16 +213,18 @@ class Gateway {
           { observer: this.#journal.observer, onDeath: (error) => this.#mustEnd(error) },
         ),
       createHashing: (slab) => createHashWorkers({ slab, workers: config.hashWorkers, queueSlicesMax: 64 }),
-      createOrderedStore: (beforeCommit) =>
-        createLmdbStore({
-          directory: join(dataPath, 'meta'),
+      createOrderedStore: (beforeCommit) => {
+        const options = {
           beforeCommit,
-          unwantedGroupMsMax: UNWANTED_GROUP_MS_MAX,
           ...(remote ? { keyLog: NAMES_KEY_LOG } : {}),
           ...WATCHED_ROWS,
           changeLogRevisionsMax: config.changeLogRevisions,
           admissionWaitMsMax: limits.admissionWaitMsMax,
-        }),
+        }
+        if (shared) return shared.createOrderedStore(options)
+        const directory = join(dataPath, 'meta')
+        return createLmdbStore({ ...options, directory, unwantedGroupMsMax: UNWANTED_GROUP_MS_MAX })
+      },
       fillRandom: randomFillSync,
       random: Math.random,
       onEvent: (event) => logEvent(this.#surroundings.logger, event),
@@ -321,6 +344,7 @@ class Gateway {
 function limitsOf(config: Config): Limits {
   return checkLimits({
     ...DEFAULT_LIMITS,
+    ...(config.meta && { inlineBytesMax: SHARED_INLINE_BYTES_MAX }),
     segmentBytesMax: config.segmentSize,
     segmentAgeMsMax: config.segmentAge,
     admissionWaitMsMax: config.admissionWait,

@@ -3,9 +3,11 @@
  */
 import { ConfigError } from '../config/config-error.ts'
 import { DataDirectoryInUse, DataDirectoryUnusable } from '../config/data-directory.ts'
+import { ClusterRefused } from '../meta/raft/member/cluster-options.ts'
 import { backupCommand } from './backup.ts'
 import { bucketCommand } from './bucket.ts'
 import { UsageError } from './command.ts'
+import { clusterCommand } from './cluster.ts'
 import { configCommand } from './config.ts'
 import { flushCommand } from './flush.ts'
 import { commandHelp, findCommand, helpCommand, overview } from './help.ts'
@@ -27,6 +29,7 @@ const COMMANDS: readonly Command[] = [
   umountCommand,
   bucketCommand,
   flushCommand,
+  clusterCommand,
   backupCommand,
   restoreCommand,
   rebuildCommand,
@@ -71,7 +74,8 @@ function report(error: unknown, context: CliContext): ExitCode {
     context.stderr.write('tidegate help lists the commands\n')
     return 2
   }
-  if (error instanceof ConfigError || error instanceof DataDirectoryUnusable) return 2
+  if (error instanceof ConfigError || error instanceof DataDirectoryUnusable || error instanceof ClusterRefused)
+    return 2
   if (error instanceof DataDirectoryInUse) return 3
   // Not foreseen: where it happened helps whoever gets the report.
   if (error instanceof Error && error.stack !== undefined && !(error.name in EXPECTED_FAILURES))

@@ -2,7 +2,7 @@
  * The data directory: who may use it, and whether it is one we understand.
  *
  *     DATA/            mode 0700, made if absent
- *       FORMAT         {"format": 4, "createdBy": "tidegate"}: written first, synced; changed only by an upgrade, at a start
+ *       FORMAT         {"format": 5, "createdBy": "tidegate"}: written first, synced; changed only by an upgrade, at a start
  *       LOCK-<hex>     Unix socket on which the owner listens
  *       credentials    root credentials made at the first start (credentials.ts)
  *       RESTORING      a restore is being made here; only while there is no FORMAT does it mean anything. RESTORING.new alone: it
@@ -35,9 +35,9 @@ import type { Server } from 'node:net'
  * it is refused rather than upgraded. 3 since footers of segments have a checksum of their page table: those of format 2 are still
  * read, but who knows only 2 would take new segments for damaged; so the version is raised at the first start, and nothing else is done.
  * 4 since buckets can be attached: who knows only 3 would take such a bucket for one of its own, and what it wrote there would leave no trace
- * by which it is carried out. Raised in the same way.
+ * by which it is carried out. Raised in the same way. 5 since meta/ can be a copy of metadata in etcd (node.json): who knows only 4 would change the copy.
  */
-const FORMAT_VERSION = 4
+const FORMAT_VERSION = 5
 const UPGRADED_VERSION_MIN = 2
 const SOCKET_PATH_BYTES_MAX = 107
 const LOCK_PREFIX = 'LOCK-'

@@ -14,7 +14,7 @@ export type Source = (typeof SOURCES)[number]
 
 export interface OptionSpec {
   readonly type: ValueType
-  readonly group: 'Addresses' | 'Data' | 'S3' | 'Limits' | 'Observability' | 'Root user'
+  readonly group: 'Addresses' | 'Data' | 'Cluster' | 'S3' | 'Limits' | 'Observability' | 'Root user'
   /** What stands for the value in `--help`. */
   readonly metavar: string
   readonly help: string
@@ -97,6 +97,34 @@ export const OPTIONS = {
     group: 'Data',
     metavar: 'DIR',
     help: 'empty directory on which the namespace is mounted as a file system; not mounted when absent',
+  },
+  meta: {
+    type: 'metadata',
+    group: 'Data',
+    metavar: 'URL',
+    derived: 'in the data directory',
+    help: 'metadata that several gateways share, in etcd: etcd://HOST:PORT,HOST:PORT/PREFIX, or etcds:// for TLS',
+  },
+  metaCa: {
+    type: 'path',
+    group: 'Data',
+    metavar: 'FILE',
+    derived: 'those that the system trusts',
+    help: 'authorities in PEM that have signed the certificates of etcds:// members',
+  },
+  metaCert: {
+    type: 'path',
+    group: 'Data',
+    metavar: 'FILE',
+    help: 'certificate in PEM that the gateway shows etcds:// members; with --meta-key',
+  },
+  metaKey: { type: 'path', group: 'Data', metavar: 'FILE', help: 'private key in PEM that belongs to --meta-cert' },
+  metaUser: { type: 'accessKey', group: 'Data', metavar: 'NAME', help: 'user of etcd; with --meta-password-file' },
+  metaPasswordFile: {
+    type: 'path',
+    group: 'Data',
+    metavar: 'FILE',
+    help: 'file that holds the password of --meta-user, and a line feed perhaps',
   },
   remote: {
     type: 'remote',
@@ -229,6 +257,89 @@ export const OPTIONS = {
     default: '100000',
     min: '1000',
     help: 'revisions that the change log keeps for those who watch',
+  },
+
+  cluster: {
+    type: 'clusterName',
+    group: 'Cluster',
+    metavar: 'NAME',
+    help: 'cluster of gateways that this one is a node of; it starts and tends a member of etcd of its own ("tidegate help cluster")',
+  },
+  clusterNode: {
+    type: 'clusterName',
+    group: 'Cluster',
+    metavar: 'NAME',
+    derived: "the host's name",
+    help: 'what this node is called',
+  },
+  clusterPeer: {
+    type: 'httpUrl',
+    group: 'Cluster',
+    metavar: 'URL',
+    default: 'http://127.0.0.1:2380',
+    help: "where the other members reach this node's etcd",
+  },
+  clusterClient: {
+    type: 'httpUrl',
+    group: 'Cluster',
+    metavar: 'URL',
+    default: 'http://127.0.0.1:2379',
+    help: "where nodes reach this node's etcd",
+  },
+  clusterJoin: {
+    type: 'httpUrl',
+    group: 'Cluster',
+    metavar: 'URL',
+    repeat: true,
+    help: 'the same of the other nodes; its own may be among them, so that all nodes can be given one list',
+  },
+  clusterVoters: {
+    type: 'count',
+    group: 'Cluster',
+    metavar: 'N',
+    default: '3',
+    max: '5',
+    help: 'nodes that vote, 1, 3 or 5, in a cluster that is begun; further nodes are clients',
+  },
+  clusterCa: {
+    type: 'path',
+    group: 'Cluster',
+    metavar: 'FILE',
+    help: 'authority in PEM; who has a certificate of it may be a member, and read and write all metadata',
+  },
+  clusterCert: {
+    type: 'path',
+    group: 'Cluster',
+    metavar: 'FILE',
+    help: 'certificate in PEM for the hosts of both addresses, for servers and for clients',
+  },
+  clusterKey: {
+    type: 'path',
+    group: 'Cluster',
+    metavar: 'FILE',
+    help: 'private key in PEM that belongs to --cluster-cert',
+  },
+  clusterQuota: {
+    type: 'bytes',
+    group: 'Cluster',
+    metavar: 'BYTES',
+    default: '8GiB',
+    min: '16MiB',
+    max: '64GiB',
+    help: 'size of the file of etcd above which only reads and deletes pass',
+  },
+  clusterEtcd: {
+    type: 'path',
+    group: 'Cluster',
+    metavar: 'FILE',
+    default: 'etcd',
+    help: 'program of etcd, 3.4 or newer, by its path or as found in the PATH',
+  },
+  clusterMetrics: {
+    type: 'httpUrl',
+    group: 'Cluster',
+    metavar: 'URL',
+    help: "where the node's etcd serves metrics of its own, without TLS",
   },
 
   region: { type: 'region', group: 'S3', metavar: 'NAME', default: 'us-east-1', help: 'region that clients sign for' },

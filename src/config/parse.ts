@@ -33,6 +33,11 @@ export interface TlsFiles {
   readonly key: Secret
 }
 
+export interface EtcdLogin {
+  readonly user: string
+  readonly password: Secret
+}
+
 export interface RootCredentials {
   readonly accessKey: string
   readonly secretKey: Secret
@@ -42,6 +47,7 @@ export interface Config extends Omit<OptionValues, 'rootUser' | 'rootPassword' |
   readonly cacheMemory: number
   readonly hashWorkers: number
   readonly tls: TlsFiles | undefined
+  readonly metaLogin: EtcdLogin | undefined
   /** Undefined: from the data directory, made there at the first start (credentials.ts). */
   readonly root: RootCredentials | undefined
   readonly users: readonly UserConfig[]
@@ -86,14 +92,50 @@ export function parseConfig(input: ParseInput): Config {
   const root = rootCredentials(rootUser, rootPassword)
   const clash = file.users.find((user) => user.accessKey === root?.accessKey)
   if (clash !== undefined) throw new ConfigError(`users: ${clash.name} has the access key of the root user`)
+  checkMetadata(options)
   return Object.freeze({
     ...options,
     cacheMemory: options.cacheMemory ?? Math.max(CACHE_MEMORY_BYTES_MIN, Math.floor(input.machine.memoryBytes / 4)),
     hashWorkers: options.hashWorkers ?? Math.min(HASH_WORKERS_MAX, Math.max(1, input.machine.cpuCount)),
     tls: readTls(options.tlsCert, options.tlsKey, input.readFile),
+    metaLogin: readMetaLogin(options, input.readFile),
     root,
     users: file.users,
   })
+}
+
+/** Names of options that say how etcd is reached. */
+const REACHING_ETCD = ['metaCa', 'metaCert', 'metaKey', 'metaUser', 'metaPasswordFile'] as const
+
+function checkMetadata(options: Pick<OptionValues, 'meta' | 'remote' | (typeof REACHING_ETCD)[number]>): void {
+  const { meta, metaCa, metaCert, metaKey, remote } = options
+  const stray = REACHING_ETCD.find((name) => options[name] !== undefined)
+  if (stray !== undefined && meta === undefined)
+    throw new ConfigError(`${optionFlag(stray)} says how etcd is reached, and there is no --meta`)
+  if ((metaCert === undefined) !== (metaKey === undefined))
+    throw new ConfigError('--meta-cert and --meta-key: give both or neither')
+  if ((metaCa ?? metaCert) !== undefined && meta?.tls === false)
+    throw new ConfigError('--meta-ca and --meta-cert are for etcds://, and --meta begins with etcd://')
+  if (meta !== undefined && remote !== undefined)
+    throw new ConfigError('--meta and --remote: metadata that several gateways share cannot name a remote store yet')
+}
+
+function readMetaLogin(
+  { metaUser, metaPasswordFile }: Pick<OptionValues, 'metaUser' | 'metaPasswordFile'>,
+  readFile: ParseInput['readFile'],
+): EtcdLogin | undefined {
+  if (metaUser === undefined && metaPasswordFile === undefined) return undefined
+  if (metaUser === undefined || metaPasswordFile === undefined)
+    throw new ConfigError('--meta-user and --meta-password-file: give both or neither')
+  try {
+    const text = readFile(metaPasswordFile).replace(/\r?\n$/, '')
+    if (text === '') throw new Error('it is empty')
+    return { user: metaUser, password: new Secret(text) }
+  } catch (error) {
+    throw new ConfigError(`--meta-password-file: cannot read ${metaPasswordFile}: ${(error as Error).message}`, {
+      cause: error,
+    })
+  }
 }
 
 function readFlags(argv: readonly string[]): GivenBySource {

@@ -5,6 +5,7 @@
 import { isIP } from 'node:net'
 import { LOG_LEVELS } from '../common/logging.ts'
 import { Secret } from '../common/secret.ts'
+import { parseMetadata, type MetadataLocation } from './metadata-location.ts'
 import { parseRemote, type RemoteLocation } from './remote-location.ts'
 import { ValueError } from './value-error.ts'
 
@@ -28,6 +29,8 @@ export interface ValueByType {
   readonly httpUrl: string
   readonly network: string
   readonly remote: RemoteLocation
+  readonly metadata: MetadataLocation
+  readonly clusterName: string
   readonly ack: (typeof ACK_CHOICES)[number]
   readonly bytes: number
   /** Milliseconds. */
@@ -52,6 +55,9 @@ export const PARSERS: { readonly [T in ValueType]: (text: string) => ValueByType
   httpUrl: (text) => parseHttpUrl(text).href.replace(/\/$/, ''),
   network: parseNetwork,
   remote: parseRemote,
+  metadata: parseMetadata,
+  clusterName: (text) =>
+    matching(text, /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'a name of letters, digits and ._- (up to 63)'),
   ack: parseAck,
   bytes: parseBytes,
   duration: parseDuration,

@@ -115,6 +115,11 @@ export interface OrderedStoreLimits {
 export interface OrderedStore extends Lifecycle {
   readonly limits: OrderedStoreLimits
   /**
+   * Other processes write to it as well. Then what was learned from earlier reads may be old, and counts only within a `read` that has begun
+   * since; and the revision of a commit is known only when it is told, so that rows which hold it must be stamped (`Transaction.put`).
+   */
+  readonly isShared?: boolean | undefined
+  /**
    * Runs `fn` against one revision. `fn` awaits nothing but its own reads. What `fn` returns, or throws, is told once all that it
    * read is durable (unless `options.tell` says otherwise); if that is undone instead, `fn` runs again.
    */

@@ -31,6 +31,8 @@ export interface BlockSourceOptions {
   readonly limits: Limits
   readonly slabView: (slabOffset: number, length: number) => Uint8Array
   readonly onBadBlock: (segment: SegmentId, block: number) => void
+  /** Asked of a segment of which nothing is here. @throws Unavailable when it is another node's, and lies there alone. Undefined: there are no others */
+  readonly refuseElsewhere?: ((segment: SegmentId) => Promise<void>) | undefined
   /** Where segments lie that no file of ours holds. Undefined: there is no external remote store. */
   readonly behind?: BehindFiles | undefined
 }
@@ -109,11 +111,23 @@ export class BlockSource {
     const { behind } = this.#options
     const { segment, block, slabOffset } = place
     const read = (sealed: SealedSegment): Promise<number> => this.#readSealed(sealed, place)
-    if (!behind) return await this.#options.files.use(segment, read)
+    if (!behind) return await this.#here(segment, read)
     const length = await this.#fromFile(behind, segment, read)
     if (length !== undefined) return length
     // A cache that fails is no reason not to look further.
-    return await behind.disk?.read(segment, block, slabOffset).catch(() => undefined)
+    const cached = await behind.disk?.read(segment, block, slabOffset).catch(() => undefined)
+    if (cached === undefined) await this.#options.refuseElsewhere?.(segment)
+    return cached
+  }
+
+  /** What a file of ours tells, where there is nothing else. */
+  async #here<T>(segment: SegmentId, read: (sealed: SealedSegment) => Promise<T>): Promise<T> {
+    try {
+      return await this.#options.files.use(segment, read)
+    } catch (error) {
+      await this.#options.refuseElsewhere?.(segment)
+      throw error
+    }
   }
 
   /** What a file of ours tells; undefined when there is none, or it is bad and there is another copy. */
@@ -141,9 +155,9 @@ export class BlockSource {
 
   /** The footer of a sealed segment, wherever it lies. @throws DataLost, Unavailable, SlowDown */
   async footer(segment: SegmentId): Promise<Footer> {
-    const { behind, files } = this.#options
+    const { behind } = this.#options
     const read = ({ footer }: SealedSegment): Promise<Footer> => Promise.resolve(footer)
-    if (!behind) return await files.use(segment, read)
+    if (!behind) return await this.#here(segment, read)
     return (await this.#fromFile(behind, segment, read)) ?? (await behind.remote.footer(segment))
   }
 

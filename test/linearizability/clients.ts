@@ -12,13 +12,15 @@ import { Random } from '../model/random.ts'
 export type KvHistory = HistoryEntry<KvOperation, KvOutput>[]
 
 export interface ClientsOptions {
-  readonly url: () => string
+  /** Of the gateway that a client works with. */
+  readonly url: (client: number) => string
   readonly bucket: string
   readonly accessKey: string
   readonly secretKey: string
   readonly seed: number
   readonly clients: number
   readonly operationsEach: number
+  readonly largeValueBytes?: number
   /** Told after every operation; the killer counts. */
   readonly onOperation?: () => void
 }
@@ -63,7 +65,7 @@ class Worker {
     this.#index = index
     this.#history = history
     this.#random = new Random(options.seed * 1009 + index)
-    this.#url = options.url()
+    this.#url = options.url(index)
     this.#client = this.#connect()
   }
 
@@ -92,7 +94,7 @@ class Worker {
     for (;;) {
       await sleep(20)
       this.#client.close()
-      this.#url = this.#options.url()
+      this.#url = this.#options.url(this.#index)
       this.#client = this.#connect()
       try {
         await this.#client.exists(['probe'])
@@ -139,7 +141,9 @@ class Worker {
 
   #value(): string {
     const name = `${this.#index}.${this.#written++}`
-    return this.#random.chance(LARGE_SHARE) ? name.padEnd(LARGE_VALUE_BYTES, '.') : name
+    return this.#random.chance(LARGE_SHARE)
+      ? name.padEnd(this.#options.largeValueBytes ?? LARGE_VALUE_BYTES, '.')
+      : name
   }
 
   /** Undefined when it is not known whether it was done. */

@@ -45,38 +45,52 @@ export interface KvState {
   readonly revision: number
 }
 
-export const kvModel: SequentialModel<KvState, KvOperation, KvOutput> = {
-  initial: { held: new Map(), revision: 0 },
-  place: (output) =>
-    output.kind === 'written' || (output.kind === 'deleted' && output.existed) ? output.revision : undefined,
-  fingerprint: ({ held, revision }) =>
-    `${revision} ${[...held]
-      .map(([key, { value, revision: own }]) => `${key}=${value}@${own ?? '?'}`)
-      .sort()
-      .join(' ')}`,
-  step(state, operation, output) {
-    switch (operation.kind) {
-      case 'get':
-        return output?.kind !== 'found' || matches(state, operation.key, output.seen) ? state : undefined
-      case 'scan':
-        return output?.kind !== 'scanned' || matchesScan(state, output.seen) ? state : undefined
-      case 'put':
-        return write(state, [operation], output)
-      case 'delete':
-        return remove(state, operation.key, output)
-      case 'cas': {
-        const holds = state.held.get(operation.key)?.value === operation.expected
-        if (output?.kind === 'refused') return holds ? undefined : state
-        return holds ? write(state, [operation], output) : output === undefined ? state : undefined
+export type KvModel = SequentialModel<KvState, KvOperation, KvOutput>
+
+/** The lowest revision that a commit of this key may have. */
+type Follows = (state: KvState, key: string) => number
+
+export const kvModel: KvModel = modelOf(({ revision }) => revision + 1)
+
+export const packedKvModel: KvModel = modelOf(({ held, revision }, key) => {
+  const own = held.get(key)?.revision
+  return own === undefined ? revision : Math.max(revision, own + 1)
+})
+
+function modelOf(first: Follows): KvModel {
+  return {
+    initial: { held: new Map(), revision: 0 },
+    place: (output) =>
+      output.kind === 'written' || (output.kind === 'deleted' && output.existed) ? output.revision : undefined,
+    fingerprint: ({ held, revision }) =>
+      `${revision} ${[...held]
+        .map(([key, { value, revision: own }]) => `${key}=${value}@${own ?? '?'}`)
+        .sort()
+        .join(' ')}`,
+    step(state, operation, output) {
+      switch (operation.kind) {
+        case 'get':
+          return output?.kind !== 'found' || matches(state, operation.key, output.seen) ? state : undefined
+        case 'scan':
+          return output?.kind !== 'scanned' || matchesScan(state, output.seen) ? state : undefined
+        case 'put':
+          return write(first, state, [operation], output)
+        case 'delete':
+          return remove(first, state, operation.key, output)
+        case 'cas': {
+          const holds = state.held.get(operation.key)?.value === operation.expected
+          if (output?.kind === 'refused') return holds ? undefined : state
+          return holds ? write(first, state, [operation], output) : output === undefined ? state : undefined
+        }
+        case 'increment':
+          return increment(first, state, operation, output)
+        case 'transaction':
+          return transact(first, state, operation, output)
+        default:
+          throw new Error(`no such operation: ${JSON.stringify(operation satisfies never)}`)
       }
-      case 'increment':
-        return increment(state, operation, output)
-      case 'transaction':
-        return transact(state, operation, output)
-      default:
-        throw new Error(`no such operation: ${JSON.stringify(operation satisfies never)}`)
-    }
-  },
+    },
+  }
 }
 
 type KvEntry = HistoryEntry<KvOperation, KvOutput>
@@ -119,49 +133,52 @@ function matchesScan(state: KvState, seen: readonly (Seen & { key: string })[]):
 }
 
 function write(
+  first: Follows,
   state: KvState,
   puts: readonly { key: string; value: string }[],
   output: KvOutput | undefined,
 ): KvState | undefined {
   if (output !== undefined && output.kind !== 'written') return undefined
   const revision = output?.revision
-  if (revision !== undefined && revision <= state.revision) return undefined
+  if (revision !== undefined && puts.some(({ key }) => revision < first(state, key))) return undefined
   const held = new Map(state.held)
   for (const { key, value } of puts) held.set(key, { value, revision })
   return { held, revision: revision ?? state.revision }
 }
 
-function remove(state: KvState, key: string, output: KvOutput | undefined): KvState | undefined {
+function remove(first: Follows, state: KvState, key: string, output: KvOutput | undefined): KvState | undefined {
   const existed = state.held.has(key)
   if (output !== undefined && (output.kind !== 'deleted' || output.existed !== existed)) return undefined
   if (!existed) return state
   const revision = output?.kind === 'deleted' ? output.revision : undefined
-  if (revision !== undefined && revision <= state.revision) return undefined
+  if (revision !== undefined && revision < first(state, key)) return undefined
   const held = new Map(state.held)
   held.delete(key)
   return { held, revision: revision ?? state.revision }
 }
 
 function increment(
+  first: Follows,
   state: KvState,
   operation: Extract<KvOperation, { kind: 'increment' }>,
   output: KvOutput | undefined,
 ): KvState | undefined {
   const value = String(Number(state.held.get(operation.key)?.value ?? '0') + operation.delta)
   if (output?.kind === 'written' && output.value !== value) return undefined
-  return write(state, [{ key: operation.key, value }], output)
+  return write(first, state, [{ key: operation.key, value }], output)
 }
 
 function transact(
+  first: Follows,
   state: KvState,
   operation: Extract<KvOperation, { kind: 'transaction' }>,
   output: KvOutput | undefined,
 ): KvState | undefined {
   const holds = operation.compares.every(({ key, expected }) => state.held.get(key)?.value === expected)
-  if (output === undefined) return holds ? write(state, operation.puts, undefined) : state
+  if (output === undefined) return holds ? write(first, state, operation.puts, undefined) : state
   if (output.kind === 'read') {
     const agrees = operation.compares.every(({ key }, index) => matches(state, key, output.seen[index]))
     return !holds && agrees ? state : undefined
   }
-  return holds ? write(state, operation.puts, output) : undefined
+  return holds ? write(first, state, operation.puts, output) : undefined
 }

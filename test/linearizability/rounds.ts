@@ -6,7 +6,7 @@ import { Random } from '../model/random.ts'
 import { randomCredentials, startGateway, type GatewayProcess } from '../support/gateway-process.ts'
 import { checkLinearizable } from './checker.ts'
 import { runClients, type KvHistory } from './clients.ts'
-import { kvModel, withLearnedOutcomes } from './kv-model.ts'
+import { kvModel, withLearnedOutcomes, type KvModel } from './kv-model.ts'
 
 export interface RoundOptions {
   readonly seed: number
@@ -102,7 +102,7 @@ class Killer {
 }
 
 /** @throws Error that names the file in which the history was kept */
-function verdict(seed: number, history: KvHistory): RoundResult {
+export function verdict(seed: number, history: KvHistory, model: KvModel = kvModel): RoundResult {
   const kept = (): string => {
     const path = join(tmpdir(), `tidegate-history-${seed}.json`)
     writeFileSync(path, JSON.stringify(history))
@@ -110,7 +110,7 @@ function verdict(seed: number, history: KvHistory): RoundResult {
   }
   let checked
   try {
-    checked = checkLinearizable(kvModel, withLearnedOutcomes(history))
+    checked = checkLinearizable(model, withLearnedOutcomes(history))
   } catch (error) {
     throw new Error(`seed ${seed}: ${(error as Error).message} (${kept()})`, { cause: error })
   }

@@ -58,6 +58,7 @@ export async function startGateway(options: GatewayOptions): Promise<GatewayProc
       ...process.env,
       // Ours, and no option of the gateway, which refuses what it does not know.
       TIDEGATE_TEST_SEED: undefined,
+      TIDEGATE_ETCD: undefined,
       TIDEGATE_ROOT_USER: root.accessKey,
       TIDEGATE_ROOT_PASSWORD: root.secretKey,
       ...options.environment,

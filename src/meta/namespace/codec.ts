@@ -130,6 +130,12 @@ export class RecordReader {
     return value
   }
 
+  /** 8 bytes, big-endian. */
+  uint64(): number {
+    const start = this.#advance(8)
+    return this.#buffer.readUInt32BE(start) * 2 ** 32 + this.#buffer.readUInt32BE(start + 4)
+  }
+
   text(): string {
     const length = this.integer()
     const start = this.#advance(length)

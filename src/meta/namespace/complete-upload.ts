@@ -36,6 +36,8 @@ import {
   leaseInodes,
   nothingWritten,
   readBucket,
+  versionMade,
+  withRevision,
   type Commit,
   type NamespaceContext,
 } from './context.ts'
@@ -109,9 +111,8 @@ async function completeUpload(context: NamespaceContext, request: CompleteReques
     const tried: Attempt = { context, request, keyBytes, content, ids }
     context.building.add(content)
     try {
-      if (request.parts.length <= PARTS_PER_STEP) return await completeAtOnce(tried)
-      const committed = await completeInSteps(tried)
-      if (committed !== INTERRUPTED) return committed
+      const committed = await (request.parts.length <= PARTS_PER_STEP ? completeAtOnce(tried) : completeInSteps(tried))
+      if (committed !== INTERRUPTED) return await withRevision(context, Promise.resolve(committed), versionMade)
     } finally {
       context.building.delete(content)
     }

@@ -60,9 +60,12 @@ export function extents(
 ): Promise<Extent[]> {
   const wanted = { from: offset, to: offset + length, base: 0 }
   const key = contentKey(content)
-  const hot = context.cache.get(key) as LeafContent | undefined
+  const { answersAtOnce } = context.cache
+  const hot = answersAtOnce ? (context.cache.get(key) as LeafContent | undefined) : undefined
   if (hot) return Promise.resolve(extentsOf(leafRange(content, hot, wanted)))
   return context.store.read(async (view) => {
+    const warm = answersAtOnce ? undefined : (context.cache.get(key) as LeafContent | undefined)
+    if (warm) return extentsOf(leafRange(content, warm, wanted))
     const fill = context.cache.beginFill(view)
     const record = await knownContent(view, content)
     const row = record.kind === 'leaf' ? await view.get(key) : undefined

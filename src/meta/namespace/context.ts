@@ -3,14 +3,14 @@ import type { Clock } from '../../common/clock.ts'
 import { TidegateError } from '../../common/errors.ts'
 import type { ContentId, InodeId, Revision } from '../../common/ids.ts'
 import type { Limits } from '../../common/limits.ts'
-import type { BucketRecord } from '../../common/model.ts'
+import type { BucketRecord, ObjectVersion } from '../../common/model.ts'
 import type { Committed, OrderedStore, ReadView, Transaction } from '../ports.ts'
 import type { DecodedCache } from './decoded-cache.ts'
 import type { BucketDefaults, FileDefaults } from './files/types.ts'
 import type { IdSequence } from './id-sequence.ts'
 import { bucketKey, usageKey } from './keys.ts'
 import { canNameBucket } from './names.ts'
-import { decodeBucket } from './records-objects.ts'
+import { decodeBucket, REVISION_OF_ITS_COMMIT } from './records-objects.ts'
 
 export interface NamespaceContext {
   readonly store: OrderedStore
@@ -18,10 +18,10 @@ export interface NamespaceContext {
   readonly untraced: OrderedStore
   readonly clock: Clock
   readonly limits: Limits
-  /** Names this process in usage rows and in composites under construction. */
+  /** Names this process in composites under construction, orphans and times of directories. */
   readonly node: string
-  /** All processes that write to the namespace through a mount, this one among them. */
-  readonly nodes: readonly string[]
+  /** Its number among the nodes that share the namespace, from 1; 0: it is shared with nobody. */
+  readonly nodeNumber: number
   readonly inodes: IdSequence
   readonly contents: IdSequence
   readonly cache: DecodedCache
@@ -37,6 +37,8 @@ export interface NamespaceContext {
 
 /** Its name where nothing else is said: of the one process of an embedded store. */
 export const THIS_NODE = 'local'
+/** In whose name usage is counted: a store that is shared keeps the nodes' parts of a counter apart by itself. */
+export const COUNTED_BY: string = THIS_NODE
 
 export type Commit<T> = Committed<T>
 
@@ -92,14 +94,29 @@ export async function beginStep(
 }
 
 /** What `revision` says of a version made in this step (records-objects.ts, ObjectInode). */
-export function revisionMade(step: Step): Revision {
-  return step.tx.revision + 1
+export function revisionMade({ context, tx }: Pick<Step, 'context' | 'tx'>): Revision {
+  return context.store.isShared ? REVISION_OF_ITS_COMMIT : tx.revision + 1
+}
+
+/** Fills in the revision where what a transaction made could not say it before its commit. */
+export async function withRevision<T>(
+  context: NamespaceContext,
+  committed: Promise<Commit<T>>,
+  fill: (value: T, revision: Revision) => T,
+): Promise<Commit<T>> {
+  const commit = await committed
+  const { value, revision, durable } = commit
+  return context.store.isShared ? { value: fill(value, revision), revision, durable } : commit
+}
+
+export function versionMade(version: ObjectVersion, revision: Revision): ObjectVersion {
+  return version.revision === REVISION_OF_ITS_COMMIT ? { ...version, revision } : version
 }
 
 /** Writes what the step summed up. Last call of every step that may have made or dropped a version. */
 export function endStep(step: Step): void {
   if (step.objectsDelta === 0 && step.bytesDelta === 0) return
-  step.tx.add(usageKey(step.bucket.id, step.context.node), [step.objectsDelta, step.bytesDelta])
+  step.tx.add(usageKey(step.bucket.id, COUNTED_BY), [step.objectsDelta, step.bytesDelta])
 }
 
 /** @throws NoSuchBucket */

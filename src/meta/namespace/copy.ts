@@ -1,7 +1,16 @@
 /** CopyObject and tags: new versions and attributes over the same bytes. */
 import type { AckLevel, Conditions, ObjectAttributes, ObjectVersion } from '../../common/model.ts'
 import { checkConditions } from '../../common/conditions.ts'
-import { beginStep, endStep, leaseInodes, readBucket, type Commit, type NamespaceContext } from './context.ts'
+import {
+  beginStep,
+  endStep,
+  leaseInodes,
+  readBucket,
+  versionMade,
+  withRevision,
+  type Commit,
+  type NamespaceContext,
+} from './context.ts'
 import { checkReferable } from './attached/bodies.ts'
 import { inodeKey } from './keys.ts'
 import { resolveVersion } from './lookup.ts'
@@ -43,7 +52,7 @@ export async function copy(
   const keyBytes = validateNewKey(request.key, context.limits)
   const fromBytes = validateKey(from.key, context.limits)
   const ids = await leaseInodes(context, inodesForKey(keyBytes))
-  return context.store.transact(async (tx) => {
+  const committed = context.store.transact(async (tx) => {
     const step = await beginStep(context, tx, request.bucket, ids)
     const fromBucket = from.bucket === request.bucket ? step.bucket : await readBucket(tx, from.bucket)
     const found = await resolveVersion(tx, fromBucket, {
@@ -76,6 +85,10 @@ export async function copy(
     endStep(step)
     return { target, source: objectVersion(fromBucket, from.key, found.entry, inode) }
   })
+  return withRevision(context, committed, ({ target, source }, revision) => ({
+    target: versionMade(target, revision),
+    source,
+  }))
 }
 
 export async function setTags(

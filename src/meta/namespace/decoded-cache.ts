@@ -10,8 +10,10 @@
  * A way is where a key leads: the slots of its bucket, directories, entry and inode, under one short name, so that one look-up does for
  * all of them. It counts only while all of them are here, and goes with the last one, so it keeps nothing alive.
  *
- * Without a store that tells its commits (a remote one) the cache stays empty. Transactions never look here: their reads must
- * be seen by the store.
+ * Where other processes write as well, what is here is as old as the last change that has arrived. So it answers only within a read of the store, which has
+ * waited for all that was committed before it began (C5); whoever looks without one asks `answersAtOnce` first.
+ *
+ * Without a store that tells its commits the cache stays empty. Transactions never look here: their reads must be seen by the store.
  */
 import type { ByteString } from '../../common/ids.ts'
 import type { BucketRecord } from '../../common/model.ts'
@@ -57,6 +59,8 @@ export class DecodedCache {
   readonly #bytesMax: number
   readonly #written = new Map<ByteString, number>()
   readonly #enabled: boolean
+  /** Whether what is here may be told without a read of the store. */
+  readonly answersAtOnce: boolean
   #bytes = 0
   #commits = 0
   /** Fills that began before this commit are refused: what was written by then is forgotten. */
@@ -64,6 +68,7 @@ export class DecodedCache {
 
   constructor(store: OrderedStore & Partial<CommitEvents>, bytesMax: number) {
     this.#bytesMax = bytesMax
+    this.answersAtOnce = store.isShared !== true
     this.#enabled = bytesMax > 0 && store.onCommit !== undefined && store.onRollback !== undefined
     if (!this.#enabled) return
     store.onCommit?.((keys) => this.#onCommit(keys))

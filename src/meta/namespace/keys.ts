@@ -66,6 +66,7 @@ export const FILE_ATTRIBUTES: string = `X${RECORD_VERSION}`
 export const ORPHANS: string = `O${RECORD_VERSION}`
 export const FRAGMENTED: string = `F${RECORD_VERSION}`
 export const DIRECTORY_TIMES: string = `W${RECORD_VERSION}`
+export const HORIZONS: string = `N${RECORD_VERSION}`
 export const ATTACHED: string = `Z${RECORD_VERSION}`
 /** Of table Z (attached/rows.ts). */
 export const COVERAGE: string = `${ATTACHED}c`
@@ -221,6 +222,11 @@ export function uploadKey(bucketId: number, key: string, uploadId: string): Byte
 
 export function partsPrefix(uploadId: string): string {
   return PARTS + hexBytes(uploadId)
+}
+
+/** Horizon of a node's readers (horizons.ts). */
+export function horizonKey(node: number): ByteString {
+  return (HORIZONS + integerBytes(node)) as ByteString
 }
 
 export function partKey(uploadId: string, partNumber: number): ByteString {

@@ -18,9 +18,12 @@ export function lookup(
   key: string,
   versionId?: string,
 ): Promise<ObjectVersion> {
-  const hot = versionId === undefined ? lookupDecoded(context, bucketName, key) : undefined
+  const { answersAtOnce } = context.cache
+  const hot = versionId === undefined && answersAtOnce ? lookupDecoded(context, bucketName, key) : undefined
   if (hot) return Promise.resolve(hot)
   return context.store.read(async (view) => {
+    const warm = versionId === undefined && !answersAtOnce ? lookupDecoded(context, bucketName, key) : undefined
+    if (warm) return warm
     const fill = context.cache.beginFill(view)
     const keyBytes = validateKey(key, context.limits)
     const bucket = await readBucket(view, bucketName)
@@ -136,9 +139,12 @@ async function remember(
 
 export function bucketRecord(context: NamespaceContext, name: string): Promise<BucketRecord> {
   const key = bucketKey(name)
-  const hot = context.cache.get(key)
+  const { answersAtOnce } = context.cache
+  const hot = answersAtOnce ? context.cache.get(key) : undefined
   if (hot) return Promise.resolve(hot as BucketRecord)
   return context.store.read(async (view) => {
+    const warm = answersAtOnce ? undefined : context.cache.get(key)
+    if (warm) return warm as BucketRecord
     const fill = context.cache.beginFill(view)
     const row = canNameBucket(name) ? await view.get(key) : undefined
     if (!row) throw noSuchBucket(name)

@@ -5,6 +5,7 @@
  * Only what is durable here is given out. Names are all rows but
  *
  *   J, M, Y      the logs and the state of the store itself
+ *   N            how far readers of the nodes have come
  *   Q, A n       counters of usage and of tokens, and
  *   S 01         the live bytes of segments: all of them follow from the other rows, and are counted anew on a restore
  *   Z c          what of an attached bucket has been listed: who restores an older state must list again
@@ -79,7 +80,7 @@ export interface CopiedPage {
 }
 
 /** Ascending, and none within another. */
-const NOT_NAMES: readonly string[] = [TOKEN_COUNT_KEY, 'J', 'M', USAGE, SEGMENT_LIVE_ROWS, 'Y', COVERAGE]
+const NOT_NAMES: readonly string[] = [TOKEN_COUNT_KEY, 'J', 'M', 'N', USAGE, SEGMENT_LIVE_ROWS, 'Y', COVERAGE]
 
 /** Times the extents of one (names-describe.ts): some thousands of rows are read in one go at most. */
 const DESCRIBED_AT_ONCE = 8

@@ -29,6 +29,7 @@ import { expire } from './expire.ts'
 import { createNamesSource, type CopiedStore, type NamesOfNamespace } from './names-source.ts'
 import { createFiles, type Files } from './files/files.ts'
 import type { BucketDefaults, FileDefaults } from './files/types.ts'
+import { joinHorizons } from './horizons.ts'
 import { IdSequence } from './id-sequence.ts'
 import { list } from './listing.ts'
 import { bucketRecord, lookup } from './lookup.ts'
@@ -38,6 +39,7 @@ import { remove } from './remove.ts'
 import { rename } from './rename.ts'
 import { createRestoring, type Restoring } from './restore/restoring.ts'
 import { listSegments, segmentChanged, segmentOpened, segmentRecord, segmentRemoved } from './segments.ts'
+import { stampedStore } from './stamped-store.ts'
 import { findToken, listTokens, putToken, removeToken } from './tokens.ts'
 import { listUploads } from './upload-listing.ts'
 import { abortUpload, createUpload, listParts, putPart, readUpload } from './uploads.ts'
@@ -55,8 +57,8 @@ export interface NamespaceOptions {
   readonly store: OrderedStore & Partial<CommitEvents> & Partial<CopiedStore>
   readonly clock: Clock
   readonly limits: Limits
-  /** Names this process among those that share the store. */
-  readonly node?: string | undefined
+  /** Of this process among those that share the store, from 1. */
+  readonly nodeNumber?: number | undefined
   readonly cacheBytesMax?: number | undefined
   readonly fillRandom?: ((bytes: Uint8Array) => void) | undefined
   /** How the mount shows what S3 or KV made. */
@@ -127,19 +129,22 @@ export interface Namespace {
   readonly revision: () => Revision
   readonly durableRevision: () => Revision
   readonly flush: () => Promise<void>
+  /** To be called before this node serves a namespace that it shares. */
+  readonly join: Bound<typeof joinHorizons>
 }
 
 export function createNamespace(options: NamespaceOptions): Namespace {
   const { store, clock, limits } = options
-  const node = options.node ?? THIS_NODE
-  const traces = new Traces(store, { clock, limits })
+  const { nodeNumber = 0 } = options
+  const rows = stampedStore(store)
+  const traces = new Traces(rows, { clock, limits })
   const context: NamespaceContext = {
     store: traces.tracked(),
-    untraced: store,
+    untraced: rows,
     clock,
     limits,
-    node,
-    nodes: [node],
+    node: nodeNumber === 0 ? THIS_NODE : `node${nodeNumber}`,
+    nodeNumber,
     inodes: new IdSequence(store, 'inode'),
     contents: new IdSequence(store, 'content'),
     cache: new DecodedCache(store, options.cacheBytesMax ?? CACHE_BYTES_MAX),
@@ -206,5 +211,6 @@ export function createNamespace(options: NamespaceOptions): Namespace {
     revision: () => store.revision(),
     durableRevision: () => store.durableRevision(),
     flush: () => store.flush(),
+    join: bind(joinHorizons),
   }
 }

@@ -20,6 +20,8 @@ import {
   endStep,
   leaseInodes,
   revisionMade,
+  versionMade,
+  withRevision,
   type Commit,
   type NamespaceContext,
   type Step,
@@ -80,7 +82,7 @@ export async function publish(context: NamespaceContext, request: PublishRequest
   const keyBytes = validateNewKey(request.key, context.limits)
   const ids = await leaseInodes(context, inodesForKey(keyBytes))
   const { body } = request
-  return context.store.transact(async (tx) => {
+  const committed = context.store.transact(async (tx) => {
     const step = await beginStep(context, tx, request.bucket, ids)
     if (body.kind === 'run') addRun(tx, body.run, request.ack)
     const version = await writeVersion(step, {
@@ -94,6 +96,7 @@ export async function publish(context: NamespaceContext, request: PublishRequest
     endStep(step)
     return version
   })
+  return withRevision(context, committed, versionMade)
 }
 
 /**

@@ -24,7 +24,8 @@ import type { Transaction } from '../ports.ts'
 import { forgetIfEmpty } from './attached/bodies.ts'
 import { isUsed } from './complete-upload.ts'
 import type { CommitEvents } from './decoded-cache.ts'
-import { nothingWritten, type Commit, type NamespaceContext } from './context.ts'
+import { COUNTED_BY, nothingWritten, type Commit, type NamespaceContext } from './context.ts'
+import { publishHorizon, sharedHorizon } from './horizons.ts'
 import {
   RECLAIM,
   RECLAIM_ID_AT,
@@ -54,7 +55,7 @@ import {
   type FileContent,
 } from './records-contents.ts'
 import { dropReference } from './references.ts'
-import { readSegment } from './segments.ts'
+import { isOwnSegment, readSegment } from './segments.ts'
 import { partNumberOf } from './uploads.ts'
 
 const BATCH_ROWS = 512
@@ -87,6 +88,8 @@ export class Reclaimer {
   #batch: readonly ByteString[] = []
   #batchRevision: Revision = 0
   #rollbacks = 0
+  /** What the other nodes know of this one's readers. */
+  #published: Revision = 0
   #cursor: string = RECLAIM
   #running: Promise<unknown> = Promise.resolve()
   /** Segments without live bytes that were open when that was seen. */
@@ -111,13 +114,25 @@ export class Reclaimer {
   async #dismantle(horizon: Revision): Promise<Commit<DismantleResult>> {
     const { store } = this.#context
     if (this.#batch.length === 0) await this.#collect()
-    if (this.#batch.length === 0 || Math.min(horizon, store.durableRevision()) < this.#batchRevision) {
+    if (this.#batch.length === 0 || !(await this.#isPast(horizon))) {
       return nothingWritten(this.#context, { steps: 0, emptied: await this.#emptied(new Set()) })
     }
     const [batch, rollbacks] = [this.#batch, this.#rollbacks]
     const { value, revision, durable } = await store.transact((tx) => this.#step(tx, batch))
     if (rollbacks === this.#rollbacks) this.#batch = batch.slice(value.finished)
     return { value: { steps: value.rows, emptied: await this.#emptied(value.segments) }, revision, durable }
+  }
+
+  /** Nobody reads from before the batch was seen, and what it was seen at is durable. */
+  async #isPast(horizon: Revision): Promise<boolean> {
+    const { store } = this.#context
+    if (Math.min(horizon, store.durableRevision()) < this.#batchRevision) return false
+    if (!store.isShared) return true
+    if (this.#published < this.#batchRevision) {
+      await publishHorizon(this.#context, this.#batchRevision)
+      this.#published = this.#batchRevision
+    }
+    return (await store.read(sharedHorizon)) >= this.#batchRevision
   }
 
   /** The next rows in key order, round and round, so that no kind starves another. */
@@ -159,7 +174,8 @@ export class Reclaimer {
     this.#emptyWhileOpen.clear()
     const emptied: SegmentId[] = []
     for (const record of records) {
-      if (!record || record.liveBytes > 0) continue
+      // Another node's is found by that node when it looks through its own.
+      if (!record || record.liveBytes > 0 || !isOwnSegment(this.#context, record)) continue
       if (record.state !== 'open') emptied.push(record.segment)
       else if (this.#emptyWhileOpen.size < SEGMENTS_WATCHED_MAX) this.#emptyWhileOpen.add(record.segment)
     }
@@ -252,7 +268,7 @@ async function reclaimBucket(step: ReclaimStep, key: ByteString): Promise<boolea
     step.rows++
   }
   if (rows.length === limit) return false
-  tx.delete(usageKey(integerAt(key, RECLAIM_ID_AT), step.context.node))
+  tx.delete(usageKey(integerAt(key, RECLAIM_ID_AT), COUNTED_BY))
   return finishRow(step, key)
 }
 

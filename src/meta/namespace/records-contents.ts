@@ -12,7 +12,7 @@
  * U  upload     integer initiated ms, token (0: none); text owner; byte checksum (255: none, else algorithm * 2 + type), byte
  *               whether a type was given; integer mask; attributes (as in I)
  * P  part       one piece, as in E
- * S  segment    byte state; integer bytes
+ * S  segment    byte state; integer bytes; [integer node whose it is, if not 0]
  * G  content    byte state (0 dropped, 1 being built); text node that builds it; then the content record
  *    upload     the numbers of the parts whose references moved into the object, as a bitmap: bit n & 7 of byte n >> 3
  *    bucket     empty
@@ -122,6 +122,8 @@ export type SegmentState = (typeof SEGMENT_STATES)[number]
 export interface SegmentRow {
   readonly state: SegmentState
   readonly bytes: number
+  /** The node that has it, where several share the namespace. */
+  readonly node?: number
 }
 
 export interface DroppedContent {
@@ -321,12 +323,14 @@ export function encodeSegment(row: SegmentRow): Uint8Array {
   const writer = recordWriter.begin()
   writer.byte(SEGMENT_STATES.indexOf(row.state))
   writer.integer(row.bytes)
+  if (row.node !== undefined) writer.integer(row.node)
   return writer.finish()
 }
 
 export function decodeSegment(record: Uint8Array): SegmentRow {
   const reader = new RecordReader(record)
-  return { state: must(SEGMENT_STATES[reader.byte()], 'segment state'), bytes: reader.integer() }
+  const row = { state: must(SEGMENT_STATES[reader.byte()], 'segment state'), bytes: reader.integer() }
+  return reader.isAtEnd ? row : { ...row, node: reader.integer() }
 }
 
 export function encodeDropped(dropped: DroppedContent): Uint8Array {

@@ -5,15 +5,15 @@
  *
  * D, V entry    byte kind, then
  *   1 object      byte flags (1 null version, 2 has checksum, 4 storage class is not STANDARD, 8 expires, 16 its inode has a
- *                 POSIX part); integer inode, version, size, mtime ms, revision; etag; text owner; [byte checksum: algorithm * 2 + type];
+ *                 POSIX part, 32 stamped); [stamp]; integer inode, version, size, mtime ms, revision; etag; text owner; [byte checksum: algorithm * 2 + type];
  *                 [text storage class]; [integer expiry ms]
  *   2 directory   integer inode
- *   3 marker      byte flags (1 null version); integer inode (an id only, it has no I row), version, mtime ms, revision;
+ *   3 marker      byte flags (1 null version, 32 stamped); [stamp]; integer inode (an id only, it has no I row), version, mtime ms, revision;
  *                 text owner
  *   4 pointer     integer version: which version of the name in V is the null version
  *
  * I  inode      byte kind, then
- *   1 object      integer mask (bits below); integer parent; byteString name; integer size, mtime ms, revision; etag; text owner;
+ *   1 object      integer mask (bits below); [stamp]; integer parent; byteString name; integer size, mtime ms, revision; etag; text owner;
  *                 byte ack; then what the mask announces, in the order of its bits; then the body: integer content id, or the
  *                 inline bytes to the end of the record, or an external one; before an inline one perhaps its twin, as an external one
  *   2 directory   integer parent; byteString name (for a root: 0 and the bucket's name); integer created ms; POSIX part, if
@@ -22,6 +22,9 @@
  * external      byte flags (1 described, 2 another ETag than the inode's, 4 another size); text key; [etag]; [integer size]
  *
  * G  former     integer parent; byteString name
+ *
+ * stamp         the revision, 8 bytes big-endian, which the store fills in when it commits (`Transaction.put`, `stampAt`). The integer `revision` is 0
+ *               then. Only in rows of a store that several nodes share, and in what was copied from there
  *
  * An entry repeats what a listing shows, so that a page needs no look-up per row; the inode record is complete in
  * itself, so that what is known by inode (an expiry, an open handle) needs no entry. Tags and redirects lie in the inode only.
@@ -109,10 +112,7 @@ export interface ObjectInode {
   readonly name: string
   readonly size: number
   readonly mtimeMs: number
-  /**
-   * One more than the revision that its transaction read at. On a serial engine exactly the commit's own; on others never
-   * greater than it. Grows with every version of a key.
-   */
+  /** Of the commit that made it. Grows with every version of a key. */
   readonly revision: Revision
   readonly etag: string
   readonly owner: string
@@ -146,12 +146,16 @@ export interface NamedPlace {
   readonly name: string
 }
 
+/** The revision of what is being made over a store that several nodes share: not known yet. No commit has it. */
+export const REVISION_OF_ITS_COMMIT: Revision = 0
+
 const KIND = { object: 1, directory: 2, marker: 3, pointer: 4 } as const
 const FLAG_NULL = 1
 const FLAG_CHECKSUM = 2
 const FLAG_STORAGE_CLASS = 4
 const FLAG_EXPIRES = 8
 const FLAG_FILE = 16
+const FLAG_STAMPED = 32
 const VERSIONINGS: readonly Versioning[] = ['off', 'enabled', 'suspended']
 
 /** After those of the attributes: an expiry and a POSIX part follow, and the body is external. */
@@ -159,9 +163,34 @@ const EXPIRES_BIT = FIRST_BIT_FREE
 const POSIX_BIT = EXPIRES_BIT << 1
 const EXTERNAL_BIT = POSIX_BIT << 1
 const TWIN_BIT = EXTERNAL_BIT << 1
+const STAMPED_BIT = TWIN_BIT << 1
+
+/** Where stamps lie: after kind and flags; after kind and a mask, which with its highest bit is three bytes long. */
+const ENTRY_STAMP_AT = 2
+const INODE_STAMP_AT = 4
 
 const BUCKET_ATTACHED = 1
 const EXTERNAL_FLAG = { described: 1, etag: 2, size: 4 } as const
+
+/** Where in a record of D, V or I its stamp is still to be filled in; undefined: there is none, or it says the revision already. */
+export function openStampAt(table: 'entry' | 'inode', record: Uint8Array): number | undefined {
+  const reader = new RecordReader(record)
+  const kind = reader.byte()
+  if (kind !== KIND.object && (table === 'inode' || kind !== KIND.marker)) return undefined
+  const isStamped = table === 'entry' ? reader.byte() & FLAG_STAMPED : reader.integer() & STAMPED_BIT
+  if (!isStamped || reader.uint64() !== REVISION_OF_ITS_COMMIT) return undefined
+  return table === 'entry' ? ENTRY_STAMP_AT : INODE_STAMP_AT
+}
+
+const NO_STAMP = new Uint8Array(8)
+
+function isUnstamped({ revision }: { readonly revision: Revision }): boolean {
+  return revision === REVISION_OF_ITS_COMMIT
+}
+
+function stampedFlag(entry: VersionEntry): number {
+  return isUnstamped(entry) ? FLAG_STAMPED : 0
+}
 
 export function encodeBucket(bucket: BucketRecord): Uint8Array {
   const writer = recordWriter.begin()
@@ -203,7 +232,8 @@ export function encodeEntry(entry: Entry): Uint8Array {
       writer.integer(entry.inode)
       break
     case 'marker':
-      writer.byte(entry.isNull ? FLAG_NULL : 0)
+      writer.byte((entry.isNull ? FLAG_NULL : 0) | stampedFlag(entry))
+      if (isUnstamped(entry)) writer.rest(NO_STAMP)
       writer.integer(entry.inode)
       writer.integer(entry.version)
       writer.integer(entry.mtimeMs)
@@ -226,8 +256,10 @@ function encodeObjectEntry(writer: RecordWriter, entry: ObjectEntry): void {
       (entry.checksumAlgorithm ? FLAG_CHECKSUM : 0) |
       (named ? FLAG_STORAGE_CLASS : 0) |
       (entry.expiresMs === undefined ? 0 : FLAG_EXPIRES) |
-      (entry.isFile ? FLAG_FILE : 0),
+      (entry.isFile ? FLAG_FILE : 0) |
+      stampedFlag(entry),
   )
+  if (isUnstamped(entry)) writer.rest(NO_STAMP)
   writer.integer(entry.inode)
   writer.integer(entry.version)
   writer.integer(entry.size)
@@ -249,19 +281,19 @@ export function decodeEntry(record: Uint8Array): Entry {
     case KIND.directory:
       return { kind: 'directory', inode: reader.integer() }
     case KIND.marker:
-      return {
-        kind: 'marker',
-        isNull: (reader.byte() & FLAG_NULL) !== 0,
-        inode: reader.integer(),
-        version: reader.integer(),
-        mtimeMs: reader.integer(),
-        revision: reader.integer(),
-        owner: reader.text(),
-      }
+      return decodeMarkerEntry(reader)
     default:
       must(kind === KIND.pointer ? kind : undefined, 'kind of entry')
       return { kind: 'pointer', version: reader.integer() }
   }
+}
+
+function decodeMarkerEntry(reader: RecordReader): MarkerEntry {
+  const flags = reader.byte()
+  const stamp = flags & FLAG_STAMPED ? reader.uint64() : undefined
+  const [inode, version, mtimeMs, revision] = [reader.integer(), reader.integer(), reader.integer(), reader.integer()]
+  const isNull = (flags & FLAG_NULL) !== 0
+  return { kind: 'marker', isNull, inode, version, mtimeMs, revision: stamp ?? revision, owner: reader.text() }
 }
 
 /** Whether an entry is that of an object which expires at all: for who asks of very many, and of little else. */
@@ -271,6 +303,7 @@ export function isExpiringEntry(record: Uint8Array): boolean {
 
 function decodeObjectEntry(reader: RecordReader): ObjectEntry {
   const flags = reader.byte()
+  const stamp = flags & FLAG_STAMPED ? reader.uint64() : undefined
   const inode = reader.integer()
   const version = reader.integer()
   const size = reader.integer()
@@ -286,7 +319,7 @@ function decodeObjectEntry(reader: RecordReader): ObjectEntry {
     isNull: (flags & FLAG_NULL) !== 0,
     size,
     mtimeMs,
-    revision,
+    revision: stamp ?? revision,
     etag,
     owner,
     storageClass: flags & FLAG_STORAGE_CLASS ? reader.text() : DEFAULT_STORAGE_CLASS,
@@ -308,6 +341,7 @@ export function encodeInode(inode: Inode): Uint8Array {
     return writer.finish()
   }
   writer.integer(inodeMask(inode))
+  if (isUnstamped(inode)) writer.rest(NO_STAMP)
   writer.integer(inode.parent)
   writer.byteString(inode.name)
   writer.integer(inode.size)
@@ -371,6 +405,7 @@ function inodeMask(inode: ObjectInode): number {
     (inode.body.kind === 'inline' ? MASK.inline : 0) |
     (inode.body.kind === 'external' ? EXTERNAL_BIT : 0) |
     (inode.twin ? TWIN_BIT : 0) |
+    (isUnstamped(inode) ? STAMPED_BIT : 0) |
     (inode.checksum ? MASK.checksum : 0) |
     (inode.partsCount === undefined ? 0 : MASK.partsCount) |
     (inode.uploadId === undefined ? 0 : MASK.uploadId) |
@@ -389,6 +424,7 @@ export function decodeInode(record: Uint8Array): Inode {
   }
   must(kind === KIND.object ? kind : undefined, 'kind of inode')
   const mask = reader.integer()
+  const stamp = mask & STAMPED_BIT ? reader.uint64() : undefined
   const parent = reader.integer()
   const name = reader.byteString()
   const size = reader.integer()
@@ -411,7 +447,7 @@ export function decodeInode(record: Uint8Array): Inode {
     name,
     size,
     mtimeMs,
-    revision,
+    revision: stamp ?? revision,
     etag,
     owner,
     ack,

@@ -27,10 +27,13 @@ export function putToken(context: NamespaceContext, token: StoredToken): Promise
 /** A hot one is answered without a read of the store: it is asked for with every request that a token sends. */
 export function findToken(context: NamespaceContext, id: string): Promise<StoredToken | undefined> {
   const key = tokenKey(id)
-  const hot = context.cache.get(key)
+  const { answersAtOnce } = context.cache
+  const hot = answersAtOnce ? context.cache.get(key) : undefined
   if (hot) return Promise.resolve(hot as StoredToken)
   if (!TOKEN_ID.test(id)) return NO_TOKEN
   return context.store.read(async (view) => {
+    const warm = answersAtOnce ? undefined : context.cache.get(key)
+    if (warm) return warm as StoredToken
     const fill = context.cache.beginFill(view)
     const row = await view.get(key)
     if (!row) return undefined

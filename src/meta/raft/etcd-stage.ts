@@ -49,6 +49,7 @@ export interface EtcdStageParts extends Omit<RunnerParts, 'listeners' | 'signal'
 }
 
 export class EtcdStage implements EmbeddedStore {
+  readonly isShared = true
   readonly #parts: EtcdStageParts
   readonly #listeners = new Listeners()
   readonly #runner: Runner

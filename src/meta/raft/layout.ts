@@ -5,6 +5,7 @@
  *   <prefix> 01 parts of counters          as rows (counter-parts.ts)
  *   <prefix> 00 clock                      name of the group that committed last; written by every group, even one of which nothing took effect
  *   <prefix> 00 cluster                    format (1 byte), 16 random bytes: which metadata these are
+ *   <prefix> 00 node/ node (4)             16 random bytes: who has that number (node-number.ts)
  *   <prefix> 00 session/ node (4)          incarnation of the node's process (8), a number that grows (8)
  *   <prefix> 00 mark/ node (4) index (2)   name of the last group of that node of which component `index` took effect
  *   <prefix> 00 pause/ node (4)            empty; written when a transaction of that node that no other commit may come before has failed (group-transaction.ts)
@@ -56,6 +57,20 @@ export class EtcdLayout {
   /** The row's key, or undefined for the store's own rows. */
   keyOf(etcdKey: ByteString): ByteString | undefined {
     return etcdKey.startsWith(OWN, this.prefix.length) ? undefined : (etcdKey.slice(this.prefix.length) as ByteString)
+  }
+
+  node(number: number): ByteString {
+    return this.#own(`node/${uint32(number)}`)
+  }
+
+  get nodes(): KeyRange {
+    const start = this.#own('node/')
+    return { start, end: afterPrefix(start) }
+  }
+
+  /** Whose `node` row that is. */
+  nodeOf(etcdKey: ByteString): number {
+    return Buffer.from(etcdKey.slice(this.#own('node/').length), 'latin1').readUInt32BE(0)
   }
 
   session(node: number): ByteString {

@@ -97,6 +97,7 @@ export type S3ActionName = (typeof S3_ACTION_NAMES)[number]
 export const TIDEGATE_ACTION_NAMES = [
   'AttachBucket',
   'ChangeAttachment',
+  'ControlCluster',
   'ControlFlush',
   'ControlWriteBack',
   'CreateBackup',
@@ -104,6 +105,7 @@ export const TIDEGATE_ACTION_NAMES = [
   'DetachBucket',
   'DropBackup',
   'GetAttachment',
+  'GetCluster',
   'GetFlush',
   'ImportAttachment',
   'ListAttachments',

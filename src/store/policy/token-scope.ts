@@ -96,6 +96,7 @@ const S3_VERBS: Readonly<Record<S3ActionName, TokenVerb | 'never'>> = {
 const TIDEGATE_VERBS: Readonly<Record<TidegateActionName, TokenVerb | 'never'>> = {
   AttachBucket: 'never',
   ChangeAttachment: 'never',
+  ControlCluster: 'never',
   ControlFlush: 'never',
   ControlWriteBack: 'never',
   CreateBackup: 'never',
@@ -103,6 +104,7 @@ const TIDEGATE_VERBS: Readonly<Record<TidegateActionName, TokenVerb | 'never'>> 
   DetachBucket: 'never',
   DropBackup: 'never',
   GetAttachment: 'never',
+  GetCluster: 'never',
   GetFlush: 'never',
   ImportAttachment: 'never',
   ListAttachments: 'never',

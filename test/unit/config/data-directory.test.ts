@@ -53,7 +53,7 @@ it('is made with mode 0700 and says its format', async () => {
   const directory = await openDataDirectory(path)
   expect(directory).toMatchObject({ path, fresh: true })
   expect(statSync(path).mode & 0o777).toBe(0o700)
-  expect(JSON.parse(readFileSync(join(path, 'FORMAT'), 'utf8'))).toEqual({ format: 4, createdBy: 'tidegate' })
+  expect(JSON.parse(readFileSync(join(path, 'FORMAT'), 'utf8'))).toEqual({ format: 5, createdBy: 'tidegate' })
   await directory.close()
   expect(locks(path)).toEqual([])
   const again = await openDataDirectory(path)
@@ -103,16 +103,16 @@ it('may have a path too long for a socket', async () => {
 })
 
 it('refuses a newer format in words', async () => {
-  writeFileSync(join(folder, 'FORMAT'), '{"format":5}')
-  await expect(openDataDirectory(folder)).rejects.toThrow(/has format 5, written by a newer Tidegate/)
+  writeFileSync(join(folder, 'FORMAT'), '{"format":6}')
+  await expect(openDataDirectory(folder)).rejects.toThrow(/has format 6, written by a newer Tidegate/)
   expect(locks(folder)).toEqual([])
 })
 
-it.each([2, 3])('raises format %i to 4, so that programs that know no newer one leave it alone', async (format) => {
+it.each([2, 3, 4])('raises format %i to 5, so that programs that know no newer one leave it alone', async (format) => {
   writeFileSync(join(folder, 'FORMAT'), JSON.stringify({ format, createdBy: 'tidegate' }))
   const directory = await openDataDirectory(folder)
   expect(directory.fresh).toBe(false)
-  expect(JSON.parse(readFileSync(join(folder, 'FORMAT'), 'utf8'))).toEqual({ format: 4, createdBy: 'tidegate' })
+  expect(JSON.parse(readFileSync(join(folder, 'FORMAT'), 'utf8'))).toEqual({ format: 5, createdBy: 'tidegate' })
   await directory.close()
 })
 

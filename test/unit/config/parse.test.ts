@@ -204,7 +204,7 @@ describe('values', () => {
 describe('what is unknown', () => {
   it.each([
     [['--dat', 'x'], 'unknown option --dat, did you mean --data?'],
-    [['--cluster', 'a'], 'unknown option --cluster'],
+    [['--replicas', 'a'], 'unknown option --replicas'],
     [['serve'], 'unexpected argument "serve"'],
     [['--data'], '--data wants a value: --data DIR'],
     [['--data', 'a', '--data', 'b'], '--data is given twice'],

@@ -48,7 +48,11 @@ export class Traces implements TrackedBuckets {
   tracked(): OrderedStore {
     const store = this.#store
     return {
-      limits: store.limits,
+      // Known once it has started.
+      get limits() {
+        return store.limits
+      },
+      isShared: store.isShared,
       start: () => store.start(),
       drain: () => store.drain(),
       stop: () => store.stop(),

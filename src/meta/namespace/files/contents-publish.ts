@@ -28,7 +28,7 @@ import type { ObjectBody } from '../../../common/model.ts'
 import type { OrderedStoreLimits, Transaction } from '../../ports.ts'
 import { PIECES_PER_ROW } from '../composites.ts'
 import { referToExternal } from '../attached/bodies.ts'
-import type { Commit, NamespaceContext } from '../context.ts'
+import { COUNTED_BY, revisionMade, type Commit, type NamespaceContext } from '../context.ts'
 import { contentKey, droppedContentKey, inodeKey, usageKey } from '../keys.ts'
 import { pieceRanges, pieceRows, type PieceRange } from '../piece-rows.ts'
 import { decodeContent, encodeContent, encodeDropped, type Content, type FileContent } from '../records-contents.ts'
@@ -352,12 +352,12 @@ async function writeInode(
   const { context, tx, request, inode: old } = step
   const { body, size, storedBytes } = content
   const posix = posixOf(old, context.files)
-  const revision = tx.revision + 1
+  const revision = revisionMade(step)
   const repeated = {
     size,
     mtimeMs: request.modified ? msOfTime(request.modified) : old.mtimeMs,
     revision,
-    etag: fileEtag(request.inode, revision),
+    etag: fileEtag(context, request.inode, revision),
   }
   const inode: ObjectInode = {
     ...old,
@@ -382,7 +382,7 @@ async function writeInode(
     isFile: true,
   })
   if (linksOf(inode) > 0 && size !== old.size) {
-    tx.add(usageKey(await bucketIdOf(tx, old.parent), context.node), [0, size - old.size])
+    tx.add(usageKey(await bucketIdOf(tx, old.parent), COUNTED_BY), [0, size - old.size])
   }
   return plainNode(context, { id: request.inode, inode })
 }

@@ -1,7 +1,7 @@
 /** How many objects there are, markers of directories included, and buckets: from the deltas of usage (C8), for statfs(2). */
 import { BUCKETS, prefixRange, usageKey } from '../keys.ts'
 import { decodeBucket } from '../records-objects.ts'
-import type { NamespaceContext } from '../context.ts'
+import { COUNTED_BY, type NamespaceContext } from '../context.ts'
 import { readVisible } from './visible.ts'
 
 /** More than there may be (buckets.ts). */
@@ -12,7 +12,7 @@ export function fileCount(context: NamespaceContext): Promise<number> {
     const rows = await view.scan(prefixRange(BUCKETS), BUCKET_ROWS_MAX)
     let count = rows.length
     for (const row of rows) {
-      const [objects = 0] = await view.counters(usageKey(decodeBucket(row.value).id, context.node), 2)
+      const [objects = 0] = await view.counters(usageKey(decodeBucket(row.value).id, COUNTED_BY), 2)
       count += objects
     }
     return count

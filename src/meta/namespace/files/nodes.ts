@@ -33,12 +33,10 @@ export async function nodesOf(
   const directories = known.filter(({ inode }) => inode.kind === 'directory')
   const times = new Map<InodeId, FileTime>()
   if (directories.length > 0) {
-    const { nodes } = context
-    const rows = await view.getMany(directories.flatMap(({ id }) => nodes.map((node) => directoryTimeKey(id, node))))
-    rows.forEach((row, index) => {
-      if (!row) return
-      const { id } = must(directories[Math.floor(index / nodes.length)], 'directory')
-      times.set(id, latest(times.get(id), readTime(new RecordReader(row))))
+    const rows = await timeRows(context, view, directories)
+    rows.forEach((found, index) => {
+      const { id } = must(directories[index], 'directory')
+      for (const row of found) times.set(id, latest(times.get(id), readTime(new RecordReader(row))))
     })
   }
   return known.map((one) => {
@@ -47,6 +45,20 @@ export async function nodesOf(
     if (!touched) return node
     return { ...node, modified: laterOf(node.modified, touched), changed: laterOf(node.changed, touched) }
   })
+}
+
+/** What each node has written of each of these directories. */
+async function timeRows(
+  { store, node }: NamespaceContext,
+  view: ReadView,
+  directories: readonly KnownInode[],
+): Promise<readonly (readonly Uint8Array[])[]> {
+  if (store.isShared) {
+    const ranges = directories.map(({ id }) => prefixRange(directoryTimesPrefix(id)))
+    return (await view.scanMany(ranges, TIME_ROWS_MAX)).map((rows) => rows.map(({ value }) => value))
+  }
+  const rows = await view.getMany(directories.map(({ id }) => directoryTimeKey(id, node)))
+  return rows.map((row) => (row ? [row] : []))
 }
 
 function latest(known: FileTime | undefined, time: FileTime): FileTime {

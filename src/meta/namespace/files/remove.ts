@@ -164,10 +164,20 @@ export function dropFile(context: NamespaceContext, id: InodeId): Promise<Commit
   })
 }
 
+/** Of this node: who else has it open drops it himself. */
 export function orphanedFiles(context: NamespaceContext, limit: number): Promise<readonly InodeId[]> {
   const end = prefixEnd(ORPHANS)
   return readVisible(context, async (view) => {
-    const rows = await view.scan({ start: ORPHANS as ByteString, end }, limit)
-    return [...new Set(rows.map((row) => integerAt(row.key, ORPHANS.length)))]
+    const found = new Set<InodeId>()
+    for (let start = ORPHANS as ByteString; ;) {
+      const rows = await view.scan({ start, end }, limit)
+      for (const { key } of rows) {
+        const inode = integerAt(key, ORPHANS.length)
+        if (key === orphanKey(inode, context.node)) found.add(inode)
+      }
+      const last = rows.at(-1)
+      if (last === undefined || rows.length < limit || found.size >= limit) return [...found]
+      start = `${last.key}\0` as ByteString
+    }
   })
 }

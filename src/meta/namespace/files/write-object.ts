@@ -37,7 +37,7 @@ export async function writeObject(
     size: bytes.length,
     mtimeMs: Math.floor(step.nowMs),
     revision,
-    etag: posix ? fileEtag(id, revision) : EMPTY_ETAG,
+    etag: posix ? fileEtag(step.context, id, revision) : EMPTY_ETAG,
     owner,
     expiresMs: undefined,
   }

@@ -48,7 +48,7 @@ import {
 } from '../records-contents.ts'
 import { decodeInode } from '../records-objects.ts'
 import { linksOf } from '../files/links.ts'
-import { THIS_NODE } from '../context.ts'
+import { COUNTED_BY } from '../context.ts'
 import { tableRows } from './rows.ts'
 
 const NUMBERS_JUMP = 2 ** 32
@@ -90,7 +90,7 @@ export async function recount(backend: Backend, request: RecountRequest): Promis
   const buckets = await countRows(backend, BUCKETS)
   const tokens = await countRows(backend, TOKENS)
   const writer = new CounterWriter(backend)
-  for (const [bucket, { objects, bytes }] of usage) await writer.put(usageKey(bucket, THIS_NODE), [objects, bytes])
+  for (const [bucket, { objects, bytes }] of usage) await writer.put(usageKey(bucket, COUNTED_BY), [objects, bytes])
   if (buckets > 0) await writer.put(BUCKET_COUNT_KEY, [buckets])
   if (tokens > 0) await writer.put(TOKEN_COUNT_KEY, [tokens])
   for (const [segment, bytes] of liveBytes) await writer.put(segmentLiveKey(segment), [bytes])

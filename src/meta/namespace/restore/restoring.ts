@@ -1,6 +1,6 @@
 /** What a restore does to a namespace once its rows are written, before anybody serves from it: bound to one context. */
 import { listBuckets } from '../buckets.ts'
-import type { Bound, NamespaceContext } from '../context.ts'
+import { COUNTED_BY, type Bound, type NamespaceContext } from '../context.ts'
 import { usageKey } from '../keys.ts'
 import { listSegments } from '../segments.ts'
 import type { Reclaimer } from '../reclaim.ts'
@@ -27,12 +27,12 @@ export interface Tally {
 }
 
 async function tally(context: NamespaceContext): Promise<Tally> {
-  const { store, node } = context
+  const { store } = context
   const sum = { buckets: 0, objects: 0, bytes: 0, segments: 0 }
   for (let after = ''; ;) {
     const page = await listBuckets(context, { prefix: '', after, limit: PAGE })
     for (const { id } of page) {
-      const [objects = 0, bytes = 0] = await store.read((view) => view.counters(usageKey(id, node), 2))
+      const [objects = 0, bytes = 0] = await store.read((view) => view.counters(usageKey(id, COUNTED_BY), 2))
       sum.objects += objects
       sum.bytes += bytes
     }

@@ -3,9 +3,18 @@
  * of what time it is. It is done wholly or not at all; one too large for the store is refused by it (C2).
  */
 import { TidegateError } from '../../../common/errors.ts'
-import type { ByteString, InodeId } from '../../../common/ids.ts'
+import { unreachable } from '../../../common/assert.ts'
+import type { ByteString, InodeId, Revision } from '../../../common/ids.ts'
 import type { Limits } from '../../../common/limits.ts'
-import { beginStep, endStep, leaseInodes, type Commit, type NamespaceContext } from '../context.ts'
+import {
+  beginStep,
+  endStep,
+  leaseInodes,
+  versionMade,
+  withRevision,
+  type Commit,
+  type NamespaceContext,
+} from '../context.ts'
 import { validateKey, validateNewKey } from '../names.ts'
 import { inodesForKey } from '../publish.ts'
 import { evaluate, type KnownBody, type ValueCompare, type Verdict } from './compares.ts'
@@ -47,7 +56,7 @@ export async function transactValues(
   const otherwise = prepare(request.else, limits)
   const ids = await leaseFor(context, [whenHeld, otherwise])
   const writer: Writer = { owner: request.owner, ack: request.ack }
-  return context.store.transact(async (tx): Promise<TransactResult> => {
+  const committed = context.store.transact(async (tx): Promise<TransactResult> => {
     const step = await beginStep(context, tx, request.bucket, ids)
     const verdict = await evaluate(step, compares, request.known)
     if (verdict.kind === 'undecided') return verdict
@@ -56,6 +65,26 @@ export async function transactValues(
     endStep(step)
     return { kind: 'done', succeeded: verdict.hold, outcomes }
   })
+  return withRevision(context, committed, (result, revision) =>
+    result.kind === 'done'
+      ? { ...result, outcomes: result.outcomes.map((outcome) => outcomeMade(outcome, revision)) }
+      : result,
+  )
+}
+
+function outcomeMade(outcome: ValueOutcome, revision: Revision): ValueOutcome {
+  switch (outcome.op) {
+    case 'put':
+    case 'increment':
+      return { ...outcome, version: versionMade(outcome.version, revision) }
+    case 'get':
+      return { ...outcome, version: outcome.version && versionMade(outcome.version, revision) }
+    case 'exists':
+    case 'delete':
+      return outcome
+    default:
+      return unreachable(outcome, 'outcome')
+  }
 }
 
 /** Checks the keys of a branch. No version may be replaced by one of the same revision, so no key is written twice. */

@@ -14,8 +14,8 @@ import { AUTHENTICATE } from './messages.ts'
 import type { Method } from './messages.ts'
 
 export interface EtcdClientOptions {
-  /** `http://host:port` or `https://host:port`, the preferred first. */
-  readonly endpoints: readonly string[]
+  /** `http://host:port` or `https://host:port`, the preferred first. A function is asked whenever a call is made: members may come and go. */
+  readonly endpoints: readonly string[] | (() => readonly string[])
   readonly tls?: TlsFiles | undefined
   readonly login?: { readonly user: string; readonly password: Secret } | undefined
   readonly clock: Clock
@@ -44,9 +44,11 @@ interface Token {
 export class Members {
   readonly callTimeoutMs: number
   readonly clock: Clock
-  readonly #members: readonly Member[]
+  readonly #endpoints: () => readonly string[]
+  readonly #makeMember: (endpoint: string) => Member
+  /** By endpoint, those too that are not named any more: what is under way there goes on. */
+  readonly #known = new Map<string, Member>()
   readonly #login: EtcdClientOptions['login']
-  readonly #attemptMs: number
   readonly #underWay = new Set<Promise<unknown>>()
   #closed = false
   #token: Token | undefined
@@ -57,9 +59,9 @@ export class Members {
     const certificates = new Certificates(options.tls ?? {}, clock)
     this.clock = clock
     this.callTimeoutMs = options.callTimeoutMs ?? CALL_TIMEOUT_MS
-    this.#members = endpoints.map((endpoint) => new Member(endpoint, { certificates, clock }))
+    this.#endpoints = typeof endpoints === 'function' ? endpoints : () => endpoints
+    this.#makeMember = (endpoint) => new Member(endpoint, { certificates, clock })
     this.#login = options.login
-    this.#attemptMs = Math.max(ATTEMPT_MS_MIN, this.callTimeoutMs / (endpoints.length + 1))
   }
 
   /** Resolves when what is under way has settled; every call has a deadline. */
@@ -70,16 +72,26 @@ export class Members {
 
   close(): void {
     this.#closed = true
-    for (const member of this.#members) member.close()
+    for (const member of this.#known.values()) member.close()
   }
 
   get endpoints(): string[] {
-    return this.#members.map((member) => member.endpoint)
+    return this.#members().map((member) => member.endpoint)
+  }
+
+  #members(): Member[] {
+    return this.#endpoints().map((endpoint) => {
+      const known = this.#known.get(endpoint)
+      if (known !== undefined) return known
+      const member = this.#makeMember(endpoint)
+      this.#known.set(endpoint, member)
+      return member
+    })
   }
 
   /** Opens the connections in the background. */
   connect(): void {
-    for (const member of this.#members) member.isReady()
+    for (const member of this.#members()) member.isReady()
   }
 
   /** @throws MemberFailure */
@@ -93,7 +105,7 @@ export class Members {
 
   /** At that member alone, once it is connected. @throws MemberFailure */
   async callAt<T>(endpoint: string, attempt: (member: Member, token: string | undefined) => T): Promise<Awaited<T>> {
-    const member = this.#members.find((candidate) => candidate.endpoint === endpoint)
+    const member = this.#members().find((candidate) => candidate.endpoint === endpoint)
     if (this.#closed || member === undefined) throw unsent(`${endpoint} is not one of the endpoints`)
     const deadlineMs = this.clock.monotonicMs() + this.callTimeoutMs
     if (!(await member.connected(this.callTimeoutMs))) throw unsent(`${endpoint} cannot be reached`)
@@ -123,9 +135,12 @@ export class Members {
       const token = await this.token(deadlineMs)
       const leftMs = deadlineMs - this.clock.monotonicMs()
       if (leftMs <= 0) throw last ?? unsent('no member answers')
-      const mayMoveOn = repeatable && tried.size < this.#members.length - 1
+      const count = this.#endpoints().length
+      const mayMoveOn = repeatable && tried.size < count - 1
       try {
-        const timeoutMs = mayMoveOn ? Math.min(leftMs, this.#attemptMs) : leftMs
+        const timeoutMs = mayMoveOn
+          ? Math.min(leftMs, Math.max(ATTEMPT_MS_MIN, this.callTimeoutMs / (count + 1)))
+          : leftMs
         const answer = await attempt(member, { timeoutMs, token, requireLeader: withoutLeader !== true })
         member.answered()
         return answer
@@ -149,7 +164,8 @@ export class Members {
   /** Among those not tried, if there are any; undefined when none is connected by the deadline. */
   async choose(deadlineMs: number, tried: Set<Member> = new Set()): Promise<Member | undefined> {
     for (;;) {
-      const ready = this.#members.filter((member) => member.isReady())
+      const members = this.#members()
+      const ready = members.filter((member) => member.isReady())
       const fresh = ready.filter((member) => !tried.has(member))
       const best = fresh.find((member) => !member.isResting()) ?? longestRested(fresh)
       if (best !== undefined) return best
@@ -159,7 +175,7 @@ export class Members {
         // A member that is not connected may still come; those that are have been asked, and are asked again.
         await this.clock.sleep(Math.min(leftMs, ROUND_PAUSE_MS))
         tried.clear()
-      } else await anyOf(this.#members.map((member) => member.connected(leftMs)))
+      } else await anyOf(members.map((member) => member.connected(leftMs)))
     }
   }
 

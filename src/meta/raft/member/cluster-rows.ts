@@ -3,11 +3,9 @@
  *
  *     tidegate.cluster/settings          {"format": 1, "name", "voters"}: written by the founder, never changed
  *     tidegate.cluster/turn              who changes members or tends them, with a lease
- *     tidegate.cluster/removed/ID        a member that was removed by `tidegate cluster remove`, so that its node does not add itself again
  */
 import type { Clock } from '../../../common/clock.ts'
 import type { ByteString } from '../../../common/ids.ts'
-import type { MemberId } from '../admin-client.ts'
 import type { Etcd, LeaseId } from '../ports.ts'
 
 const PREFIX = 'tidegate.cluster/'
@@ -54,17 +52,6 @@ export class ClusterRows {
       failure: [],
     })
     return (await this.settings()) ?? settings
-  }
-
-  async noteRemoved(member: MemberId): Promise<void> {
-    const key = removedKey(member)
-    const value = Buffer.from(this.#node)
-    await this.#etcd.transact({ compares: [], success: [{ kind: 'put', key, value }], failure: [] })
-  }
-
-  /** By `tidegate cluster remove`, not because its disk was lost. */
-  async wasRemoved(member: MemberId): Promise<boolean> {
-    return (await this.#text(removedKey(member))) !== undefined
   }
 
   /**
@@ -127,10 +114,6 @@ export class ClusterRows {
     const [row] = rows
     return row === undefined ? undefined : Buffer.from(row.value).toString()
   }
-}
-
-function removedKey(member: MemberId): ByteString {
-  return `${PREFIX}removed/${member}` as ByteString
 }
 
 function settingsOf(text: string): ClusterSettings | undefined {

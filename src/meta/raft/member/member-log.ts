@@ -25,6 +25,7 @@ export class MemberLog {
   #lines = 0
   #dropped = 0
   #gravest: string | undefined
+  #isExpected = false
 
   constructor(logger: Logger, clock: Clock) {
     this.#logger = logger
@@ -34,6 +35,11 @@ export class MemberLog {
   /** Why the process that is followed has ended, as far as it said so. */
   get reason(): string | undefined {
     return this.#gravest
+  }
+
+  /** It was told to stop: what it says of lost connections from then on is news to nobody. */
+  expectEnd(): void {
+    this.#isExpected = true
   }
 
   follow(output: Readable): void {
@@ -47,8 +53,9 @@ export class MemberLog {
     const said = understood(line.slice(0, LINE_CHARS_MAX))
     const { error } = said.fields
     if (GRAVE.has(said.level)) this.#gravest = said.message + (typeof error === 'string' ? `: ${error}` : '')
-    if (!this.#passes()) return
-    this.#logger.warn({ etcd: said.fields, level: said.level }, `etcd: ${said.message}`)
+    const fields = { etcd: { level: said.level, ...said.fields } }
+    if (this.#isExpected) this.#logger.debug(fields, `etcd: ${said.message}`)
+    else if (this.#passes()) this.#logger.warn(fields, `etcd: ${said.message}`)
   }
 
   #passes(): boolean {
@@ -68,10 +75,14 @@ export class MemberLog {
 
 function understood(line: string): Said {
   try {
-    const { level, msg, ts: _ts, caller: _caller, stacktrace: _trace, ...fields } = JSON.parse(line) as Record<
-      string,
-      unknown
-    >
+    const {
+      level,
+      msg,
+      ts: _ts,
+      caller: _caller,
+      stacktrace: _trace,
+      ...fields
+    } = JSON.parse(line) as Record<string, unknown>
     return { level: String(level), message: String(msg), fields }
   } catch {
     const isPanic = /^(panic|fatal error):|^setpriv:|^sh:/.test(line)

@@ -88,6 +88,7 @@ export class Member {
     this.#stopping.abort(new Error('the member stops'))
     const child = this.#process
     if (child !== undefined && !child.hasEnded) {
+      this.#log.expectEnd()
       await child.signal('SIGTERM')
       const patience = new AbortController()
       const impatient = this.#options.clock.sleep(TERM_MS_MAX, patience.signal).then(

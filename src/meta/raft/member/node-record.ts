@@ -65,7 +65,11 @@ export class NodeDirectory {
     }
     await rename(temporary, this.#recordPath)
     const folder = await open(this.path, 'r')
-    await folder.sync().finally(() => folder.close())
+    try {
+      await folder.sync()
+    } finally {
+      await folder.close()
+    }
   }
 
   /** etcd has begun to keep something here. */
