@@ -12,7 +12,8 @@
  *
  * Known gaps: tags are set without a condition, there is none, right after the ETag was looked at. Where a store decides no conditions on the end of an upload in
  * parts, or on copies, what fits goes up as one conditional PUT instead; over 5 GiB the ETag is looked at right before, and a write
- * from outside between that look and the end of the upload is not seen.
+ * from outside between that look and the end of the upload is not seen. A first upload that was given up, and reaches the store only after its key has been
+ * deleted here and nothing was found to be deleted there, shows as an object of somebody else's: its condition (nothing is there) is met.
  */
 import { unreachable } from '../common/assert.ts'
 import type { Clock } from '../common/clock.ts'

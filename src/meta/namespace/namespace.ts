@@ -134,7 +134,8 @@ export function createNamespace(options: NamespaceOptions): Namespace {
   const node = options.node ?? THIS_NODE
   const traces = new Traces(store, { clock, limits })
   const context: NamespaceContext = {
-    store: traces.tracked(),
+    store: traces.tracked({ asked: true }),
+    unasked: traces.tracked({ asked: false }),
     untraced: store,
     clock,
     limits,
