@@ -117,8 +117,6 @@ const missing = await missingPrograms(new Set(allFiles.flatMap(needsOf)))
 const mustHaveAll = process.env['CI'] === 'true'
 const totals: Counts = { passed: 0, failed: 0, skipped: 0 }
 const reports = mkdtempSync(join(tmpdir(), 'tidegate-test-'))
-// The suites start hundreds of gateways: what the first one has stripped of its types and compiled, the others take over.
-process.env['NODE_COMPILE_CACHE'] ??= join(reports, 'compile-cache')
 try {
   for (const [suite, files] of filesBySuite) {
     const runnable = files.filter((file) => !needsOf(file).some((program) => missing.has(program)))
