@@ -26,7 +26,7 @@ import type { Attached } from './attached.ts'
 import { Content, isGone, type ContentReader, type ContentReading } from './carry-out-content.ts'
 import { PLAN_LIMITS, type PlanLimits } from './carry-out-plan.ts'
 import { compareWithOurs, type Sameness } from './carry-out-same.ts'
-import { makeRoom } from './carry-out-room.ts'
+import { isRoom, makeRoom } from './carry-out-room.ts'
 import { findLeft } from './carry-out-left.ts'
 import { findState, neededFor, sourcesOf } from './carry-out-state.ts'
 import { writeOutside, type Writing } from './carry-out-write.ts'
@@ -98,10 +98,11 @@ export async function carryOut(parts: CarryOutParts, request: CarryOutRequest): 
     if (found.kind === 'moving') return { kind: 'again' }
     const { state } = found
     if (state.dirty.conflict) return { kind: 'undecided' }
-    const by = await neededFor(parts.names, { bucketId, key }, state)
-    if (by.length > 0) {
+    const { by, byOpenFile } = await neededFor(parts.names, { bucketId, key }, state)
+    if (by.length > 0 || byOpenFile) {
       const room = { names: parts.names, attached, capabilities, state, signal }
-      const made = request.makeRoom ? await makeRoom(room) : 'none'
+      const mayMake = (request.makeRoom || byOpenFile) && !isRoom(key)
+      const made = mayMake ? await makeRoom(room) : 'none'
       if (made === 'made') return { kind: 'again' }
       if (made === 'none') return { kind: 'held', by }
     }
