@@ -8,7 +8,7 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { S3Client } from '@aws-sdk/client-s3'
+import { ListObjectsV2Command, type S3Client } from '@aws-sdk/client-s3'
 import { attachBucket, callAdmin } from '../test/support/attached-buckets.ts'
 import type { GatewayProcess } from '../test/support/gateway-process.ts'
 import { sdkClient } from '../test/support/sdk-client.ts'
@@ -20,6 +20,9 @@ import { publishObjects } from './publish-objects.ts'
 
 const LINE = { bytesPerSecond: 100 * 2 ** 20, delayMs: 20 } as const
 const HOUR_MS = 3_600_000
+/** Beside the bucket that is measured: what gateway and outside store are set going with. */
+export const OTHER = 'other'
+const OTHER_OBJECTS = 20_000
 const POLL_MS = 50
 
 export type Distance = 'near' | 'far'
@@ -29,7 +32,7 @@ export interface OutsideBucket {
   readonly server: GatewayProcess
   readonly origins: Readonly<Record<Distance, string>>
   client(distance: Distance): S3Client
-  /** Runs `use` with a gateway that knows nothing yet, to which the bucket is attached as `BUCKET`. */
+  /** Runs `use` with a gateway that knows nothing yet, to which the bucket is attached as `BUCKET`, and `OTHER` too. */
   attached<T>(distance: Distance, flags: readonly string[], use: (gateway: GatewayProcess) => Promise<T>): Promise<T>
 }
 
@@ -59,10 +62,14 @@ export async function withOutsideBucket<T>(
   const data = join(context.directory, `outside-${layout}`)
   const empty = await context.gateway(data)
   await makeBucket(context, empty)
+  await makeBucket(context, empty, OTHER)
   await empty.stop()
   const key = LAYOUTS[layout]
   const startMs = performance.now()
-  await publishObjects(data, [{ bucket: BUCKET, key: (index) => key(index, objects), count: objects }])
+  await publishObjects(data, [
+    { bucket: BUCKET, key: (index) => key(index, objects), count: objects },
+    { bucket: OTHER, key: (index) => key(index, OTHER_OBJECTS), count: OTHER_OBJECTS },
+  ])
   context.note(`${objects} objects (${layout}) in ${((performance.now() - startMs) / 1000).toFixed(0)} s`)
   const server = await context.gateway(data)
   const link = await startLink(server.s3, LINE)
@@ -102,11 +109,22 @@ async function withAttached<T>(
     const query = new URLSearchParams({ endpoint: origin, region: 'us-east-1', style: 'path' })
     // No listing may become old in the middle of a measurement.
     const ttl = { ttlMs: HOUR_MS, listingTtlMs: HOUR_MS }
-    await attachBucket(gateway, { bucket: BUCKET, url: `s3://${BUCKET}?${query.toString()}`, ...ttl })
+    for (const bucket of [BUCKET, OTHER]) {
+      await attachBucket(gateway, { bucket, url: `s3://${bucket}?${query.toString()}`, ...ttl })
+    }
     return await use(gateway)
   } finally {
     await gateway.stop()
     rmSync(data, { recursive: true, force: true })
+  }
+}
+
+/** All pages of the other bucket: a process that has just begun runs code that has not been compiled yet. */
+export async function setGoing(client: S3Client): Promise<void> {
+  for (let token: string | undefined; ;) {
+    const page = await client.send(new ListObjectsV2Command({ Bucket: OTHER, ContinuationToken: token }))
+    token = page.NextContinuationToken
+    if (token === undefined) return
   }
 }
 

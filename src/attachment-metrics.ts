@@ -52,6 +52,11 @@ const OF_BUCKET: readonly Reading<AttachmentStatus>[] = [
     ({ comparing }) => comparing?.keys ?? 0,
   ],
   ['tidegate_attached_compared_changes', 'Those that had changed outside', ({ comparing }) => comparing?.changed ?? 0],
+  [
+    'tidegate_attached_unheld_keys',
+    'Keys of the external bucket that cannot be held here and do not show, as they were last listed',
+    ({ unheld }) => unheld.keys,
+  ],
   ['tidegate_attached_events', 'Notifications of changes outside, since the start', ({ events }) => events.taken],
 ]
 

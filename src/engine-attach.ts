@@ -13,6 +13,7 @@ import { Freshness } from './attach/freshness.ts'
 import { mirroredFiles } from './attach/mirrored-files.ts'
 import { mirroredMetadata } from './attach/mirrored-metadata.ts'
 import { attachedPersisting } from './attach/persisting.ts'
+import { UnheldKeys } from './attach/unheld.ts'
 import { WriteBack } from './attach/write-back.ts'
 import type { EngineParts } from './engine-parts.ts'
 import type { Namespace } from './meta/namespace/namespace.ts'
@@ -63,7 +64,8 @@ export function buildAttaching(
   const { clock, limits, fillRandom, onEvent } = parts
   const { planLimits } = parts.attach
   const { namespace, slabView, disk } = needs
-  const names = namespace.attached
+  const unheld = new UnheldKeys(limits)
+  const names = unheld.watching(namespace.attached)
   const onFailure = (doing: string, cause: unknown): void => onEvent({ kind: 'job-failed', job: doing, cause })
   const attachments = new Attachments({ ...parts.attach, names, clock, onFailure })
   const segments = new ExternalSegments({ attached: attachments, names })
@@ -93,6 +95,7 @@ export function buildAttaching(
     names,
     writeBack,
     freshness,
+    unheld,
     clock,
     fillRandom,
     onFailure,

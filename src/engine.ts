@@ -174,18 +174,12 @@ function buildEngine(parts: EngineParts): BuiltEngine {
   const moves = new Moves()
   const reclaimer: Reclaimer = buildReclaimer(parts, bytes, { ...persistence, namespace, store, moves })
   const collector = buildCollector(parts, { namespace, names: stream })
-  const runners = [
+  const runners = runnersOf(parts, [
     ...backgroundJobs({ clock, namespace, journal, reclaimer }),
     ...remoteJobs(parts, { names: stream, collector }),
     store.files.job,
     { ...store.files.compactor.job, round: () => moves.run(() => store.files.compactor.round()) },
-  ].map(
-    (job) =>
-      new BackgroundRunner(job, {
-        clock,
-        onFailure: (name, cause) => parts.onEvent({ kind: 'job-failed', job: name, cause }),
-      }),
-  )
+  ])
   const engine: Engine = {
     store,
     namespace,
@@ -233,6 +227,11 @@ function buildEngine(parts: EngineParts): BuiltEngine {
     },
   }
   return { engine, files, carrier, runners }
+}
+
+function runnersOf({ clock, onEvent }: EngineParts, jobs: readonly BackgroundJob[]): BackgroundRunner[] {
+  const onFailure = (job: string, cause: unknown): void => onEvent({ kind: 'job-failed', job, cause })
+  return jobs.map((job) => new BackgroundRunner(job, { clock, onFailure }))
 }
 
 function buildStore(

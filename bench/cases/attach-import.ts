@@ -1,6 +1,6 @@
 /**
  * Importing a bucket that exists already, against listing all of it in pages of 1,000, one after the other, as every tool does that
- * knows nothing of it: by the AWS SDK, and once by `aws s3 ls --recursive`.
+ * knows nothing of it: by the AWS SDK, which does nothing else, and by `aws s3 ls --recursive`.
  */
 import { readFileSync } from 'node:fs'
 import { ListObjectsV2Command, type S3Client } from '@aws-sdk/client-s3'
@@ -32,17 +32,20 @@ async function measureLayout(
   outside: OutsideBucket,
 ): Promise<Measurement[]> {
   const rows: Measurement[] = []
+  const hasTool = isInstalled('aws')
+  if (!hasTool) context.note('there is no aws on this machine')
   const common = { unit: 'keys/s', aim: '>= 3', durability: 'journal' } as const
   for (const distance of DISTANCES) {
-    const taken: Record<'imports' | 'lists' | 'cpu', number[]> = { imports: [], lists: [], cpu: [] }
+    const taken: Record<'imports' | 'lists' | 'tool' | 'cpu', number[]> = { imports: [], lists: [], tool: [], cpu: [] }
     for (let round = 0; round < context.rounds; round++) {
       const client = outside.client(distance)
       taken.lists.push(outside.objects / (await listAll(client, outside.objects)))
       client.destroy()
+      if (hasTool) taken.tool.push(outside.objects / (await toolSeconds(outside, distance)))
       await outside.attached(distance, [], async (gateway) => {
         const before = cpuSeconds(gateway.pid)
         const { seconds, keys } = await importAll(gateway)
-        if (keys < outside.objects) throw new Error(`${keys} of ${outside.objects} objects were imported`)
+        if (keys !== outside.objects) throw new Error(`${keys} of ${outside.objects} objects were imported`)
         taken.imports.push(outside.objects / seconds)
         taken.cpu.push(((cpuSeconds(gateway.pid) - before) * 1e6) / keys)
       })
@@ -52,8 +55,10 @@ async function measureLayout(
     context.note(
       `${layout}, ${distance}: the import cost ${cpu.toFixed(1)} ms of the gateway's CPU time per 1,000 objects`,
     )
+    if (hasTool) {
+      rows.push({ name: `attach-import-${layout}-${distance}-aws`, ...compare(taken.imports, taken.tool), ...common })
+    }
   }
-  await noteTool(context, outside)
   return rows
 }
 
@@ -72,13 +77,15 @@ async function listAll(client: S3Client, objects: number): Promise<number> {
 }
 
 /** Its start counts for little against so many objects. */
-async function noteTool(context: BenchmarkContext, { server, objects }: OutsideBucket): Promise<void> {
-  if (!isInstalled('aws')) return context.note('there is no aws on this machine')
+async function toolSeconds({ server, objects, origins }: OutsideBucket, distance: Distance): Promise<number> {
   const { accessKey, secretKey } = server.root
   const settings = [`AWS_ACCESS_KEY_ID=${accessKey}`, `AWS_SECRET_ACCESS_KEY=${secretKey}`, 'AWS_REGION=us-east-1']
-  const words = ['--endpoint-url', server.s3, 's3', 'ls', '--recursive', `s3://${BUCKET}`]
-  const { seconds } = await runProgram('env', ['-u', 'AWS_CA_BUNDLE', ...settings, 'aws', ...words])
-  context.note(`aws s3 ls --recursive, near: ${Math.round(objects / seconds)} keys/s`)
+  const words = ['--endpoint-url', origins[distance], 's3', 'ls', '--recursive', `s3://${BUCKET}`]
+  // Counted on the way: what it says is as long as the bucket.
+  const counted = ['sh', '-c', '"$@" | wc -l', 'aws', 'aws', ...words]
+  const { stdout, seconds } = await runProgram('env', ['-u', 'AWS_CA_BUNDLE', ...settings, ...counted])
+  if (Number(stdout) !== objects) throw new Error(`aws listed ${stdout.trim()} of ${objects} objects`)
+  return seconds
 }
 
 /** User's and system's, of all its threads. */

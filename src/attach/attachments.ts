@@ -79,8 +79,8 @@ export class Attachments implements AttachedBuckets {
   readonly #parts: AttachmentsParts
   readonly #byName = new Map<string, AttachedEntry>()
   readonly #byId = new Map<number, AttachedEntry>()
-  /** Names of buckets of which the rest is being forgotten. */
-  readonly #forgetting = new Set<string>()
+  /** By name: of which the rest is being forgotten. */
+  readonly #forgetting = new Map<string, AttachmentRecord>()
   readonly #pending = new Set<NamedPlace>()
   readonly #listeners = new Set<AttachmentListener>()
   readonly #asking = new Set<Promise<void>>()
@@ -113,8 +113,8 @@ export class Attachments implements AttachedBuckets {
   }
 
   /** Of what was detached and is not forgotten yet. */
-  forgetting(): readonly string[] {
-    return [...this.#forgetting]
+  forgetting(): readonly AttachmentRecord[] {
+    return [...this.#forgetting.values()]
   }
 
   /** @throws NoSuchBucket, InvalidRequest when there is such a bucket and it is not attached, as far as this can tell */
@@ -134,7 +134,7 @@ export class Attachments implements AttachedBuckets {
   /** What the rows say, before anything is served. What was about to be detached is open again; the rest of what was is to be forgotten. */
   async load(): Promise<void> {
     for (const record of await this.#parts.names.attachments()) {
-      if (record.phase === 'forgetting') this.#forgetting.add(record.bucket)
+      if (record.phase === 'forgetting') this.#forgetting.set(record.bucket, record)
       else {
         const { url } = record
         this.#add(new AttachedEntry(record, await this.#parts.external(url), this.#parts.placeOf(url)))
@@ -183,13 +183,14 @@ export class Attachments implements AttachedBuckets {
   /**
    * Tries the store first, so that nothing is made that could not work.
    * @throws InvalidArgument for the URL, an overlap, or a policy that the store cannot keep; InvalidRequest and Unavailable for what the store says;
-   * BucketAlreadyExists, BucketAlreadyOwnedByYou, InvalidBucketName
+   * BucketAlreadyExists, BucketAlreadyOwnedByYou, InvalidBucketName; InvalidBucketState while the last one of that name is being forgotten
    */
   async attach(request: AttachmentRequest): Promise<AttachedEntry> {
     const { bucket, url, owner, ack, ...policy } = request
     const { names, clock, region } = this.#parts
     const place = this.#parts.placeOf(url)
     refuseOverlap(place, this.#taken())
+    if (this.#forgetting.has(bucket)) throw isBeingForgotten(bucket)
     const pending = { name: `bucket ${JSON.stringify(bucket)}`, place }
     this.#pending.add(pending)
     try {
@@ -265,7 +266,7 @@ export class Attachments implements AttachedBuckets {
   }
 
   #drop(entry: AttachedEntry): void {
-    this.#forgetting.add(entry.record.bucket)
+    this.#forgetting.set(entry.record.bucket, entry.record)
     this.#byName.delete(entry.record.bucket)
     this.#byId.delete(entry.record.bucketId)
     this.#tell('detached', entry)
@@ -280,6 +281,17 @@ export class Attachments implements AttachedBuckets {
     this.#line = turn.catch(() => undefined)
     return turn
   }
+}
+
+function isBeingForgotten(bucket: string): TidegateError {
+  const name = JSON.stringify(bucket)
+  return new TidegateError(
+    'InvalidBucketState',
+    `what was known of the detached bucket ${name} is still being removed`,
+    {
+      details: { bucket },
+    },
+  )
 }
 
 export function detached(bucket: string): TidegateError {

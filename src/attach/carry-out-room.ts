@@ -4,6 +4,8 @@
  * that says so, like any key that something was renamed from: so it does not show here, and is deleted when it is needed no longer, by
  * whichever process.
  *
+ * So is a file's that was removed or replaced while somebody has it open, and lies outside: its copy is deleted once it is closed.
+ *
  * The id is that of the external segment, so it stands for these very bytes: killed between the copy and the row, the next try finds the copy and goes on.
  */
 import { externalSegment } from '../common/external.ts'
@@ -12,6 +14,11 @@ import type { Attached } from './attached.ts'
 import type { AttachedNames, DirtyState, ExternalCapabilities } from './ports.ts'
 
 export const ROOM_PREFIX = '.tidegate-moving/'
+
+/** Whether the key is one of those copies. */
+export function isRoom(key: string): boolean {
+  return key.startsWith(ROOM_PREFIX)
+}
 
 export interface Room {
   readonly names: AttachedNames

@@ -3,7 +3,8 @@
  *
  * Two things hold a key back:
  *
- * - What lies outside at it is the only copy of something that was renamed away (`neededBy`): that must arrive elsewhere first.
+ * - What lies outside at it is the only copy of something that was renamed away (`neededBy`): that must arrive elsewhere first. Of a file that was removed or
+ *   replaced while somebody has it open: a copy over there is made for it (carry-out-room.ts), and kept until it is closed.
  * - A directory above it was renamed, and that is not written down as dirty keys yet (moves.ts). Until then a key below the former name looks deleted and needed by
  *   nobody. Nothing tells both at one revision, so the state is read again after the renames were: a rename that came between the
  *   two is then either still listed, or what it wrote down is seen.
@@ -39,20 +40,29 @@ async function isMoving(names: AttachedNames, { bucketId, key }: Place): Promise
   return moves.some(({ from, to }) => key.startsWith(from) || key.startsWith(to))
 }
 
-/** Keys that must be carried out before this one: those that still need what lies outside at it. */
+/** What still needs what lies outside at a key. */
+export interface Needed {
+  /** Keys that must be carried out before this one. */
+  readonly by: readonly string[]
+  /** A file without a name that somebody has open: it is carried out nowhere. */
+  readonly byOpenFile: boolean
+}
+
 export async function neededFor(
   names: AttachedNames,
   { bucketId, key }: Place,
   { dirty, version }: DirtyState,
-): Promise<readonly string[]> {
-  const needed = new Set<string>()
+): Promise<Needed> {
+  const by = new Set<string>()
+  let byOpenFile = false
   for (const inode of dirty.neededBy) {
     // It came back, and what it needs it has at its own key.
     if (inode === version?.inode) continue
     const at = await names.placeOf(inode)
-    if (at?.bucketId === bucketId && at.key !== key) needed.add(at.key)
+    if (!at) byOpenFile = true
+    else if (at.bucketId === bucketId && at.key !== key) by.add(at.key)
   }
-  return [...needed]
+  return { by: [...by], byOpenFile }
 }
 
 /** The external objects that its bytes lie in. */

@@ -12,7 +12,8 @@
  *
  * Known gaps: tags are set without a condition, there is none, right after the ETag was looked at. Where a store decides no conditions on the end of an upload in
  * parts, or on copies, what fits goes up as one conditional PUT instead; over 5 GiB the ETag is looked at right before, and a write
- * from outside between that look and the end of the upload is not seen.
+ * from outside between that look and the end of the upload is not seen. A first upload that was given up, and reaches the store only after its key has been
+ * deleted here and nothing was found to be deleted there, shows as an object of somebody else's: its condition (nothing is there) is met.
  */
 import { unreachable } from '../common/assert.ts'
 import type { Clock } from '../common/clock.ts'
@@ -25,7 +26,7 @@ import type { Attached } from './attached.ts'
 import { Content, isGone, type ContentReader, type ContentReading } from './carry-out-content.ts'
 import { PLAN_LIMITS, type PlanLimits } from './carry-out-plan.ts'
 import { compareWithOurs, type Sameness } from './carry-out-same.ts'
-import { makeRoom } from './carry-out-room.ts'
+import { isRoom, makeRoom } from './carry-out-room.ts'
 import { findLeft } from './carry-out-left.ts'
 import { findState, neededFor, sourcesOf } from './carry-out-state.ts'
 import { writeOutside, type Writing } from './carry-out-write.ts'
@@ -97,10 +98,11 @@ export async function carryOut(parts: CarryOutParts, request: CarryOutRequest): 
     if (found.kind === 'moving') return { kind: 'again' }
     const { state } = found
     if (state.dirty.conflict) return { kind: 'undecided' }
-    const by = await neededFor(parts.names, { bucketId, key }, state)
-    if (by.length > 0) {
+    const { by, byOpenFile } = await neededFor(parts.names, { bucketId, key }, state)
+    if (by.length > 0 || byOpenFile) {
       const room = { names: parts.names, attached, capabilities, state, signal }
-      const made = request.makeRoom ? await makeRoom(room) : 'none'
+      const mayMake = (request.makeRoom || byOpenFile) && !isRoom(key)
+      const made = mayMake ? await makeRoom(room) : 'none'
       if (made === 'made') return { kind: 'again' }
       if (made === 'none') return { kind: 'held', by }
     }

@@ -11,6 +11,7 @@ import { Events, type EventsParts, type EventsStatus, type Notified } from './ev
 import type { ImportStatus } from './import-run.ts'
 import { Imports } from './imports.ts'
 import type { AttachedNames, AttachmentRecord, ExternalCapabilities } from './ports.ts'
+import type { UnheldKeys, UnheldStatus } from './unheld.ts'
 import type { WriteBackStatus } from './write-back-status.ts'
 
 export interface AttachmentControlParts {
@@ -24,6 +25,7 @@ export interface AttachmentControlParts {
     status(): Promise<WriteBackStatus[]>
   }
   readonly freshness: EventsParts['freshness']
+  readonly unheld: Pick<UnheldKeys, 'status' | 'forget'>
   readonly clock: Clock
   readonly fillRandom: (bytes: Uint8Array) => void
   readonly onFailure: (doing: string, cause: unknown) => void
@@ -41,6 +43,8 @@ export interface AttachmentStatus {
   readonly importing: ImportStatus | undefined
   readonly comparing: CompareStatus | undefined
   readonly events: EventsStatus
+  /** Of the external bucket, as last listed: they do not show here. */
+  readonly unheld: UnheldStatus
 }
 
 const IMPORT_CONCURRENCY = 8
@@ -66,7 +70,7 @@ export class AttachmentControl {
 
   /** After `Attachments.load` and the start of carrying out. */
   start(): void {
-    const { writeBack, onFailure } = this.#parts
+    const { writeBack, unheld, onFailure } = this.#parts
     this.#unlisten = this.#attachments.listen((event, attached) => {
       const { bucketId, bucket } = attached.record
       switch (event) {
@@ -78,6 +82,7 @@ export class AttachmentControl {
         case 'detached':
           this.#imports.forget(bucketId)
           this.#events.forget(bucketId)
+          unheld.forget(bucketId)
           this.#comparisons.remove(bucketId).catch((cause: unknown) => onFailure(`comparing bucket ${bucket}`, cause))
       }
     })
@@ -177,6 +182,7 @@ export class AttachmentControl {
       importing: this.#imports.status(bucketId),
       comparing: this.#comparisons.status(bucketId),
       events: this.#events.status(bucketId),
+      unheld: this.#parts.unheld.status(bucketId),
     }
   }
 }

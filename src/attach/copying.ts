@@ -11,7 +11,7 @@ import type { ObjectVersion } from '../common/model.ts'
 import type { Commit, Metadata } from '../store/ports.ts'
 import type { Attached } from './attached.ts'
 import type { Freshness } from './freshness.ts'
-import type { AttachedNames, Expected, ExternalBody } from './ports.ts'
+import type { AttachedNames, Expected, ExternalBody, MergedOne } from './ports.ts'
 
 export type CopyNames = Pick<AttachedNames, 'dirtyState' | 'mergeOne' | 'revision'>
 
@@ -120,17 +120,30 @@ async function settled(
   const { key } = request
   // Until it is told, nothing that is known of the key counts.
   freshness.forget(bucketId, key)
-  const askedAt = names.revision()
-  const found = await attached.external.head(key).catch((cause: unknown) => {
-    throw new TidegateError('Unavailable', `${JSON.stringify(key)} was copied and does not show yet`, { cause })
-  })
-  const commit = await names.mergeOne({ bucketId, key, found, askedAt })
-  freshness.saw(bucketId, key)
+  const commit = await tell(names, attached, key)
+  if (commit.value === 'changed' || commit.value === 'same') freshness.saw(bucketId, key)
   const target = await metadata.lookup(bucket, key).catch((error: unknown) => {
     if (isTidegateError(error, 'NoSuchKey')) throw changesTooFast(request)
     throw error
   })
   return { ...commit, value: { target, source } }
+}
+
+/** What lies there now. `late`, what is here is older than the copy: it must not be told as its outcome. */
+async function tell(names: CopyNames, { record, external }: Attached, key: string): Promise<Commit<MergedOne>> {
+  for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
+    const askedAt = names.revision()
+    const found = await external.head(key).catch((cause: unknown) => {
+      throw doesNotShow(key, cause)
+    })
+    const commit = await names.mergeOne({ bucketId: record.bucketId, key, found, askedAt })
+    if (commit.value !== 'late') return commit
+  }
+  throw doesNotShow(key, undefined)
+}
+
+function doesNotShow(key: string, cause: unknown): TidegateError {
+  return new TidegateError('Unavailable', `${JSON.stringify(key)} was copied and does not show yet`, { cause })
 }
 
 function changesTooFast({ key }: CopyRequest): TidegateError {

@@ -9,9 +9,8 @@
  * bucket stays closed for a moment; if nobody asks again it is opened, and nothing has happened.
  */
 import type { Clock } from '../common/clock.ts'
-import { isTidegateError } from '../common/errors.ts'
-import type { Attachments } from './attachments.ts'
-import type { AttachedNames } from './ports.ts'
+import { detached, type Attachments } from './attachments.ts'
+import type { AttachedNames, AttachmentRecord } from './ports.ts'
 import type { FailedKey } from './write-back-status.ts'
 import type { WriteBackDrain } from './write-back.ts'
 
@@ -65,6 +64,8 @@ const RETRY_MS_MAX = 30_000
 
 export class Detaching {
   readonly #parts: DetachParts
+  /** How many ask for a bucket now: as long as anybody does it stays closed. */
+  readonly #askers = new Map<string, number>()
   /** Buckets that are opened again when the time is up. */
   readonly #openings = new Map<string, AbortController>()
   readonly #forgetting = new Map<string, Promise<void>>()
@@ -76,7 +77,7 @@ export class Detaching {
 
   /** Goes on with what a crash or a stop left. */
   start(): void {
-    for (const bucket of this.#parts.attachments.forgetting()) this.#forget(bucket)
+    for (const record of this.#parts.attachments.forgetting()) this.#forget(record)
   }
 
   async stop(): Promise<void> {
@@ -87,27 +88,53 @@ export class Detaching {
 
   /** @throws NoSuchBucket when it is not attached */
   async detach({ bucket, force, waitMsMax }: DetachRequest): Promise<DetachOutcome> {
-    const { attachments, writeBack, clock } = this.#parts
+    const { attachments, clock } = this.#parts
     const untilMs = clock.monotonicMs() + waitMsMax
     if (this.#forgetting.has(bucket)) return await this.#detached(bucket, NONE, untilMs)
     const { bucketId } = attachments.entry(bucket).record
     this.#openings.get(bucket)?.abort(new Error('it is asked again'))
+    this.#askers.set(bucket, (this.#askers.get(bucket) ?? 0) + 1)
     try {
-      await attachments.setPhase(bucket, 'closing')
-      const drain = await writeBack.drain({ bucketId, waitMsMax })
-      const left = await this.#left(bucketId, drain)
-      if (left.keys + left.conflicts > 0 && !force) {
-        this.#openLater(bucket)
-        return { detached: false, left }
-      }
-      await this.#begin(bucket)
-      return await this.#detached(bucket, left, untilMs)
+      const { isKept, left } = await this.#close({ bucket, bucketId }, { force, waitMsMax })
+      return isKept ? { detached: false, left } : await this.#detached(bucket, left, untilMs)
     } catch (error) {
       // Somebody else who asked for the same was first.
-      if (this.#forgetting.has(bucket)) return await this.#detached(bucket, NONE, untilMs)
-      this.#openLater(bucket)
+      if (this.#isGone({ bucket, bucketId })) return await this.#detached(bucket, NONE, untilMs)
       throw error
+    } finally {
+      this.#asked({ bucket, bucketId })
     }
+  }
+
+  /** `isKept`: it stays attached, for what is left; else it is being forgotten. */
+  async #close(
+    of: Pick<AttachmentRecord, 'bucket' | 'bucketId'>,
+    { force, waitMsMax }: Pick<DetachRequest, 'force' | 'waitMsMax'>,
+  ): Promise<{ readonly isKept: boolean; readonly left: Left }> {
+    const { attachments, writeBack } = this.#parts
+    const { bucket, bucketId } = of
+    await attachments.setPhase(bucket, 'closing')
+    const drain = await writeBack.drain({ bucketId, waitMsMax })
+    const left = await this.#left(bucketId, drain)
+    const isKept = left.keys + left.conflicts > 0 && !force
+    if (isKept) return { isKept, left }
+    // Another one may have its name by now, of which nothing was drained.
+    if (this.#isGone(of)) throw detached(bucket)
+    await this.#begin(bucket)
+    return { isKept, left }
+  }
+
+  #isGone({ bucket, bucketId }: Pick<AttachmentRecord, 'bucket' | 'bucketId'>): boolean {
+    return this.#forgetting.has(bucket) || this.#parts.attachments.ofId(bucketId) === undefined
+  }
+
+  /** The last who asks opens it again, unless it is gone: what another one still drains must not be written to meanwhile. */
+  #asked(of: Pick<AttachmentRecord, 'bucket' | 'bucketId'>): void {
+    const { bucket } = of
+    const askers = (this.#askers.get(bucket) ?? 1) - 1
+    if (askers > 0) return void this.#askers.set(bucket, askers)
+    this.#askers.delete(bucket)
+    if (!this.#isGone(of)) this.#openLater(bucket)
   }
 
   async #left(bucketId: number, drain: WriteBackDrain): Promise<Left> {
@@ -127,7 +154,7 @@ export class Detaching {
   async #begin(bucket: string): Promise<void> {
     const { attachments, writeBack } = this.#parts
     const { external, record } = await attachments.setPhase(bucket, 'forgetting')
-    this.#forget(bucket, async () => {
+    this.#forget(record, async () => {
       await writeBack.forget(record.bucketId)
       external.stop()
     })
@@ -142,14 +169,16 @@ export class Detaching {
     return { detached: true, left, forgotten: !this.#forgetting.has(bucket) }
   }
 
-  #forget(bucket: string, before?: () => Promise<void>): void {
+  #forget(record: AttachmentRecord, before?: () => Promise<void>): void {
+    const { bucket } = record
     if (this.#forgetting.has(bucket)) return
-    const forgetting = this.#forgetAll(bucket, before).finally(() => this.#forgetting.delete(bucket))
+    const forgetting = this.#forgetAll(record, before).finally(() => this.#forgetting.delete(bucket))
     this.#forgetting.set(bucket, forgetting)
   }
 
   /** Never rejects. */
-  async #forgetAll(bucket: string, before: (() => Promise<void>) | undefined): Promise<void> {
+  async #forgetAll(record: AttachmentRecord, before: (() => Promise<void>) | undefined): Promise<void> {
+    const { bucket } = record
     const { names, attachments, clock, onFailure } = this.#parts
     const { signal } = this.#stopping
     let preparing = before
@@ -158,15 +187,13 @@ export class Detaching {
       try {
         await preparing?.()
         preparing = undefined
-        const step = await names.forget(bucket)
+        const step = await names.forget(record)
         failures = 0
         // What is deleted and not durable yet lies in the way of the next steps, which look for what is left from the beginning.
         if (!step.value || ++steps % STEPS_PER_SYNC === 0) await step.durable
         if (step.value) continue
         return attachments.forgotten(bucket)
       } catch (cause) {
-        // The last step was done by the process before this one.
-        if (isTidegateError(cause, 'NoSuchBucket')) return attachments.forgotten(bucket)
         if (signal.aborted) return
         onFailure(`forgetting bucket ${bucket}`, cause)
         await clock.sleep(Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** failures++), signal).catch(() => undefined)
@@ -183,6 +210,8 @@ export class Detaching {
     this.#openings.set(bucket, opening)
     const open = async (): Promise<void> => {
       await clock.sleep(GRACE_MS, opening.signal)
+      // The time was up just when somebody asked.
+      if (opening.signal.aborted) return
       await attachments.setPhase(bucket, undefined)
     }
     open()

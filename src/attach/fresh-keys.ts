@@ -47,7 +47,7 @@ export interface LookOptions {
 
 const SEEN_MAX = 65_536
 const LOOKS_AT_ONCE = 32
-/** The first may not be believed; what an unfinished rename holds is not shown whatever is seen. */
+/** The first may be too late to be believed. */
 const TRIES_MAX = 2
 
 export class FreshKeys {
@@ -138,8 +138,10 @@ export class FreshKeys {
       return true
     }
     const found = answer.value
-    const { value: isChanged } = await names.mergeOne({ bucketId, key, found, askedAt })
-    if (!isChanged && (await this.#isNamed(attached, key)) !== (found !== undefined)) return false
+    const { value: merged } = await names.mergeOne({ bucketId, key, found, askedAt })
+    if (merged === 'late') return false
+    // What is kept here counts until it is carried out; then what was seen would be too old.
+    if (merged === 'kept') return true
     const name = nameOf(bucketId, key)
     if (this.#seen.get(name) === before) this.#seen.set(name, { atMs, described: true })
     return true

@@ -5,7 +5,7 @@
  * Keys here are bucket keys, in UTF-8 text: the attachment's prefix is the provider's business. ETags are without quotes.
  */
 import type { InodeId, Revision, SegmentId } from '../common/ids.ts'
-import type { AckLevel, BucketRecord, ObjectAttributes, ObjectVersion, Extent } from '../common/model.ts'
+import type { AckLevel, ObjectAttributes, ObjectVersion, Extent } from '../common/model.ts'
 import type { AttachmentRecord, ExternalBody } from '../common/external.ts'
 
 export interface Commit<T> {
@@ -199,6 +199,12 @@ export interface SeenPage {
   readonly askedAtMs: number
 }
 
+/**
+ * `changed`, `same`: the mirror says what was seen. `kept`: it does not, and another look would not change that now: what was done here is to be done outside
+ * yet, or what lies there cannot be held here. `late`: the key came into step since the look began, and nothing tells which of the two is newer: look again.
+ */
+export type MergedOne = 'changed' | 'same' | 'kept' | 'late'
+
 export interface AttachedNames {
   /** Makes the bucket. @throws BucketAlreadyExists, InvalidBucketName */
   attach(request: {
@@ -210,8 +216,8 @@ export interface AttachedNames {
   }): Promise<Commit<AttachmentRecord>>
   change(bucket: string, attachment: AttachmentRecord): Promise<Commit<void>>
   attachments(): Promise<readonly AttachmentRecord[]>
-  /** One bounded step of forgetting a bucket, entries and all; nothing outside changes. False when it is gone. */
-  forget(bucket: string): Promise<Commit<boolean>>
+  /** One bounded step of forgetting a bucket, entries and all; nothing outside changes. False when it is gone, whoever has its name by now. */
+  forget(of: Pick<AttachmentRecord, 'bucketId' | 'bucket'>): Promise<Commit<boolean>>
 
   /** Up to which key (inclusive) of the scope everything from `from` on has been listed since then; undefined: not even there. `end` of the scope: '\u{10ffff}'. */
   covered(
@@ -224,13 +230,13 @@ export interface AttachedNames {
   coverage(bucketId: number, after: string, limit: number): Promise<readonly CoveredRange[]>
   /** Takes over what was seen, in bounded steps, and marks it covered. Resolves with how many keys it changed. */
   merge(page: SeenPage): Promise<Commit<number>>
-  /** The same for one key that was looked at; `found` undefined: nothing is there. */
+  /** The same for one key that was looked at; `found` undefined: nothing is there. Resolves with what became of it. */
   mergeOne(seen: {
     readonly bucketId: number
     readonly key: string
     readonly found: ExternalDescription | undefined
     readonly askedAt: Revision
-  }): Promise<Commit<boolean>>
+  }): Promise<Commit<MergedOne>>
   /** What was listed of it no longer counts: the next listing asks. */
   uncover(bucketId: number, prefix: string): Promise<Commit<void>>
 
@@ -317,4 +323,4 @@ export interface DirectoryMove {
   readonly keys: number
 }
 
-export type { AttachmentRecord, BucketRecord, ExternalBody }
+export type { AttachmentRecord, ExternalBody }

@@ -51,8 +51,8 @@ export async function mergePage(
   const isBeyond = page.next === undefined || inByteOrder(page.next, through) >= 0
   const end = isBeyond ? through : (page.next ?? through)
   const isTold = (name: string): boolean => inByteOrder(name, after) > 0 && reaches(end, name)
-  const objects = page.objects.filter(({ key }) => isTold(key))
-  const prefixes = page.prefixes.filter(isTold)
+  const objects = told(page.objects, ({ key }) => isTold(key))
+  const prefixes = told(page.prefixes, isTold)
   const { value: changed } = await names.merge({
     bucketId,
     scope,
@@ -65,6 +65,13 @@ export async function mergePage(
     askedAtMs,
   })
   return { through: end, changed, keys: objects.length }
+}
+
+/** They are in order: if the first and the last of them are told, so are all. */
+function told<T>(names: readonly T[], isTold: (name: T) => boolean): readonly T[] {
+  const [first, last] = [names[0], names.at(-1)]
+  if (first === undefined || last === undefined || (isTold(first) && isTold(last))) return names
+  return names.filter(isTold)
 }
 
 function isWhole(scope: Scope, through: string): boolean {

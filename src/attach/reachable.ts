@@ -53,9 +53,10 @@ function isNoAnswer(cause: unknown): cause is TidegateError {
   return isTidegateError(cause, 'Unavailable') || isTidegateError(cause, 'SlowDown')
 }
 
-/** Many a store breaks on a single key (500), or refuses it (400): who asks for that one must not take the whole bucket away from all others. */
+/** Many a store breaks on a single key (500), refuses it (400), or has no ETag of it: who asks for that one must not take the whole bucket away from all others. */
 function isOfOneRequest({ details }: TidegateError): boolean {
-  const { status } = details
+  const { status, remoteCode } = details
+  if (remoteCode === 'BadAnswer') return true
   return typeof status === 'number' && status <= 500 && status !== 408 && status !== 429
 }
 

@@ -103,5 +103,4 @@ export function refreshed(item: WriteBackItem): void {
   item.looks = 0
   item.lastError = undefined
   item.heldBy = []
-  item.changedMeanwhile = false
 }

@@ -1,5 +1,6 @@
 /** What carrying out says of itself: for `tidegate bucket status`, the admin API and metrics. */
 import type { Attached } from './attached.ts'
+import { isRoom } from './carry-out-room.ts'
 import type { MoveProgress } from './moves.ts'
 import type { AttachedNames } from './ports.ts'
 import type { FailureCode, WriteBackItem } from './write-back-item.ts'
@@ -104,9 +105,10 @@ export async function countDirty(
   let oldestMs: number | undefined
   for (;;) {
     const page = await names.dirtyKeys(bucketId, after, PAGE_KEYS)
-    for (const { conflict, sinceMs } of page) {
+    for (const { key, conflict, sinceMs, neededBy } of page) {
       if (conflict) conflicts++
-      else {
+      // A copy for who still needs it is nothing that waits; whoever needs it is counted, or is open.
+      else if (!isRoom(key) || neededBy.length === 0) {
         dirty++
         oldestMs = Math.min(oldestMs ?? Infinity, sinceMs)
       }

@@ -29,6 +29,7 @@ export interface ShownAttachment {
     readonly lastError: string | null
   } | null
   readonly events: { readonly taken: number; readonly ignored: number; readonly overflowed: number }
+  readonly unheld: { readonly keys: number; readonly isAtLeast: boolean; readonly listed: readonly string[] }
 }
 
 interface ShownWriteBack {
@@ -94,6 +95,7 @@ export function attachmentText(shown: ShownAttachment): string {
     ['failing:', String(failing)],
     ['counts for:', `keys ${timeText(ttlMs)}, listings ${timeText(listingTtlMs)}`],
     ['compared:', comparedText(compareIntervalMs, shown.compare)],
+    ['not shown:', unheldText(shown.unheld)],
     ['events:', `${events.taken} taken, ${events.ignored} of others, ${events.overflowed} too many at once`],
     ['import:', shown.import === null ? 'none since the gateway was started' : importText(shown.import)],
   ]
@@ -108,6 +110,16 @@ function stateText({ state, problem, paused, writeBack: { awayMs } }: ShownAttac
   if (problem !== null) return problem
   if (paused) return 'paused'
   return awayMs === null ? 'attached' : `nothing has got through for ${timeText(awayMs)}`
+}
+
+const SHOWN_UNHELD_MAX = 3
+
+/** Objects without an ETag: nothing could be changed on condition there. */
+function unheldText({ keys, isAtLeast, listed }: ShownAttachment['unheld']): string {
+  if (keys === 0) return '0 keys'
+  const some = listed.slice(0, SHOWN_UNHELD_MAX).map(keyText).join(', ')
+  const more = isAtLeast || keys > SHOWN_UNHELD_MAX ? ', ...' : ''
+  return `${countText(keys, isAtLeast)} keys that have no ETag outside: ${some}${more}`
 }
 
 function comparedText(intervalMs: number, compare: ShownAttachment['compare']): string {

@@ -40,6 +40,7 @@ export const FAR: AttachmentView = {
   importing: undefined,
   comparing: { pages: 4, keys: 4000, changed: 2, completedMs: ATTACHED_MS, lastError: undefined },
   events: { taken: 5, ignored: 1, unread: 0, overflowed: 0, waiting: 0 },
+  unheld: { keys: 2, isAtLeast: false, listed: ['raw', 'raw\u001B2'] },
 }
 
 export const RUNNING: ImportView = {

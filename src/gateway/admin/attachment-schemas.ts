@@ -140,6 +140,15 @@ const ATTACHMENT = record({
     ...record({ taken: COUNT, ignored: COUNT, unread: COUNT, overflowed: COUNT, waiting: COUNT }),
     description: 'Notifications of changes since the gateway was started.',
   },
+  unheld: {
+    ...record({
+      keys: COUNT,
+      isAtLeast: { ...YES_OR_NO, description: 'There were more than are remembered.' },
+      listed: { type: 'array', items: TEXT, description: 'Some of them.' },
+    }),
+    description:
+      'Keys of the external bucket that cannot be held here and do not show, as they were last listed: objects without an ETag.',
+  },
 })
 
 function answered(description: string, schema: object): object {

@@ -52,6 +52,7 @@ export interface AttachmentView {
   readonly importing: ImportView | undefined
   readonly comparing: ComparingView | undefined
   readonly events: EventsView
+  readonly unheld: UnheldView
 }
 
 type Capability = 'conditionalPut' | 'conditionalDelete' | 'conditionalComplete' | 'conditionalCopy'
@@ -116,6 +117,12 @@ interface EventsView extends NotifiedView {
   readonly waiting: number
 }
 
+interface UnheldView {
+  readonly keys: number
+  readonly isAtLeast: boolean
+  readonly listed: readonly string[]
+}
+
 export interface ConflictView {
   readonly key: string
   readonly sinceMs: number
@@ -161,6 +168,7 @@ export function attachmentBody({ record, ...view }: AttachmentView): object {
     import: view.importing ? importBody(view.importing) : null,
     compare: comparingBody(view.comparing),
     events: view.events,
+    unheld: view.unheld,
   }
 }
 

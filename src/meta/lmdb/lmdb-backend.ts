@@ -97,7 +97,9 @@ export class LmdbBackend implements Backend {
   }
 
   async commit(parts: readonly RowChanges[]): Promise<void> {
-    for (const part of parts) for (const key of part.keys()) assert(isRowKey(key), `a row's key of ${key.length} bytes`)
+    for (const part of parts) {
+      for (const key of part.keys()) if (!isRowKey(key)) assert(false, `a row's key of ${key.length} bytes`)
+    }
     const database = this.#opened()
     try {
       await database.batch(() => {

@@ -31,7 +31,8 @@ export class RecordWriter {
   }
 
   integer(value: number): void {
-    assert(Number.isSafeInteger(value) && value >= 0, `integer of a record: ${value}`)
+    // The message is made only where it is needed: there are very many integers.
+    if (!Number.isSafeInteger(value) || value < 0) assert(false, `integer of a record: ${value}`)
     this.#reserve(8)
     let rest = value
     while (rest > 0x7fffffff) {
@@ -75,7 +76,9 @@ export class RecordWriter {
 
   /** The record, as bytes of its own. */
   finish(): Uint8Array {
-    return Buffer.copyBytesFrom(this.#buffer, 0, this.#at)
+    const record = Buffer.allocUnsafe(this.#at)
+    this.#buffer.copy(record, 0, 0, this.#at)
+    return record
   }
 
   #shortAscii(value: string): boolean {

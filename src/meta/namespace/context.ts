@@ -14,6 +14,8 @@ import { decodeBucket, REVISION_OF_ITS_COMMIT } from './records-objects.ts'
 
 export interface NamespaceContext {
   readonly store: OrderedStore
+  /** For changes that nobody has asked for: they are made in a bucket that is being detached, too (attached/traces.ts). */
+  readonly unasked: OrderedStore
   /** The store itself, where changes of attached buckets leave no traces (attached/traces.ts). */
   readonly untraced: OrderedStore
   readonly clock: Clock

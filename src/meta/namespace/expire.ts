@@ -59,7 +59,8 @@ export async function expire(context: NamespaceContext): Promise<Commit<{ expire
   const keysMax = Math.floor(operationsMax / OPERATIONS_PER_KEY)
   assert(keysMax > 0, 'a transaction has room for the removal of a key')
   const { first, count } = await leaseInodes(context, keysMax)
-  const committed = await context.store.transact(async (tx) => {
+  // Not refused while a bucket is being detached: one key of it would hold up those of all other buckets.
+  const committed = await context.unasked.transact(async (tx) => {
     const step: ExpiryStep = { context, tx, ids: { next: first, end: first + count }, buckets: new Map() }
     let operationsLeft = operationsMax
     let expired = 0

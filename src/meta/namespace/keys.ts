@@ -80,10 +80,12 @@ const TWO_32 = 2 ** 32
 const HIDDEN_SLOT = '\0'.repeat(8)
 const NULL_SLOT = '\xff'.repeat(8)
 
+const HIGH_ZEROS = '\0'.repeat(4)
+
 /** 8 bytes, big-endian. */
 export function integerBytes(value: number): string {
-  const high = Math.floor(value / TWO_32)
-  return fourBytes(high) + fourBytes(value >>> 0)
+  const low = value >>> 0
+  return value < TWO_32 ? HIGH_ZEROS + fourBytes(low) : fourBytes(Math.floor(value / TWO_32)) + fourBytes(low)
 }
 
 export function integerAt(key: string, at: number): number {

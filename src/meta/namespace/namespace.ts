@@ -139,7 +139,8 @@ export function createNamespace(options: NamespaceOptions): Namespace {
   const rows = stampedStore(store)
   const traces = new Traces(rows, { clock, limits })
   const context: NamespaceContext = {
-    store: traces.tracked(),
+    store: traces.tracked({ asked: true }),
+    unasked: traces.tracked({ asked: false }),
     untraced: rows,
     clock,
     limits,

@@ -49,9 +49,10 @@ export function attributesMask(attributes: ObjectAttributes): number {
   if (attributes.websiteRedirect !== undefined) mask |= MASK.websiteRedirect
   if (hasFields(attributes.userMetadata)) mask |= MASK.userMetadata
   if (hasFields(attributes.tags)) mask |= MASK.tags
-  HEADER_NAMES.forEach((name, index) => {
-    if (attributes.headers[name] !== undefined) mask |= FIRST_HEADER_BIT << index
-  })
+  for (let index = 0; index < HEADER_NAMES.length; index++) {
+    const name = HEADER_NAMES[index]
+    if (name !== undefined && attributes.headers[name] !== undefined) mask |= FIRST_HEADER_BIT << index
+  }
   return mask
 }
 
@@ -100,18 +101,35 @@ function readFields(reader: RecordReader): Record<string, string> {
 }
 
 const ETAG_FORM = { text: 0, hex: 1, hexWithCount: 2 } as const
-const HEX_ETAG = /^([0-9a-f]{32})(?:-([1-9][0-9]{0,8}))?$/
+const DIGEST_DIGITS = 32
+const HEX_ETAG = /^([0-9a-f]{32})-([1-9][0-9]{0,8})$/
 
 export function writeEtag(writer: RecordWriter, etag: string): void {
+  // Almost all are of this form.
+  if (isHexDigest(etag)) {
+    writer.byte(ETAG_FORM.hex)
+    writer.hex(etag)
+    return
+  }
   const match = HEX_ETAG.exec(etag)
   if (!match) {
     writer.byte(ETAG_FORM.text)
     writer.text(etag)
     return
   }
-  writer.byte(match[2] === undefined ? ETAG_FORM.hex : ETAG_FORM.hexWithCount)
+  writer.byte(ETAG_FORM.hexWithCount)
   writer.hex(must(match[1], 'digest of etag'))
-  if (match[2] !== undefined) writer.integer(Number(match[2]))
+  writer.integer(Number(match[2]))
+}
+
+function isHexDigest(etag: string): boolean {
+  if (etag.length !== DIGEST_DIGITS) return false
+  for (let at = 0; at < DIGEST_DIGITS; at++) {
+    const code = etag.charCodeAt(at)
+    const isDigit = code >= 0x30 && code <= 0x39
+    if (!isDigit && (code < 0x61 || code > 0x66)) return false
+  }
+  return true
 }
 
 export function readEtag(reader: RecordReader): string {

@@ -71,7 +71,7 @@ export class RowLayer {
     if (added.length === 0) return this.#sorted
     this.#unsorted = []
     if (added.length > SPLICED_KEYS_MAX) {
-      added.sort()
+      sortByTable(added)
       this.#sorted = this.#sorted.length === 0 ? added : mergeSorted(this.#sorted, added)
     } else {
       for (const key of added) this.#sorted.splice(lowerBound(this.#sorted, key), 0, key)
@@ -90,6 +90,24 @@ export function lowerBound(keys: readonly ByteString[], key: ByteString): number
     else high = middle
   }
   return low
+}
+
+/**
+ * Sorts in place. Rows of several tables mostly are written in turn, and those of one table in order: so they are parted first, and what is in
+ * order already costs a look.
+ */
+function sortByTable(keys: ByteString[]): void {
+  const tables = new Map<number, ByteString[]>()
+  for (const key of keys) {
+    const table = key.charCodeAt(0)
+    const same = tables.get(table)
+    if (same === undefined) tables.set(table, [key])
+    else same.push(key)
+  }
+  let at = 0
+  for (const table of [...tables.keys()].sort((a, b) => a - b)) {
+    for (const key of tables.get(table)!.sort()) keys[at++] = key
+  }
 }
 
 function mergeSorted(left: readonly ByteString[], right: readonly ByteString[]): ByteString[] {

@@ -67,6 +67,8 @@ function startAfter({ prefix, after, delimiter }: ListExternal): string {
 
 class Collected {
   readonly #base: string
+  /** What all keys of the answer begin with. */
+  readonly #start: string
   readonly #request: ListExternal
   readonly #what: string
   readonly #objects: ExternalObject[] = []
@@ -76,6 +78,7 @@ class Collected {
 
   constructor(base: string, request: ListExternal, what: string) {
     this.#base = base
+    this.#start = `${base}${request.prefix}`
     this.#request = request
     this.#what = what
   }
@@ -112,8 +115,8 @@ class Collected {
   /** Undefined for what is passed over: no UTF-8, the marker of the prefix itself, what is tried with, or told before. */
   #name(key: string | undefined): string | undefined {
     if (key === undefined) return undefined
-    const { prefix, after } = this.#request
-    if (!key.startsWith(`${this.#base}${prefix}`)) throw badAnswer(this.#what, `${key} is not below what was asked for`)
+    const { after } = this.#request
+    if (!key.startsWith(this.#start)) throw badAnswer(this.#what, `${key} is not below what was asked for`)
     const name = key.slice(this.#base.length)
     if (name === '' || name.startsWith(PROBE_PREFIX) || !isBefore(after, name)) return undefined
     return name
@@ -142,5 +145,5 @@ const HIGH = /[\ud800-\uffff]/
 
 /** In byte order of UTF-8, which is that of code points. */
 function isBefore(one: string, other: string): boolean {
-  return HIGH.test(one) && HIGH.test(other) ? Buffer.compare(Buffer.from(one), Buffer.from(other)) < 0 : one < other
+  return HIGH.test(other) && HIGH.test(one) ? Buffer.compare(Buffer.from(one), Buffer.from(other)) < 0 : one < other
 }

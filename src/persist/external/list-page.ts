@@ -9,14 +9,7 @@
  * but where a `>` cannot be in them; every element ended by its own name; a text of an object's once at most. Elements that are not known here are
  * passed over, whole. For anything else it has no opinion (`undefined`), and the SDK is asked: this is never the one to say that an answer is bad.
  */
-
-export interface ListedObject {
-  Key?: string
-  Size?: number
-  ETag?: string
-  modifiedMs?: number
-  StorageClass?: string
-}
+import { readPlainObject, timeMs, type ListedObject, type PlainObject } from './list-object.ts'
 
 export interface ListedPage {
   readonly isTruncated: boolean
@@ -95,6 +88,11 @@ class PageReader {
   #object(): ListedObject {
     const object: ListedObject = {}
     if (this.#isEmpty('Contents')) return object
+    const plain = readPlainObject(this.#xml, this.#at)
+    if (plain) {
+      this.#at = plain.end
+      return objectOf(plain)
+    }
     for (let name = this.#open(); name !== undefined; name = this.#open()) {
       switch (name) {
         case 'Key':
@@ -190,7 +188,7 @@ class PageReader {
     const text = this.#xml.slice(this.#at, end)
     this.#at = end
     this.#close(name)
-    return text.includes('&') ? withoutEntities(text) : text
+    return decoded(text)
   }
 
   /** Of an element that was gone into: all up to its end. */
@@ -215,10 +213,26 @@ class PageReader {
   }
 }
 
+function objectOf({ texts: [Key, modified, ETag, length, StorageClass] }: PlainObject): ListedObject {
+  const object: ListedObject = {}
+  if (Key !== undefined) object.Key = decoded(Key)
+  if (modified !== undefined) object.modifiedMs = time(decoded(modified))
+  if (ETag !== undefined) object.ETag = decoded(ETag)
+  if (length !== undefined) object.Size = size(decoded(length))
+  if (StorageClass !== undefined) object.StorageClass = decoded(StorageClass)
+  return object
+}
+
+function decoded(text: string): string {
+  return text.includes('&') ? withoutEntities(text) : text
+}
+
 function withoutEntities(text: string): string {
-  const inside = text.slice(QUOTE.length, -QUOTE.length)
   // As an ETag is written by almost all.
-  if (text === QUOTE + inside + QUOTE && !inside.includes('&')) return `"${inside}"`
+  if (text.startsWith(QUOTE) && text.endsWith(QUOTE) && text.length >= QUOTE.length * 2) {
+    const inside = text.slice(QUOTE.length, -QUOTE.length)
+    if (!inside.includes('&')) return `"${inside}"`
+  }
   let isPlain = true
   const decoded = text.replace(ENTITY, (_, named?: string, decimal?: string, hex?: string) => {
     if (named !== undefined) return NAMED_ENTITIES[named] ?? ''
@@ -235,6 +249,6 @@ function size(text: string): number {
 }
 
 function time(text: string): number {
-  const ms = TIME.test(text) ? Date.parse(text) : Number.NaN
+  const ms = TIME.test(text) ? timeMs(text) : Number.NaN
   return Number.isNaN(ms) ? notPlain() : ms
 }

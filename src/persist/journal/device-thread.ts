@@ -2,13 +2,8 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { must } from '../../common/assert.ts'
 import { syncFileSystem } from '../sync-file-system.ts'
-import { executeBatch, type DeviceMemory, type DeviceOperation, type DeviceState } from './device.ts'
-
-export interface DeviceThreadData {
-  readonly slab: SharedArrayBuffer
-  readonly blockBytes: number
-  readonly pageBytes: number
-}
+import { executeBatch, type DeviceMemory, type DeviceState } from './device.ts'
+import { END, type DeviceMessage, type DeviceThreadData } from './device-messages.ts'
 
 const { slab, blockBytes, pageBytes } = workerData as DeviceThreadData
 const memory: DeviceMemory = {
@@ -19,7 +14,8 @@ const memory: DeviceMemory = {
 const state: DeviceState = { files: new Map() }
 const port = must(parentPort, 'parent port of the journal thread')
 
-port.on('message', (operations: readonly DeviceOperation[]) => {
+port.on('message', (operations: DeviceMessage) => {
+  if (operations === END) return port.close()
   // executeBatch rejects only for a bug of ours; then the thread dies, and its owner answers for it.
   void executeBatch(syncFileSystem, memory, state, operations).then((result) => port.postMessage(result))
 })

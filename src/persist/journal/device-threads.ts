@@ -6,7 +6,7 @@ import { workerEntry } from '../../common/worker-entry.ts'
 import type { FileSystem } from '../ports.ts'
 import { BatchingDevice, type BatchingObserver } from './batching.ts'
 import { executeBatch, type BatchResult, type DeviceMemory, type JournalDevice } from './device.ts'
-import type { DeviceThreadData } from './device-thread.ts'
+import { END, type DeviceThreadData } from './device-messages.ts'
 
 /**
  * A device in a thread of its own. A thread that dies fails what it had, and all that comes after; `onDeath` is told, since
@@ -30,7 +30,11 @@ export function createThreadDevice(
   }
   worker.on('message', (result: BatchResult) => waiting?.resolve(result))
   worker.on('error', fail)
-  worker.on('exit', (code) => fail(new TidegateError('Unavailable', `the journal thread ended with code ${code}`)))
+  let hasEnded = false
+  worker.on('exit', (code) => {
+    hasEnded = true
+    fail(new TidegateError('Unavailable', `the journal thread ended with code ${code}`))
+  })
   const device = new BatchingDevice(
     (operations) =>
       new Promise((resolve, reject) => {
@@ -50,8 +54,11 @@ export function createThreadDevice(
     async stop() {
       await device.stop()
       failure ??= new TidegateError('Unavailable', 'the journal has stopped')
+      if (hasEnded) return
+      // Asked to, rather than terminated: V8 aborts the process now and then when it is stopped in the middle of a call.
       const exited = once(worker, 'exit')
-      await worker.terminate()
+      worker.ref()
+      worker.postMessage(END)
       await exited
     },
   }

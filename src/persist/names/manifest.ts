@@ -4,8 +4,8 @@
  *
  *   {"format":1,"id":...,"lineage":...,"createdMs":...,"revision":...,"stateMs":...,"newestSegment":...,"objects":[{"name":...,"bytes":...},...],"crc":...}
  *
- * `id` is the UTC time to the second and 4 hex digits, `20261122T063918Z-3fa9`; of two of one second, `createdMs` tells the older. `stateMs` is when the state was captured,
- * which is its `revision`; records in it may be newer. `objects` are those of chain.ts's state, in the order in which they are applied: parts of
+ * `id` is the UTC time to the second and 4 hex digits, `20261122T063918Z-3fa9`; of two of one second, `createdMs` tells the older.
+ * `stateMs` is when the state was captured, which is its `revision`; records in it may be newer. `objects` are those of chain.ts's state, in the order in which they are applied: parts of
  * the base, its end, parts of deltas, records. `newestSegment` is the greatest id of a segment that there was: those that came after it are not
  * needed, whatever clocks say ("": there was none). `crc` is the CRC-32, in 8 hex digits, of the JSON text of the same without it.
  */
@@ -45,23 +45,21 @@ export function newBackupId(nowMs: number, fillRandom: (bytes: Uint8Array) => vo
   return `${time}-${random.toString('hex')}`
 }
 
-/** Orders by age, the oldest first; by the id alone where there is no manifest to be read. */
-export function compareAges(one: AgedBackup, other: AgedBackup): number {
-  const theirs = ageOf(other)
-  for (const [at, ours] of ageOf(one).entries()) {
-    const their = theirs[at] ?? ''
-    if (ours !== their) return ours < their ? -1 : 1
-  }
-  return 0
-}
-
+/** What tells the age of a backup; of one whose manifest cannot be read, the id alone. */
 export interface AgedBackup {
   readonly id: string
-  readonly manifest: BackupManifest | undefined
+  readonly createdMs?: number
+  readonly revision?: Revision
 }
 
-function ageOf({ id, manifest }: AgedBackup): readonly (string | number)[] {
-  return [id.slice(0, SECOND_LENGTH), manifest?.createdMs ?? 0, manifest?.revision ?? 0, id]
+/** For sorting, the oldest first. */
+export function compareAges(one: AgedBackup, other: AgedBackup): number {
+  return ageText(one) < ageText(other) ? -1 : 1
+}
+
+function ageText({ id, createdMs = 0, revision = 0 }: AgedBackup): string {
+  const [created, at] = [createdMs, revision].map((value) => String(value).padStart(16, '0'))
+  return `${id.slice(0, SECOND_LENGTH)} ${created} ${at} ${id}`
 }
 
 export function isBackupId(text: string): boolean {

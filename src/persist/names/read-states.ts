@@ -20,8 +20,8 @@ import {
   BACKUPS_PREFIX,
   MANIFEST_BYTES_MAX,
   backupIdOf,
-  compareAges,
   backupObjectName,
+  compareAges,
   decodeManifest,
   isBackupId,
   type BackupManifest,
@@ -198,7 +198,7 @@ export async function listBackups(remote: RemoteStore): Promise<FoundBackup[]> {
       found.push({ id, manifest: undefined, problem: error.message })
     }
   }
-  return found.toSorted(compareAges)
+  return found.toSorted((one, other) => compareAges(one.manifest ?? one, other.manifest ?? other))
 }
 
 /** @throws InvalidRequest when there is none of that id; DataLost when it cannot be used */

@@ -11,8 +11,8 @@ import {
   BACKUPS_PREFIX,
   MANIFEST_BYTES_MAX,
   backupIdOf,
-  compareAges,
   backupObjectName,
+  compareAges,
   decodeManifest,
   encodeManifest,
   type BackupManifest,
@@ -79,8 +79,7 @@ export class RemoteNames {
 
   /** By age, the oldest first. */
   backups(): BackupManifest[] {
-    const aged = [...this.#backups.values()].map((manifest) => ({ id: manifest.id, manifest }))
-    return aged.toSorted(compareAges).map(({ manifest }) => manifest)
+    return [...this.#backups.values()].toSorted(compareAges)
   }
 
   async put(object: EncodedObject): Promise<NamesObject | undefined> {

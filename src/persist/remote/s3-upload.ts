@@ -27,7 +27,6 @@ import {
   type CompletedPart,
   type S3Client,
 } from '@aws-sdk/client-s3'
-import { createHash } from 'node:crypto'
 import { must } from '../../common/assert.ts'
 import { TidegateError } from '../../common/errors.ts'
 import type { FileSystem, OpenFile } from '../ports.ts'

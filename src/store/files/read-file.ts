@@ -5,6 +5,7 @@
  * held until they are (C12, C13).
  */
 import { assert } from '../../common/assert.ts'
+import { isTidegateError } from '../../common/errors.ts'
 import type { SegmentId } from '../../common/ids.ts'
 import type { Memory } from '../byte-ports.ts'
 import type { FilePiece } from '../../common/file-model.ts'
@@ -33,8 +34,22 @@ const COPIED_BYTES_MAX = 64 * 1024
 /** Blocks fetched ahead for one read. */
 const PREFETCH_BLOCKS_MAX = 16
 
-/** The pieces of `[from, to)`, which lies within the file. */
+/**
+ * The pieces of `[from, to)`, which lies within the file. Where it was known already where they lie, and they are not to be had there, that is looked up
+ * again: in an attached bucket they may have gone elsewhere outside since.
+ */
 export async function readPieces(parts: ReaderParts, file: OpenFile, from: number, to: number): Promise<FilePiece[]> {
+  const isKnown = file.published.cached(from) !== undefined
+  try {
+    return await readOnce(parts, file, from, to)
+  } catch (error) {
+    if (!isKnown || !isTidegateError(error, 'Unavailable')) throw error
+    file.published.invalidate()
+    return await readOnce(parts, file, from, to)
+  }
+}
+
+async function readOnce(parts: ReaderParts, file: OpenFile, from: number, to: number): Promise<FilePiece[]> {
   const bodies: UnpublishedBody[] = []
   const windows: ExtentWindow[] = []
   try {

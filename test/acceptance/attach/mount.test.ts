@@ -1,11 +1,13 @@
 /** A shell in the mount of an attached bucket, and what it leaves outside. */
 // needs: git
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
+import { existsSync, writeFileSync } from 'node:fs'
+import { ListObjectsV2Command } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { unmetNeeds } from '../../conformance/fuse-needs.ts'
 import { carriedOut } from '../../support/attached-buckets.ts'
 import { externalS3Lack } from '../../support/external-s3-program.ts'
-import { AttachedPlace, BUCKET, write } from './attached-place.ts'
+import { AttachedPlace, BUCKET, eventually, write } from './attached-place.ts'
 
 const TEST_MS_MAX = 240_000
 const MIB = 1024 * 1024
@@ -104,6 +106,29 @@ describe.skipIf(lack !== undefined)('the mount of an attached bucket', { timeout
     await same()
     expect(await textOutside('papers/sub/two')).toBeUndefined()
     expect(await textOutside('deep/z/b/c/file')).toBeUndefined()
+  })
+
+  it('C32: a file that is open keeps its bytes when its name goes, and leaves nothing outside once it is closed', async () => {
+    const content = randomBytes(3 * MIB)
+    await place.putOutside('kept', content)
+    const [opened, readable] = [place.at('opened'), place.at('readable')]
+    const reading = run(
+      `exec 3< kept; rm kept; touch ${opened}; until [ -e ${readable} ]; do sleep 0.05; done; sha256sum <&3 | cut -d' ' -f1`,
+    )
+    await eventually('opened', async () => existsSync(opened), Boolean)
+    await eventually(
+      'gone outside',
+      () => place.getOutside('kept'),
+      (found) => found === undefined,
+    )
+    writeFileSync(readable, '')
+    expect(await reading).toBe(createHash('sha256').update(content).digest('hex'))
+    await same()
+    const { bucket } = place.store.remote
+    const Prefix = `${place.store.prefix(BUCKET)}.tidegate-moving/`
+    const left = async (): Promise<number> =>
+      (await place.store.outside.send(new ListObjectsV2Command({ Bucket: bucket, Prefix }))).KeyCount ?? 0
+    await eventually('nothing left', left, (count) => count === 0)
   })
 
   it('git clones into it, commits there, and fsck is content', async () => {

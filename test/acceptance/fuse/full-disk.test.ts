@@ -3,7 +3,7 @@
  * files are removed. On a small file system of its own, which only root can mount.
  */
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, it } from 'vitest'
@@ -18,6 +18,8 @@ const ROOM_SECONDS_MAX = 45
 
 const directory = mkdtempSync(join(tmpdir(), 'tidegate-full-mount-'))
 const disk = join(directory, 'disk')
+const digests = join(directory, 'digests')
+const check = `sha1sum --quiet -c ${digests}; echo checked`
 mkdirSync(disk)
 const isReady = unmetNeeds() === undefined && mountDisk()
 afterAll(() => {
@@ -35,28 +37,32 @@ function mountDisk(): boolean {
   }
 }
 
-/** Synced files of 3 MiB until one is refused; says how many there are, and why no more. */
+/**
+ * Synced files of 3 MiB until one is refused; says how many there are, and why no more. The digests lie outside the mount: they
+ * must outlive the kill whole, and sha1sum does not name the cause when its own output is refused.
+ */
 const FILL = `n=0; while [ $n -lt 100 ]; do
   head -c 3145728 /dev/urandom > $n.new && sync $n.new && mv $n.new $n || break
-  sha1sum $n >> ../full/digests || break
+  sha1sum $n >> $digests || break
   n=$((n + 1)); done 2> $log; rm -f *.new; echo $n; cat $log`
 
 it.skipIf(!isReady)('is told as ENOSPC, survived and left behind', { timeout: 240_000 }, async () => {
   const mounted = await startMounted([...FLAGS, ...SEGMENTS], { data: join(disk, 'data') })
   try {
-    const [filled = '0', ...refusals] = await lines(mounted, `log=${directory}/log\n${FILL}`)
+    const [filled = '0', ...refusals] = await lines(mounted, `log=${directory}/log digests=${digests}\n${FILL}`)
     expect(Number(filled)).toBeGreaterThan(5)
+    expect(readFileSync(digests, 'utf8').trim().split('\n')).toHaveLength(Number(filled))
     expect(refusals.join('\n')).toMatch(/No space left on device/)
     expect(refusals.join('\n')).not.toMatch(/Input\/output error|not connected/)
 
     // Still full, for one large file and for a file that was there; reading goes on.
     const large = 'head -c 40000000 /dev/zero | tr "\\\\0" x > large; sync large; rm -f large'
     expect((await mounted.shell(large, 'full')).stderr).toMatch(/No space left on device/)
-    expect(await lines(mounted, `head -n ${filled} digests | sha1sum --quiet -c; echo checked`)).toEqual(['checked'])
+    expect(await lines(mounted, check)).toEqual(['checked'])
 
     await mounted.gateway.kill()
     await mounted.restart()
-    expect(await lines(mounted, `head -n ${filled} digests | sha1sum --quiet -c; echo checked`)).toEqual(['checked'])
+    expect(await lines(mounted, check)).toEqual(['checked'])
 
     const again = `rm -f [0-9]*; for second in $(seq ${ROOM_SECONDS_MAX}); do
       head -c 12000000 /dev/zero | tr "\\\\0" y > again && sync again && break; sleep 1; done 2> /dev/null

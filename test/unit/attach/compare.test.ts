@@ -15,7 +15,11 @@ async function begin(compareIntervalMs = INTERVAL_MS) {
   const pauses = new HandClock()
   const failures: string[] = []
   // Rows are as old as the fixture's clock says; pauses are the test's.
-  const clock = { ...pauses, nowMs: () => fixture.clock.ms, sleep: pauses.sleep.bind(pauses) }
+  const clock = {
+    nowMs: () => fixture.clock.ms,
+    monotonicMs: () => pauses.monotonicMs(),
+    sleep: pauses.sleep.bind(pauses),
+  }
   const comparisons = new Comparisons({
     names: fixture.names,
     clock,

@@ -6,8 +6,10 @@ import { Freshness } from '../../../src/attach/freshness.ts'
 import { mirroredMetadata } from '../../../src/attach/mirrored-metadata.ts'
 import { ExternalSegments } from '../../../src/attach/external-segments.ts'
 import type { AttachedNames } from '../../../src/attach/ports.ts'
+import { UnheldKeys } from '../../../src/attach/unheld.ts'
 import { WriteBack } from '../../../src/attach/write-back.ts'
 import { TidegateError } from '../../../src/common/errors.ts'
+import { DEFAULT_LIMITS } from '../../../src/common/limits.ts'
 import type { Metadata } from '../../../src/store/ports.ts'
 import { HandClock } from '../../conformance/hand-clock.ts'
 import { MemoryBucket } from '../../support/memory-bucket.ts'
@@ -69,7 +71,8 @@ export function placeOf(url: string): ExternalPlace {
 export async function begin(w: World, { reserved = [] }: { reserved?: readonly NamedPlace[] } = {}): Promise<Run> {
   const { here, clock, failures } = w
   const { namespace } = here
-  const names: AttachedNames = namespace.attached
+  const unheld = new UnheldKeys(DEFAULT_LIMITS)
+  const names = unheld.watching(namespace.attached)
   const externalOf = (url: string): MemoryBucket => {
     const found = w.outside.get(url) ?? new MemoryBucket({ clock })
     w.outside.set(url, found)
@@ -101,7 +104,8 @@ export async function begin(w: World, { reserved = [] }: { reserved?: readonly N
     onFailure: () => undefined,
     onConflict: () => undefined,
   })
-  const parts = { attachments, names, writeBack, freshness, clock, fillRandom: (bytes: Uint8Array) => bytes.fill(7) }
+  const fillRandom = (bytes: Uint8Array): Uint8Array => bytes.fill(7)
+  const parts = { attachments, names, writeBack, freshness, unheld, clock, fillRandom }
   const control = new AttachmentControl({ ...parts, onFailure })
   const segments = new ExternalSegments({ attached: attachments, names })
   const metadata = mirroredMetadata(namespace, { attached: attachments, freshness, segments, names })

@@ -78,6 +78,71 @@ it('stays closed as long as somebody asks', async () => {
   }
 })
 
+it('stays closed for who still drains, when another one who asked gave up', async () => {
+  const run = await attached()
+  run.external.revoked = true
+  await run.put('k', 'ours')
+  const patient = run.control.detach({ bucket: 'far', force: false, waitMsMax: 30_000 })
+  expect(await detach(run, { waitMsMax: 1000 })).toMatchObject({ detached: false })
+  // What is acknowledged between his last look and the end would be lost.
+  await run.clock.advance(15_000)
+  await turns()
+  await expect(run.put('k2', 'x')).rejects.toMatchObject({ code: 'InvalidBucketState' })
+  run.external.revoked = false
+  expect(await run.moving(patient)).toMatchObject({ detached: true, left: { keys: 0 } })
+  expect(run.read('k')).toBe('ours')
+})
+
+it('is opened again by the last who asked', async () => {
+  const run = await attached()
+  run.external.revoked = true
+  await run.put('k', 'ours')
+  const patient = run.control.detach({ bucket: 'far', force: false, waitMsMax: 5000 })
+  await detach(run, { waitMsMax: 1000 })
+  expect(await run.moving(patient)).toMatchObject({ detached: false })
+  await run.clock.advance(10_000)
+  await turns()
+  await run.put('k2', 'x')
+})
+
+it('does not go on with a bucket that was detached by another and attached again', async () => {
+  const run = await attached()
+  run.external.revoked = true
+  await run.put('k', 'ours')
+  const patient = run.control.detach({ bucket: 'far', force: false, waitMsMax: 30_000 })
+  await turns()
+  expect(await detach(run, { force: true, waitMsMax: 0 })).toMatchObject({ detached: true, left: { keys: 1 } })
+  await turns(50)
+  run.external.revoked = false
+  await run.control.attach(REQUEST)
+  await run.put('k2', 'kept')
+  expect(await run.moving(patient)).toMatchObject({ detached: true })
+  expect((await run.control.get('far')).record.phase).toBeUndefined()
+  await run.put('k3', 'x')
+})
+
+it('what expires meanwhile goes, here and in other buckets (C31)', async () => {
+  const run = await attached()
+  const { here } = run
+  await here.bucket('near')
+  await here.put('near', 'short-lived', { bytes: 'x', ttlMs: 1000 })
+  await here.put('far', 'a', { bytes: 'x', ttlMs: 1000 })
+  await run.moving(run.writeBack.drain({ waitMsMax: 5000 }))
+  await here.put('far', 'b', { bytes: 'x', ttlMs: 1000 })
+  for (const phase of ['closing', 'forgetting'] as const) {
+    await run.attachments.setPhase('far', phase)
+    here.clock.ms += 2000
+    await here.expireAll()
+    if (phase === 'forgetting') break
+    expect(await run.names.dirtyKeys(1, '', 10)).toMatchObject([{ key: 'a' }, { key: 'b' }])
+    await run.moving(run.writeBack.drain({ waitMsMax: 5000 }))
+    expect(run.external.snapshot().size).toBe(0)
+  }
+  const record = run.attachments.forgetting()[0]!
+  while ((await run.names.forget(record)).value);
+  expect(await run.names.attachments()).toEqual([])
+})
+
 it('lists conflicts, which only force gives up; then it says how much is lost', async () => {
   const run = await attached()
   await run.put('k', 'ours')
@@ -103,8 +168,7 @@ it('goes on forgetting after a crash, and shows nothing of it meanwhile', async 
   const run = await attached()
   for (let index = 0; index < 50; index++) run.external.outsidePut(`d/${index}`, 'x')
   await run.metadata.list({ bucket: 'far', prefix: '', after: '', delimiter: '', limit: 1000 })
-  await run.attachments.setPhase('far', 'forgetting')
-  await run.names.forget('far')
+  await run.names.forget((await run.attachments.setPhase('far', 'forgetting')).record)
   // The process is killed here: nothing of it is told that it is forgotten.
   const next = await begin(run)
   runs.push(next)

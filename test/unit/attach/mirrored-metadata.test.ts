@@ -301,6 +301,56 @@ test('C32: a copy finds what was changed outside meanwhile, at the source and at
   expect(external.peek('third')?.bytes.toString()).toBe('theirs')
 })
 
+test('C32: a look that is too late to be believed is no outcome of a copy', async () => {
+  const { external, metadata, names, attached } = here
+  external.outsidePut('from', 'source')
+  external.outsidePut('to', 'was there')
+  await metadata.lookup('far', 'from')
+  await metadata.lookup('far', 'to')
+  const request = {
+    source: { bucket: 'far', key: 'from' },
+    sourceConditions: {},
+    bucket: 'far',
+    key: 'to',
+    attributes: undefined,
+    tags: undefined,
+    owner: 'owner',
+    conditions: {},
+    ack: 'journal',
+  } as const
+  const copied = external.pauseNth('copy', 1, 'after')
+  const copying = metadata.copy(request)
+  await copied.reached
+  const looked = external.pauseNth('head', 1, 'after')
+  copied.release()
+  await looked.reached
+  // Somebody who asked before the copy was made is told only now.
+  const { bucketId } = attached.record
+  await names.mergeOne({ bucketId, key: 'to', found: undefined, askedAt: names.revision() })
+  looked.release()
+  const { value } = await copying
+  expect(value.target).toMatchObject({ key: 'to', size: 'source'.length })
+  expect(await metadata.lookup('far', 'to')).toMatchObject({ size: 'source'.length })
+})
+
+test('what is changed here while it is looked at is not remembered as it was seen', async () => {
+  const { external, metadata, names, attached, put } = here
+  external.outsidePut('k', 'theirs')
+  const pause = external.pauseNth('head', 1, 'after')
+  const looking = metadata.lookup('far', 'k')
+  await pause.reached
+  await put('far', 'k', { bytes: 'ours' })
+  pause.release()
+  expect(await looking).toMatchObject({ size: 4 })
+  // It is given up here: what lies outside shows at once, and not after the time that a look counts.
+  const { bucketId } = attached.record
+  const { dirty } = (await names.dirtyState(bucketId, 'k'))!
+  const { revision } = dirty
+  external.outsidePut('k', 'theirs, later')
+  await names.setAside({ bucketId, key: 'k', revision, as: 'k.conflict', outside: undefined })
+  expect(await metadata.lookup('far', 'k')).toMatchObject({ size: 'theirs, later'.length })
+})
+
 test('what the external store cannot copy is copied by its bytes: the namespace refuses to refer to it', async () => {
   await here.stop()
   here = await mirrorFixture({ capabilities: { conditionalCopy: false } })

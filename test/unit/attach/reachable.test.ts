@@ -3,6 +3,7 @@ import type { Attached } from '../../../src/attach/attached.ts'
 import { Reachable } from '../../../src/attach/reachable.ts'
 import { systemClock } from '../../../src/common/clock.ts'
 import { TidegateError, type ErrorCode } from '../../../src/common/errors.ts'
+import { badAnswer } from '../../../src/persist/remote/s3-errors.ts'
 
 const attached = { record: { bucketId: 7, bucket: 'far' } } as unknown as Attached
 
@@ -24,6 +25,13 @@ test.each([undefined, 408, 429, 502, 503, 504])(
 test.each([400, 414, 500])('one key at which a store fails (%i) takes no other away', async (status) => {
   const reachable = new Reachable(systemClock)
   expect(await reachable.ask(attached, fails('Unavailable', status))).toHaveProperty('down')
+  expect(await reachable.ask(attached, works)).toEqual({ value: 'works' })
+})
+
+test('one key of which a store says too little takes no other away', async () => {
+  const reachable = new Reachable(systemClock)
+  const says = (): Promise<never> => Promise.reject(badAnswer('look at k', 'no ETag'))
+  expect(await reachable.ask(attached, says)).toHaveProperty('down')
   expect(await reachable.ask(attached, works)).toEqual({ value: 'works' })
 })
 

@@ -76,6 +76,26 @@ test('a waiter is told PreconditionFailed of a conflict, and Unavailable when it
   await writeBack.stop()
 })
 
+test('what is changed after it was settled, and before that is known to be durable, has another turn', async () => {
+  const { names, clock, writeBack: make, outside } = carryFixture()
+  const { writeBack } = make()
+  writeBack.start()
+  const settle = names.settle.bind(names)
+  names.settle = async (request) => {
+    const settled = await settle(request)
+    names.settle = settle
+    names.put('a', 'two')
+    return settled
+  }
+  names.put('a', 'one')
+  for (let turn = 0; turn < 3; turn++) {
+    await clock.advance(DELAY_MS)
+    await turns()
+  }
+  expect([outside('a'), names.rows.size]).toEqual(['two', 0])
+  await writeBack.stop()
+})
+
 test('no more at once than it was told, never two for one key, the oldest first', async () => {
   const { names, bucket, clock, writeBack: make } = carryFixture()
   const { writeBack } = make({ concurrency: 2 })

@@ -56,6 +56,7 @@ on the way:  1
 failing:     1
 counts for:  keys 10.0s, listings 1m0s
 compared:    every 1h0m, last at 2026-11-22T06:39:18.000Z; 4000 keys, 2 had changed
+not shown:   2 keys that have no ETag outside: raw, "raw\\u001b2"
 events:      5 taken, 1 of others, 0 too many at once
 import:      none since the gateway was started
 

@@ -18,11 +18,12 @@ for (const kind of ['external', 'tidegate'] as const) {
   const remote = await startRemote(kind)
   try {
     for (let seed = firstSeed; seed < firstSeed + rounds; seed++) {
-      const directory = await mkdtemp(join(tmpdir(), 'tidegate-disaster-'))
       const onStep = (step: string): void => void process.stdout.write(`  ${step}\n`)
-      const options = { seed, directory, remote, loadMs: Number(values.seconds) * 1000, onStep }
+      let directory = ''
       try {
         for (const run of [runDisaster, runRebuild]) {
+          directory = await mkdtemp(join(tmpdir(), 'tidegate-disaster-'))
+          const options = { seed, directory, remote, loadMs: Number(values.seconds) * 1000, onStep }
           process.stdout.write(
             `${run === runDisaster ? 'a lost node' : 'a lost node without names'}, over ${remote.name}\n`,
           )

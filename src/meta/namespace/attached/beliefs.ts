@@ -4,7 +4,7 @@
  *   ours      not touched: it is dirty, so what was done here is to be done outside yet ("dirty wins"); or an unfinished rename holds it, so it
  *             lies outside still, and here under its new name
  *   unknown   not touched: it was written here, or came into step, since the listing was asked for; which of the two is newer outside, nothing
- *             tells. The next listing does
+ *             tells. The next listing does. Or a listing that was asked for later has told of it already
  *   theirs    made what the listing says
  *
  * A directory that only a common prefix tells of is ours when anything below it is: what the store shows may be only what was deleted or
@@ -19,6 +19,7 @@ import { lastOutside } from './bodies.ts'
 import type { MirrorContext } from './mirror-context.ts'
 import { isHeld, originsOf, readMoves, type Origin } from './moves.ts'
 import type { Noter } from './recent-changes.ts'
+import { tellsOf, type ToldRange } from './recent-pages.ts'
 import { dirtyKey, dirtyPrefix } from './rows.ts'
 
 /** Dirty keys that are read at once; among more, each is looked up. */
@@ -34,6 +35,8 @@ export interface AskedRange {
   /** Keys in question, both inclusive, in bytes. */
   readonly from: string
   readonly through: string
+  /** What was told of them since it was asked for, and merged already. */
+  readonly newer?: readonly ToldRange[]
 }
 
 export class Beliefs {
@@ -69,6 +72,12 @@ export class Beliefs {
     return new Beliefs({ recent, view, asked }, { dirty, origins: originsOf(await readMoves(view, bucketId)) })
   }
 
+  /** Of every key that the mirror does not have. */
+  isAllTheirs(): boolean {
+    if (this.#dirty?.size !== 0 || this.#origins.length > 0 || this.#isToldAnew()) return false
+    return !this.#recent.isAnySince(this.#asked.askedAt)
+  }
+
   /** Of a key that the mirror does not have; undefined: `ofKey` has to look. */
   ofNewKeyAtOnce(key: string): Belief | undefined {
     if (!this.#dirty || this.#origins.length > 0) return undefined
@@ -100,6 +109,7 @@ export class Beliefs {
   /** Of a directory that the mirror has, and of which the listing does not tell. What is dirty below it is found below it. */
   ofOldDirectory(key: string): Belief {
     const { bucketId, askedAt, asker } = this.#asked
+    if (this.#isToldAnew(key)) return 'unknown'
     return this.#recent.isDirectorySince(bucketId, key, { at: askedAt, by: asker }) ? 'unknown' : 'theirs'
   }
 
@@ -114,6 +124,12 @@ export class Beliefs {
 
   #isOfNow(key: string): boolean {
     const { bucketId, askedAt, asker } = this.#asked
-    return !this.#recent.isKeySince(bucketId, key, { at: askedAt, by: asker })
+    return !this.#isToldAnew(key) && !this.#recent.isKeySince(bucketId, key, { at: askedAt, by: asker })
+  }
+
+  /** By a listing that was asked for later; of this key, or of any. */
+  #isToldAnew(key?: string): boolean {
+    const { newer = [] } = this.#asked
+    return newer.length > 0 && (key === undefined || newer.some((range) => tellsOf(range, key)))
   }
 }

@@ -115,7 +115,7 @@ async function withNeeds(view: ReadView, dirty: DirtyRecord): Promise<DirtyRecor
 async function needs(view: ReadView, id: InodeId, key: string): Promise<boolean> {
   const row = await view.get(inodeKey(id))
   const inode = row && decodeInode(row)
-  if (inode?.kind !== 'object' || linksOf(inode) === 0) return false
+  if (inode?.kind !== 'object') return false
   return (await objectsOutside(view, inode.body)).some((object) => object.key === key)
 }
 

@@ -8,6 +8,7 @@
  *
  * So a crash in between leaves an attached bucket of which less is known; it lists anew, or is forgotten by the next call.
  */
+import type { AttachmentRecord } from '../../../common/external.ts'
 import type { ByteString, InodeId } from '../../../common/ids.ts'
 import type { Row, Transaction } from '../../ports.ts'
 import { dropBucket } from '../buckets.ts'
@@ -25,14 +26,21 @@ const OPERATIONS_MAX = 1024
 const OPERATIONS_RESERVED = 16
 const OPERATIONS_PER_NAME = 6
 
-/** False when it is gone. @throws InvalidRequest when it is not attached */
-export async function forget(context: MirrorContext, name: string): Promise<Commit<boolean>> {
+/**
+ * False when it is gone: also when another one has its name by now, which is none of this one's business.
+ * @throws InvalidRequest when it is not attached
+ */
+export async function forget(
+  context: MirrorContext,
+  { bucketId, bucket: name }: Pick<AttachmentRecord, 'bucketId' | 'bucket'>,
+): Promise<Commit<boolean>> {
   const most = Math.min(context.store.limits.operationsMax, OPERATIONS_MAX) - OPERATIONS_RESERVED
   return context.store.transact(async (tx) => {
     const row = await tx.get(bucketKey(name))
     if (!row) return false
     const bucket = decodeBucket(row)
-    if (!(await tx.get(attachmentKey(bucket.id)))) throw notAttached(name)
+    if (bucket.id !== bucketId) return false
+    if (!(await tx.get(attachmentKey(bucketId)))) throw notAttached(name)
     for (const prefix of [coveragePrefix(bucket.id), dirtyPrefix(bucket.id), movesPrefix(bucket.id)]) {
       if (await dropRows(tx, prefix, most)) return true
     }

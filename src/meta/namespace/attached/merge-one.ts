@@ -18,29 +18,29 @@ import { makeObject, removeObject, replaceObject } from './mirror-entries.ts'
 import { isHeld } from './page-items.ts'
 import type { Noter } from './recent-changes.ts'
 import { NO_VALUE, unlistedKey } from './rows.ts'
-import type { DescribedObject, SeenOne } from './types.ts'
+import type { DescribedObject, MergedOne, SeenOne } from './types.ts'
 
 interface SeenKey extends SeenOne {
   readonly keyBytes: string
 }
 
-/** Resolves with whether anything is another now. */
-export async function mergeOne(context: MirrorContext, seen: SeenOne): Promise<Commit<boolean>> {
+export async function mergeOne(context: MirrorContext, seen: SeenOne): Promise<Commit<MergedOne>> {
   const { key } = seen
   const keyBytes = key.isWellFormed() ? utf8Bytes(key) : ''
-  if (keyBytes === '' || keyBytes.length > context.limits.keyBytesMax) return nothingWritten(context, false)
+  if (keyBytes === '' || keyBytes.length > context.limits.keyBytesMax) return nothingWritten(context, 'kept')
   // As a listing's are, or it would come by the one and go by the other.
-  if (seen.found && !isHeld(seen.found)) return nothingWritten(context, false)
+  if (seen.found && !isHeld(seen.found)) return nothingWritten(context, 'kept')
   const ids = await context.ids.take(inodesForKey(keyBytes))
   const done = await context.store.transact(async (tx) => {
-    const changed = await mergeKey(context, tx, { seen: { ...seen, keyBytes }, asker: seen, ids })
-    return { changed: changed !== undefined, ids: changed?.ids ?? { next: ids.first, end: ids.first + ids.count } }
+    const merged = await mergeKey(context, tx, { seen: { ...seen, keyBytes }, asker: seen, ids })
+    if (typeof merged === 'string') return { merged, left: { next: ids.first, end: ids.first + ids.count } }
+    return { merged: 'changed' as const, left: merged.ids }
   })
-  context.ids.giveBack(done.value.ids)
-  return { ...done, value: done.value.changed }
+  context.ids.giveBack(done.value.left)
+  return { ...done, value: done.value.merged }
 }
 
-/** The step, if it wrote anything. */
+/** The step, if it wrote anything; else why not. */
 async function mergeKey(
   context: MirrorContext,
   tx: Transaction,
@@ -49,10 +49,11 @@ async function mergeKey(
     asker,
     ids,
   }: { readonly seen: SeenKey; readonly asker: Noter; readonly ids: { first: number; count: number } },
-): Promise<Step | undefined> {
+): Promise<Step | Exclude<MergedOne, 'changed'>> {
   const { bucketId, askedAt, keyBytes } = seen
   const attached = await readAttached(tx, bucketId)
-  if (!attached || context.recent.isForgotten(bucketId, { at: askedAt })) return undefined
+  if (!attached) return 'kept'
+  if (context.recent.isForgotten(bucketId, { at: askedAt })) return 'late'
   const beliefs = await Beliefs.begin(context, tx, {
     bucketId,
     askedAt,
@@ -63,23 +64,40 @@ async function mergeKey(
   const step = mirrorStep(context, tx, { bucket: attached.bucket, ids })
   const place = await findPlace(tx, step.bucket, keyBytes)
   const current = place && (await currentEntry(tx, place))
-  if ((await beliefs.ofKey(keyBytes, current)) !== 'theirs') return undefined
+  const belief = await beliefs.ofKey(keyBytes, current)
+  if (belief === 'ours') return 'kept'
+  if (belief === 'unknown') return (await isSaid(step, { seen, current, beliefs })) ? 'same' : 'late'
   const wrote = place && current ? known(step, { seen, place, current, beliefs }) : made(step, seen)
-  if (!(await wrote)) return undefined
+  const merged = await wrote
+  if (merged !== 'changed') return merged
   // A look that was asked before must not bring it back.
   if (!seen.found) context.recent.note(bucketId, keyBytes, { revision: revisionMade(step), by: asker })
   endStep(step)
   return step
 }
 
+/** Whether the mirror, which knows better, says just that: many who look at once are told one after the other. */
+async function isSaid(
+  step: Step,
+  at: { readonly seen: SeenKey; readonly current: ObjectEntry | undefined; readonly beliefs: Beliefs },
+): Promise<boolean> {
+  const { seen, current, beliefs } = at
+  const { found, keyBytes } = seen
+  if (!found || !current) return !found && !current
+  if (found.etag !== current.etag || found.size !== current.size) return false
+  const inode = await readObjectInode(step.tx, current.inode)
+  const isDescribed = inode.body.kind !== 'external' || inode.body.external.isDescribed
+  return isDescribed && beliefs.isInPlace(keyBytes, inode)
+}
+
 /** The directories of it that are new are not wholly known. */
-async function made(step: Step, { found, keyBytes }: SeenKey): Promise<boolean> {
-  if (!found) return false
+async function made(step: Step, { found, keyBytes }: SeenKey): Promise<'changed' | 'same'> {
+  if (!found) return 'same'
   const first = step.ids.next
   const place = await makePlace(step, keyBytes, 'live')
   for (const { inode } of place.directories) if (inode >= first) step.tx.put(unlistedKey(inode), NO_VALUE)
   makeObject(step, place, { key: keyBytes, outside: found })
-  return true
+  return 'changed'
 }
 
 async function known(
@@ -90,11 +108,11 @@ async function known(
     readonly current: ObjectEntry
     readonly beliefs: Beliefs
   },
-): Promise<boolean> {
+): Promise<'changed' | 'same' | 'kept'> {
   const { seen, place, current, beliefs } = at
   const { found, keyBytes } = seen
   const inode = await readObjectInode(step.tx, current.inode)
-  if (!beliefs.isInPlace(keyBytes, inode)) return false
+  if (!beliefs.isInPlace(keyBytes, inode)) return 'kept'
   if (found && found.etag === current.etag && found.size === current.size) {
     return describe(step, { place, current, inode, found })
   }
@@ -103,7 +121,7 @@ async function known(
     await removeObject(step, place, current)
     await settle(step, place)
   }
-  return true
+  return 'changed'
 }
 
 /** The object is the one that is known: what is said of it may be more, or something else. */
@@ -120,12 +138,12 @@ function describe(
     readonly inode: ObjectInode
     readonly found: DescribedObject
   },
-): boolean {
+): 'changed' | 'same' {
   const { body } = inode
   const attributes = withTags(found.attributes, inode.attributes)
   const isDescribed = body.kind !== 'external' || body.external.isDescribed
   const isSame = areSameAttributes(attributes, inode.attributes)
-  if (isDescribed && isSame) return false
+  if (isDescribed && isSame) return 'same'
   const described: ObjectInode = {
     ...inode,
     attributes,
@@ -140,7 +158,7 @@ function describe(
   if (storageClass !== current.storageClass) {
     step.tx.put(entryKey(place.parent, place.name), encodeEntry({ ...current, storageClass }))
   }
-  return true
+  return 'changed'
 }
 
 /** A look at an object does not tell its tags; those that are known stay. */

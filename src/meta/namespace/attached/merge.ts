@@ -38,8 +38,10 @@ import type { SeenPage } from './types.ts'
 const OPERATIONS_RESERVED = 48
 /** Keys that are left out of what one step covers; with more of them it covers nothing. */
 const DOUBTS_MAX = 4
-/** Of one step: a page of new objects, and some milliseconds of the event loop. */
-const OPERATIONS_MAX = 2048 + OPERATIONS_RESERVED
+/** Of one step: a page of new objects in a few hundred new directories, and some milliseconds of the event loop. */
+const OPERATIONS_MAX = 3072 + OPERATIONS_RESERVED
+/** Whatever is made takes two rows or more. */
+const IDS_MAX = OPERATIONS_MAX / 2
 /** Rows of the mirror that one step looks at. */
 const ROWS_MAX = 2048
 const BYTES_SHARE = 0.5
@@ -84,7 +86,7 @@ export async function merge(context: MirrorContext, page: SeenPage): Promise<Com
   let changed = 0
   while (at) {
     const position: Position = at
-    const ids = await context.ids.take(OPERATIONS_MAX)
+    const ids = await context.ids.take(IDS_MAX)
     const done = await context.store.transact((tx) => mergeStep(context, tx, { run, position, ids }))
     context.ids.giveBack(done.value.ids)
     changed += done.value.changed
@@ -111,21 +113,26 @@ async function mergeStep(
   const { bucketId, askedAt, askedAtMs } = run.page
   const nothing = { next: undefined, changed: 0, ids: { next: ids.first, end: ids.first + ids.count } }
   const attached = await readAttached(tx, bucketId)
-  if (!attached || context.recent.isForgotten(bucketId, { at: askedAt, by: run })) return nothing
+  const { recent } = context
+  if (!attached || recent.isForgotten(bucketId, { at: askedAt, by: run })) return nothing
+  if (recent.pages.isForgotten(bucketId, askedAtMs)) return nothing
+  const told = { directory: run.items.directory, from: position.from, through: run.items.through, askedAtMs }
   const step = mirrorStep(context, tx, { bucket: attached.bucket, ids })
   const beliefs = await Beliefs.begin(context, tx, {
     bucketId,
     askedAt,
     asker: run,
-    from: position.from,
-    through: run.items.through,
+    from: told.from,
+    through: told.through,
+    newer: recent.pages.newerThan(bucketId, told),
   })
-  const wanted = { from: position.from, through: run.items.through, sinceMs: askedAtMs }
-  const rows = await inTheWay(tx, run.scope, wanted)
+  const rows = await inTheWay(tx, run.scope, { from: told.from, through: told.through, sinceMs: askedAtMs })
   const merging = new MergeStep({ context, step }, { run, position, beliefs })
   const { covered, next } = await merging.run()
+  for (const part of covered) recent.pages.note(bucketId, { ...told, ...part })
   const joinMs = attached.attachment.listingTtlMs * JOIN_SHARE
   cover(tx, run.scope, { intervals: covered.map((part) => ({ ...part, sinceMs: askedAtMs })), rows, joinMs })
+  assert(step.ids.next <= step.ids.end, 'no id is used that was not taken')
   endStep(step)
   return { next, changed: merging.changed, ids: step.ids }
 }
@@ -346,6 +353,7 @@ class MergeStep {
       const belief = this.#beliefs.ofNewKeyAtOnce(item.key)
       if (belief !== 'theirs' || inode === undefined) return this.#added(name, item)
       this.#make(inode, name, item)
+      if (frame.isLast && this.#beliefs.isAllTheirs()) this.#makeMore(frame, inode)
       return true
     }
     if (frame.kind === 'shallow') return this.#addedDirectory(name, item)
@@ -362,6 +370,16 @@ class MergeStep {
     if (parent === undefined) return false
     this.#make(parent, name, item)
     return true
+  }
+
+  /** Nothing of this directory is left here, and nothing of ours in the way: the objects that follow in it, as far as the step has room. */
+  #makeMore(frame: Frame, parent: InodeId): void {
+    if (frame.at < frame.rows.length) return
+    for (let item = this.#itemIn(frame); item?.object && !this.#isFull(); item = this.#itemIn(frame)) {
+      const name = item.key.slice(frame.path.length)
+      if (name.includes('/')) return
+      this.#make(parent, name, item)
+    }
   }
 
   #make(parent: InodeId, name: string, item: PageItem): void {

@@ -17,6 +17,8 @@ export const OPERATIONS_PER_OBJECT = 8
 
 export type Outside = SeenObject & Partial<Pick<DescribedObject, 'attributes' | 'partsCount'>>
 
+const STANDARD: ObjectAttributes = { headers: {}, userMetadata: {}, tags: {}, storageClass: 'STANDARD' }
+
 interface Made {
   /** In bytes. */
   readonly key: string
@@ -93,7 +95,13 @@ function write(step: Step, { parent, name }: NamedPlace, { key, outside, version
     posix,
     body: {
       kind: 'external',
-      external: { key: utf8Text(key), etag, size, isDescribed: outside.attributes !== undefined },
+      // The same text, if it is ASCII: almost all are.
+      external: {
+        key: outside.key === key ? key : utf8Text(key),
+        etag,
+        size,
+        isDescribed: outside.attributes !== undefined,
+      },
     },
   }
   step.tx.put(entryKey(parent, name), encodeEntry(entry))
@@ -103,5 +111,7 @@ function write(step: Step, { parent, name }: NamedPlace, { key, outside, version
 }
 
 function unknownAttributes(storageClass: string): ObjectAttributes {
-  return { headers: {}, userMetadata: {}, tags: {}, storageClass: storageClass === '' ? 'STANDARD' : storageClass }
+  // Almost all are of this one.
+  if (storageClass === STANDARD.storageClass || storageClass === '') return STANDARD
+  return { ...STANDARD, storageClass }
 }

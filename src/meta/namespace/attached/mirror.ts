@@ -33,7 +33,7 @@ export function createMirror(context: MirrorContext): Mirror {
     attach: (request) => attach(context, request),
     change: (bucket, attachment) => change(context, bucket, attachment),
     attachments: () => attachments(context),
-    forget: (bucket) => forget(context, bucket),
+    forget: (of) => forget(context, of),
     covered: (bucketId, scope, from, sinceMs) => covered(context, { bucketId, scope, from, sinceMs }),
     coverage: (bucketId, after, limit) => coverage(context, bucketId, { after, limit }),
     merge: (page) => merge(context, page),

@@ -7,6 +7,7 @@
  * floor is taken for too old altogether.
  */
 import type { Revision } from '../../../common/ids.ts'
+import { RecentPages } from './recent-pages.ts'
 
 const NAMES_MAX = 65_536
 
@@ -26,6 +27,7 @@ interface Noted {
 }
 
 export class RecentChanges {
+  readonly pages: RecentPages = new RecentPages()
   readonly #namesMax: number
   readonly #names = new Map<string, Noted>()
   readonly #buckets = new Map<number, Noted>()
@@ -59,6 +61,11 @@ export class RecentChanges {
   noteAll(bucketId: number, { revision, by }: { readonly revision: Revision; readonly by: Noter }): void {
     this.#buckets.set(bucketId, noted(this.#buckets.get(bucketId), { revision, by }))
     this.#newest = Math.max(this.#newest, revision)
+  }
+
+  /** Whether anything at all was noted after the revision. */
+  isAnySince(at: Revision): boolean {
+    return at < this.#newest
   }
 
   /** Whether a key changed after the revision at which was asked. */

@@ -7,7 +7,6 @@ import type { ExternalBody } from '../../../common/external.ts'
 import type { Transaction } from '../../ports.ts'
 import { bodyRanges, knownContent } from '../contents.ts'
 import { endStep, revisionMade, type Commit, type Step } from '../context.ts'
-import { linksOf } from '../files/links.ts'
 import { inodeKey } from '../keys.ts'
 import type { LeafContent } from '../records-contents.ts'
 import { decodeInode, encodeInode } from '../records-objects.ts'
@@ -52,7 +51,7 @@ export async function relocate(context: MirrorContext, request: RelocateRequest)
 async function relocateInode(tx: Transaction, id: InodeId, { bucketId, from, to }: RelocateRequest): Promise<boolean> {
   const row = await tx.get(inodeKey(id))
   const inode = row && decodeInode(row)
-  if (inode?.kind !== 'object' || linksOf(inode) === 0) return false
+  if (inode?.kind !== 'object') return false
   const { body } = inode
   if (body.kind === 'external') {
     if (body.external.key !== from.key || body.external.etag !== from.etag) return false

@@ -2,7 +2,7 @@
  * Rows of attached buckets (docs/decisions/0015), by byte: keys as in keys.ts, records by the primitives of codec.ts.
  *
  *   Z | a | bucket id                        attachment: text bucket, url; byte conflicts; integer ttl ms, listing ttl ms, compare interval
- *                                            ms, attached ms
+ *                                            ms, attached ms; byte phase (0 attached, 1 closing, 2 forgetting)
  *   Z | c | bucket id | d | ordered(from)    covered, deep: byteString through (inclusive); integer since ms
  *   Z | c | bucket id | s | ordered(directory) | ordered(from)
  *                                            covered, shallow, keys whole

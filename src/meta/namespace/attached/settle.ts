@@ -14,7 +14,6 @@ import { externalSegment, type ExternalBody } from '../../../common/external.ts'
 import type { Transaction } from '../../ports.ts'
 import { bodyRanges, knownContent } from '../contents.ts'
 import { endStep, revisionMade, type Commit, type Step } from '../context.ts'
-import { linksOf } from '../files/links.ts'
 import { contentKey, entryKey, inodeKey, segmentLiveKey } from '../keys.ts'
 import { inodesForKey } from '../publish.ts'
 import { encodeContent, type LeafContent } from '../records-contents.ts'
@@ -204,7 +203,7 @@ async function rebase(
 ): Promise<void> {
   const row = await tx.get(inodeKey(id))
   const inode = row && decodeInode(row)
-  if (inode?.kind !== 'object' || linksOf(inode) === 0) return
+  if (inode?.kind !== 'object') return
   const { body } = inode
   const { key, etag, size } = onto.outside
   if (body.kind === 'external' && body.external.key === key && body.external.size === size) {

@@ -44,8 +44,11 @@ export class Traces implements TrackedBuckets {
     store.onRollback?.(() => (this.#isLoaded = false))
   }
 
-  /** The store, with the traces. */
-  tracked(): OrderedStore {
+  /**
+   * The store, with the traces. `asked`: changes are somebody's, who is refused in a bucket that is being detached. Those that nobody asked for, and nobody is told of
+   * (what has expired goes), are made there too: they leave their traces, and are carried out if there is time for it.
+   */
+  tracked({ asked }: { readonly asked: boolean }): OrderedStore {
     const store = this.#store
     return {
       // Known once it has started.
@@ -57,7 +60,7 @@ export class Traces implements TrackedBuckets {
       drain: () => store.drain(),
       stop: () => store.stop(),
       read: (fn, options) => store.read(fn, options),
-      transact: (fn, options) => this.#transact(fn, options),
+      transact: (fn, options) => this.#transact(fn, { options, asked }),
       revision: () => store.revision(),
       durableRevision: () => store.durableRevision(),
       flush: () => store.flush(),
@@ -84,12 +87,15 @@ export class Traces implements TrackedBuckets {
     for (const listener of this.#listeners) listener(changes)
   }
 
-  #transact<T>(fn: (tx: Transaction) => Promise<T>, options?: ReadOptions): Promise<Committed<T>> {
+  #transact<T>(
+    fn: (tx: Transaction) => Promise<T>,
+    { options, asked }: { readonly options: ReadOptions | undefined; readonly asked: boolean },
+  ): Promise<Committed<T>> {
     let changes = NOTHING
     const committed = this.#store.transact(async (tx) => {
       const value = await fn(tx)
       // Of this run alone: one that was run before has come to nothing.
-      changes = this.#isLoaded && this.#roots.size === 0 ? NOTHING : await this.#trace(tx)
+      changes = this.#isLoaded && this.#roots.size === 0 ? NOTHING : await this.#trace(tx, asked)
       return value
     }, options)
     return this.#listeners.size === 0 ? committed : this.#telling(committed, () => changes)
@@ -101,7 +107,7 @@ export class Traces implements TrackedBuckets {
     return commit
   }
 
-  async #trace(tx: Transaction): Promise<readonly DirtyChange[]> {
+  async #trace(tx: Transaction, asked: boolean): Promise<readonly DirtyChange[]> {
     if (!this.#isLoaded) await this.#load(tx)
     if (this.#roots.size === 0) return NOTHING
     const tracing = new Tracing(tx, {
@@ -110,7 +116,7 @@ export class Traces implements TrackedBuckets {
       limits: this.#limits,
     })
     const changes = await tracing.run()
-    await refuseDetached(tx, changes)
+    if (asked) await refuseDetached(tx, changes)
     return changes
   }
 

@@ -15,7 +15,8 @@
  *   an object that went elsewhere so lies        that; and the row says who needs it
  *   outside at this key
  *
- * An object that is renamed needs what lies outside at its old key, if its bytes do, whole or in part: that row says so (`neededBy`).
+ * An object that is renamed needs what lies outside at its old key, if its bytes do, whole or in part: that row says so (`neededBy`). So does a file that
+ * was removed or replaced while somebody has it open.
  */
 import { assert } from '../../../common/assert.ts'
 import { utf8Bytes, utf8Text, type ByteString, type InodeId } from '../../../common/ids.ts'
@@ -206,13 +207,16 @@ export class Tracing {
   /** What an object needs that is not where its bytes lie outside. One that stays where it was has said so when it came there. */
   async #needs(before: Named, now: Named | undefined, outsideKey: string | undefined): Promise<void> {
     const isAtHome = outsideKey === undefined || outsideKey === before.path.key
-    if (!now || (isAtHome && now.path.key === before.path.key)) return
+    if (isAtHome && now?.path.key === before.path.key) return
+    // Without a name it is kept while somebody has it open.
+    const inode = now?.inode ?? (await this.#inode(before.id, 'now'))
+    if (inode?.kind !== 'object') return
     const { bucketId } = before.path
-    for (const { key: text, etag, size } of await objectsOutside(this.#tx, now.inode.body)) {
+    for (const { key: text, etag, size } of await objectsOutside(this.#tx, inode.body)) {
       const key = utf8Bytes(text)
-      if (key === now.path.key) continue
+      if (key === now?.path.key) continue
       await this.#ensure({ bucketId, key }, { kind: 'etag', etag, size })
-      await this.#needed({ bucketId, key }, now.id)
+      await this.#needed({ bucketId, key }, before.id)
     }
   }
 

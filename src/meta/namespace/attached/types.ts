@@ -37,6 +37,9 @@ export interface SeenOne {
   readonly askedAt: Revision
 }
 
+/** What became of it; `MergedOne` of attach/ports.ts says what they mean. */
+export type MergedOne = 'changed' | 'same' | 'kept' | 'late'
+
 export interface AttachRequest {
   readonly bucket: string
   readonly owner: string

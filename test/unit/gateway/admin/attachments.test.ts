@@ -100,6 +100,7 @@ const SHOWN = {
   import: null,
   compare: { pages: 4, keys: 4000, changed: 2, completed: '2026-11-22T06:39:18.000Z', lastError: null },
   events: { taken: 5, ignored: 1, unread: 0, overflowed: 0, waiting: 0 },
+  unheld: { keys: 2, isAtLeast: false, listed: ['raw', 'raw\u001B2'] },
 }
 
 it('lists attached buckets, and shows one', async () => {

@@ -247,6 +247,62 @@ describe('a completion whose answer was lost', () => {
   })
 })
 
+describe('a store that answers wrongly', () => {
+  const failed = '<Error><Code>InternalError</Code><Message>later than its status</Message></Error>'
+  const decided = { conditions: 'decided' } as const
+  const bytes = Buffer.from('what it holds')
+  const from = { key: 'from', etag: etagOf(bytes).slice(1, -1), size: bytes.length }
+  const copy = (): Promise<{ etag: string }> => bucket.copy(from, 'to', { attributes: PLAIN, expected: ANYTHING })
+  const isCopy = ({ headers }: Parameters<Script>[0]): boolean => headers['x-amz-copy-source'] !== undefined
+  const isCompletion = ({ line }: Parameters<Script>[0]): boolean =>
+    line.startsWith('POST') && line.includes('uploadId')
+
+  /** What is wrong comes in place of the doing, so many times. */
+  async function startWrong(
+    isMeant: (request: Parameters<Script>[0]) => boolean,
+    { times = 1, says = failed }: { times?: number; says?: string } = {},
+  ): Promise<Map<string, Buffer>> {
+    const objects = new Map([['/bucket/prefix/from', bytes]])
+    const right = store(objects, decided)
+    let left = 0
+    await start((request, ...rest) => {
+      if (left > 0 && isMeant(request)) {
+        left--
+        return answer(rest[0], says)
+      }
+      return right(request, ...rest)
+    })
+    await bucket.probe()
+    left = times
+    return objects
+  }
+
+  it('is asked again when an error comes with status 200 for a copy, which has failed if that goes on', async () => {
+    const objects = await startWrong(isCopy)
+    expect(await copy()).toEqual({ etag: from.etag })
+    expect(objects.get('/bucket/prefix/to')).toEqual(bytes)
+    bucket.stop()
+    await server?.stop()
+    await startWrong(isCopy, { times: 100 })
+    await expect(copy()).rejects.toMatchObject({ code: 'Unavailable' })
+  })
+
+  it('is asked again when an error comes with status 200 for the end of an upload', async () => {
+    await startWrong(isCompletion)
+    const parts = [piece(Buffer.alloc(5 * MIB)), piece(Buffer.from('x'))]
+    const { etag } = await bucket.putInParts('in-parts', parts, { attributes: PLAIN, expected: ANYTHING })
+    expect(etag).not.toBe('')
+  })
+
+  it('has not stored what it names no ETag of', async () => {
+    await startWrong(isCopy, {
+      times: 100,
+      says: '<CopyObjectResult><LastModified>2026-11-22T00:00:00Z</LastModified></CopyObjectResult>',
+    })
+    await expect(copy()).rejects.toMatchObject({ code: 'Unavailable', details: { remoteCode: 'BadAnswer' } })
+  })
+})
+
 describe('a source that fails', () => {
   it('is not asked again, and is told from what lies at the key', async () => {
     let reads = 0

@@ -39,17 +39,13 @@ describe('the manifest of a backup', () => {
   })
 
   it('is ordered by age, also against others of the same second', () => {
-    const aged = (id: string, createdMs: number, revision: number) => ({
-      id,
-      manifest: { ...MANIFEST, id, createdMs, revision },
-    })
     const inOrder = [
-      aged('20261122T063917Z-ffff', 1_795_329_557_000, 90),
-      { id: '20261122T063918Z-7777', manifest: undefined },
-      aged('20261122T063918Z-f5ef', 1_795_329_558_001, 77),
-      aged('20261122T063918Z-00ff', 1_795_329_558_002, 77),
-      aged('20261122T063918Z-00aa', 1_795_329_558_002, 78),
-      aged('20261122T063919Z-0000', 1_795_329_559_000, 1),
+      { id: '20261122T063917Z-ffff', createdMs: 1_795_329_557_000, revision: 90 },
+      { id: '20261122T063918Z-7777' },
+      { id: '20261122T063918Z-f5ef', createdMs: 1_795_329_558_001, revision: 177 },
+      { id: '20261122T063918Z-00ff', createdMs: 1_795_329_558_002, revision: 77 },
+      { id: '20261122T063918Z-00aa', createdMs: 1_795_329_558_002, revision: 178 },
+      { id: '20261122T063919Z-0000', createdMs: 1_795_329_559_000, revision: 1 },
     ]
     expect(inOrder.toReversed().toSorted(compareAges)).toEqual(inOrder)
   })

@@ -191,7 +191,7 @@ class World {
   }
 
   async #forget(): Promise<void> {
-    for (let steps = 0; (await this.f.mirror.forget(BUCKET)).value; steps++) expect(steps).toBeLessThan(100)
+    for (let steps = 0; (await this.f.mirror.forget(this.f.attachment)).value; steps++) expect(steps).toBeLessThan(100)
     await checkNamespace(this.f.store)
     expect(await this.f.mirror.attachments()).toEqual([])
     expect(await this.f.dirty()).toEqual([])
