@@ -23,6 +23,8 @@ import { kvSingle } from './cases/kv-single.ts'
 import { kvWatch } from './cases/kv-watch.ts'
 import { listBenchmark } from './cases/list.ts'
 import { memoryBenchmark } from './cases/memory.ts'
+import { metaGateway } from './cases/meta-gateway.ts'
+import { metaTransactions } from './cases/meta-transactions.ts'
 import { mountData } from './cases/mount-data.ts'
 import { mountFiles } from './cases/mount-files.ts'
 import { mountRename } from './cases/mount-rename.ts'
@@ -55,6 +57,8 @@ const BENCHMARKS: readonly Benchmark[] = [
   writeBehindCold,
   attachLook,
   attachImport,
+  metaTransactions,
+  metaGateway,
 ]
 const ROUNDS = 5
 const RESULTS = fileURLToPath(new URL('./results/latest.json', import.meta.url))

@@ -2,7 +2,7 @@
 
 export interface LoadRequest {
   readonly method: 'GET' | 'PUT' | 'HEAD' | 'POST'
-  /** Path of request `i` of `keys`: every `#` in it becomes the number, seven digits wide. If it is signed, unreserved characters and `/` only. */
+  /** Path of request `i` of `keys`: every `#` in it becomes the number, seven digits wide, every `@` the number modulo 64, two digits. If it is signed, unreserved characters and `/` only. */
   readonly path: string
   /** Percent-encoded when it is signed; `#` as in `path`. */
   readonly query?: Readonly<Record<string, string>>
