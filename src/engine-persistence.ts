@@ -95,7 +95,11 @@ function refuseElsewhere(
 ): ((segment: SegmentId) => Promise<void>) | undefined {
   if (nodeNumber === undefined) return undefined
   return async (segment) => {
-    const { node = nodeNumber, state } = (await namespace.segment(segment)) ?? {}
+    const record = await namespace.segment(segment)
+    // One that says nothing is node 0's: of metadata that were moved to etcd (meta/migrate/moved-rows.ts).
+    const { node, state } = record
+      ? { node: record.node ?? 0, state: record.state }
+      : { node: nodeNumber, state: undefined }
     const isCarried = state === 'persisted' && remote?.carries === 'uploading'
     if (node === nodeNumber || isCarried) return
     const message = `the bytes lie on node ${node} and have not been carried to where other nodes can read them`

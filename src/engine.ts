@@ -5,7 +5,13 @@
  */
 import type { DiskLevel } from './cache-tier/disk/disk-level.ts'
 import type { MemoryLevel } from './cache-tier/memory-level.ts'
-import { backingOff, BackgroundRunner, type BackgroundJob, type BackgroundStatus } from './common/background.ts'
+import {
+  backingOff,
+  givingWay,
+  BackgroundRunner,
+  type BackgroundJob,
+  type BackgroundStatus,
+} from './common/background.ts'
 import type { Clock } from './common/clock.ts'
 import { TidegateError } from './common/errors.ts'
 import { segmentCreatedMs, type SegmentId } from './common/ids.ts'
@@ -22,6 +28,7 @@ import {
   type WriteBehind,
 } from './engine-persistence.ts'
 import { createNamespace, type Namespace } from './meta/namespace/namespace.ts'
+import type { SharedStore } from './meta/raft/figures.ts'
 import type { EmbeddedStore } from './meta/stage/ports.ts'
 import type { BackPressure } from './persist/backpressure.ts'
 import type { SegmentCarrier } from './persist/carrier.ts'
@@ -175,7 +182,7 @@ function buildEngine(parts: EngineParts): BuiltEngine {
   const reclaimer: Reclaimer = buildReclaimer(parts, bytes, { ...persistence, namespace, store, moves })
   const collector = buildCollector(parts, { namespace, names: stream })
   const runners = runnersOf(parts, [
-    ...backgroundJobs({ clock, namespace, journal, reclaimer }),
+    ...backgroundJobs({ clock, namespace, journal, reclaimer, byTurns: byTurns(parts, orderedStore) }),
     ...remoteJobs(parts, { names: stream, collector }),
     store.files.job,
     { ...store.files.compactor.job, round: () => moves.run(() => store.files.compactor.round()) },
@@ -282,16 +289,27 @@ async function fileSpace(
   return { totalBytes, freeBytes, availableBytes, files: await namespace.files.fileCount() }
 }
 
+/** Each node has these jobs, over the same rows. */
+function byTurns({ clock, random }: EngineParts, store: EmbeddedStore & Partial<SharedStore>): JobKind {
+  if (store.isShared !== true) return (job) => job
+  const disturbances = (): number => store.figures?.conflicts ?? 0
+  return (job) => givingWay(job, { clock, random, disturbances })
+}
+
+type JobKind = (job: BackgroundJob) => BackgroundJob
+
 function backgroundJobs({
   clock,
   namespace,
   journal,
   reclaimer,
+  byTurns,
 }: {
   clock: Clock
   namespace: Namespace
   journal: Journal
   reclaimer: Reclaimer
+  byTurns: JobKind
 }): BackgroundJob[] {
   return [
     {
@@ -303,8 +321,8 @@ function backgroundJobs({
       },
     },
     // Often enough that a prefix whose last key has expired is gone within a second (C31).
-    { name: 'expire', pauseMs: 250, round: async () => (await namespace.expire()).value.expired > 0 },
-    { name: 'reclaim', pauseMs: 200, round: () => reclaimer.step() },
+    byTurns({ name: 'expire', pauseMs: 250, round: async () => (await namespace.expire()).value.expired > 0 }),
+    byTurns({ name: 'reclaim', pauseMs: 200, round: () => reclaimer.step() }),
     backingOff({ name: 'reclaim-remote', pauseMs: 200, round: () => reclaimer.removePersisted() }, clock),
     { name: 'compact', pauseMs: 30_000, round: () => reclaimer.compactSome() },
   ]

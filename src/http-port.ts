@@ -9,12 +9,15 @@ import type { Config } from './config/parse.ts'
 import type { Engine } from './engine.ts'
 import { createAttachmentsPlugin } from './gateway/admin/attachments.ts'
 import { createBackupsPlugin } from './gateway/admin/backups.ts'
+import { createClusterPlugin, type ClusterControl } from './gateway/admin/cluster.ts'
 import { createFlushPlugin } from './gateway/admin/flush.ts'
 import { createMetricsPlugin } from './gateway/admin/metrics.ts'
 import { createMountsPlugin, type Mounts } from './gateway/admin/mounts.ts'
+import { createNodesPlugin, type NodeControl } from './gateway/admin/nodes.ts'
 import { createTokensPlugin } from './gateway/admin/tokens.ts'
 import { createAuthenticator } from './gateway/http/auth/authenticator.ts'
 import { createPortAuthenticator } from './gateway/http/auth/port-authenticator.ts'
+import type { Condition } from './gateway/http/health.ts'
 import type { ListenerOptions } from './gateway/http/listener.ts'
 import { createOpenApiPlugin } from './gateway/http/openapi.ts'
 import { createHttpPort, type HttpPort, type PortPlugin } from './gateway/http/port.ts'
@@ -36,6 +39,10 @@ export interface HttpPortParts {
   readonly limits: Limits
   readonly engine: Engine
   readonly mounts: Mounts
+  /** Where this gateway is a node of a cluster. */
+  readonly cluster: ClusterControl | undefined
+  /** Where it shares its metadata. */
+  readonly nodes: NodeControl | undefined
   readonly telemetry: Telemetry
   readonly metrics: RequestMetrics
   readonly users: UserDirectory
@@ -43,6 +50,7 @@ export interface HttpPortParts {
   readonly logger: Logger
   readonly listener: Omit<ListenerOptions, 'host' | 'port'>
   readonly ready: () => boolean
+  readonly condition: () => Condition | undefined
   readonly onBug: (error: Error) => void
 }
 
@@ -73,6 +81,7 @@ export function httpPortOf(parts: HttpPortParts): HttpPort {
     accessLog: config.accessLog,
     tracing: telemetry.tracing,
     ready: parts.ready,
+    condition: parts.condition,
     onBug: parts.onBug,
     authenticate,
     plugins: [
@@ -83,6 +92,8 @@ export function httpPortOf(parts: HttpPortParts): HttpPort {
       createFlushPlugin({ flush: engine.writeBehind, access }),
       createBackupsPlugin({ names: engine.names, access, monotonicMs: () => systemClock.monotonicMs() }),
       ...attachmentsPlugin(engine, parts),
+      ...clusterPlugin(parts),
+      ...nodesPlugin(parts),
       createKvPlugin(
         { store: engine.store, access, region: config.region, limits, logger, bodyIdleMsMax: config.idleTimeout },
         [
@@ -103,4 +114,12 @@ export function httpPortOf(parts: HttpPortParts): HttpPort {
 function attachmentsPlugin({ attaching }: Engine, { access, config }: HttpPortParts): PortPlugin[] {
   if (!attaching) return []
   return [createAttachmentsPlugin({ attachments: attaching.control, access, defaultAck: config.ack })]
+}
+
+function clusterPlugin({ cluster, access }: HttpPortParts): PortPlugin[] {
+  return cluster ? [createClusterPlugin({ cluster, access })] : []
+}
+
+function nodesPlugin({ nodes, access }: HttpPortParts): PortPlugin[] {
+  return nodes ? [createNodesPlugin({ nodes, access })] : []
 }

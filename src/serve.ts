@@ -16,6 +16,7 @@ import { rootUser, type RootUser } from './config/credentials.ts'
 import { DataDirectoryUnusable, openDataDirectory, type DataDirectory } from './config/data-directory.ts'
 import type { Config } from './config/parse.ts'
 import { startEngine, type Engine } from './engine.ts'
+import { observeSharedMetadata } from './etcd-metrics.ts'
 import { externalBuckets } from './external-buckets.ts'
 import type { EngineEvent, EngineParts, EngineRemote } from './engine-parts.ts'
 import { createJournalStats, engineReadings, figuresOf, observeEngine, type EngineReadings } from './engine-metrics.ts'
@@ -26,6 +27,7 @@ import { RequestMetrics } from './gateway/http/request-metrics.ts'
 import type { ListenerOptions } from './gateway/http/listener.ts'
 import { createDoorServer, type DoorServer } from './gateway/http/server.ts'
 import { createS3Door } from './gateway/s3/door.ts'
+import type { NodeControl } from './gateway/admin/nodes.ts'
 import { httpPortOf } from './http-port.ts'
 import { GatewayMounts } from './mounts.ts'
 import { createLmdbStore } from './meta/lmdb/lmdb-store.ts'
@@ -35,13 +37,8 @@ import { createHashWorkers } from './persist/hashing/hash-workers.ts'
 import { createThreadDevice } from './persist/journal/device-threads.ts'
 import { nodeFileSystem } from './persist/node-file-system.ts'
 import { openRemote } from './remote-store.ts'
-import {
-  isOfSharedMetadata,
-  openSharedMetadata,
-  refuseMissingSharedMetadata,
-  SHARED_INLINE_BYTES_MAX,
-  type SharedMetadata,
-} from './shared-metadata.ts'
+import { isOfSharedMetadata } from './node-identity.ts'
+import { isShared, openSharedMetadata, SHARED_INLINE_BYTES_MAX, type SharedMetadata } from './shared-metadata.ts'
 import type { AccessControl, UserDirectory } from './store/access.ts'
 import { createUserDirectory, userPrincipal, type UserConfig } from './store/users.ts'
 
@@ -75,8 +72,8 @@ export async function serve(config: Config, options: ServeOptions = {}): Promise
 function refuseUnnamedSegments(dataPath: string, config: Config): void {
   const segments = join(storePath(dataPath, config), 'segments')
   const metadata = join(dataPath, 'meta', 'data.mdb')
-  // What is in etcd is only copied here, and copied again when that is lost.
-  if (config.meta && isOfSharedMetadata(dataPath)) return
+  // What is in etcd is only copied here, and copied again when that is lost; who does not name it is refused for that (node-identity.ts).
+  if (isOfSharedMetadata(dataPath)) return
   if (existsSync(metadata) || !existsSync(segments)) return
   const shards = readdirSync(segments)
   if (!shards.some((shard) => readdirSync(join(segments, shard)).length > 0)) return
@@ -99,6 +96,9 @@ interface Surroundings extends ServeOptions {
   readonly access: AccessControl
 }
 
+/** No failure: the gateway was told to end before it served. */
+class EndedBySignal extends Error {}
+
 class Gateway {
   readonly #config: Config
   readonly #surroundings: Surroundings
@@ -107,9 +107,12 @@ class Gateway {
   readonly #journal = createJournalStats()
   readonly #directory: UserDirectory
   readonly #ended: Promise<void>
+  /** Aborted by the signal that ends the gateway. */
+  readonly #stopping = new AbortController()
   #end: () => void = () => undefined
   #fail: (error: unknown) => void = () => undefined
   #ready = false
+  #shared: SharedMetadata | undefined
 
   constructor(config: Config, surroundings: Surroundings) {
     this.#config = config
@@ -120,7 +123,10 @@ class Gateway {
       users,
     })
     this.#ended = new Promise((resolve, reject) => {
-      this.#end = resolve
+      this.#end = () => {
+        this.#stopping.abort(new EndedBySignal('the gateway was ended while it waited to start'))
+        resolve()
+      }
       this.#fail = reject
     })
     this.#ended.catch(() => undefined)
@@ -133,6 +139,8 @@ class Gateway {
     try {
       await this.#start(ending)
       await this.#ended
+    } catch (error) {
+      if (!(error instanceof EndedBySignal)) throw error
     } finally {
       this.#ready = false
       for (const end of ending.reverse()) {
@@ -160,6 +168,7 @@ class Gateway {
     const { path, fresh } = this.#surroundings.directory
     const opened = await openRemote(this.#config, { path, fresh }, (error) => this.#mustEnd(error))
     const shared = await this.#sharedMetadata()
+    this.#shared = shared
     if (shared) ending.push(() => shared.stop())
     const parts = this.#engineParts(opened?.remote, shared)
     const engine = await startEngine(decorate ? decorate(parts) : parts)
@@ -167,6 +176,7 @@ class Gateway {
     await opened?.finishClaim()
     const readings = engineReadings(engine, this.#journal.stats)
     observeEngine(readings)
+    if (shared) observeSharedMetadata(shared, systemClock)
     if (engine.attaching) observeAttachments({ ...engine.attaching, clock: systemClock })
     await makeBuckets(engine, this.#config)
     ending.push(() => engine.drain())
@@ -184,11 +194,13 @@ class Gateway {
   }
 
   async #sharedMetadata(): Promise<SharedMetadata | undefined> {
-    const { path } = this.#surroundings.directory
-    const { meta } = this.#config
-    if (meta) return await openSharedMetadata({ ...this.#config, meta }, path, (error) => this.#mustEnd(error))
-    refuseMissingSharedMetadata(path)
-    return undefined
+    const { directory, logger } = this.#surroundings
+    return await openSharedMetadata(this.#config, {
+      dataPath: directory.path,
+      logger,
+      signal: this.#stopping.signal,
+      onFenced: (error) => this.#mustEnd(error),
+    })
   }
 
   #engineParts(remote: EngineRemote | undefined, shared: SharedMetadata | undefined): EngineParts {
@@ -227,7 +239,7 @@ class Gateway {
       },
       fillRandom: randomFillSync,
       random: Math.random,
-      onEvent: (event) => logEvent(this.#surroundings.logger, event),
+      onEvent: (event) => logEvent(this.#surroundings.logger, event, shared?.condition() !== undefined),
     }
   }
 
@@ -238,6 +250,8 @@ class Gateway {
       limits: limitsOf(this.#config),
       engine,
       mounts,
+      cluster: this.#shared?.cluster,
+      nodes: this.#shared && nodeControl(this.#shared, engine),
       telemetry,
       metrics: this.#metrics,
       users: this.#directory,
@@ -245,6 +259,7 @@ class Gateway {
       logger,
       listener: this.#listener('http'),
       ready: () => this.#ready,
+      condition: () => this.#shared?.condition(),
       onBug: (error) => this.#mustEnd(error),
     })
   }
@@ -286,6 +301,7 @@ class Gateway {
       handler,
       metrics: this.#metrics,
       ready: () => this.#ready,
+      condition: () => this.#shared?.condition(),
       accessLog: config.accessLog,
       onBug: (error) => this.#mustEnd(error),
       tracing: telemetry.tracing,
@@ -341,10 +357,18 @@ class Gateway {
   }
 }
 
+function nodeControl(shared: SharedMetadata, { namespace }: Engine): NodeControl {
+  return {
+    own: shared.nodeNumber,
+    list: () => namespace.nodes(),
+    remove: async (number) => ((await shared.forgetNode(number)) ? await namespace.removeNode(number) : undefined),
+  }
+}
+
 function limitsOf(config: Config): Limits {
   return checkLimits({
     ...DEFAULT_LIMITS,
-    ...(config.meta && { inlineBytesMax: SHARED_INLINE_BYTES_MAX }),
+    ...(isShared(config) && { inlineBytesMax: SHARED_INLINE_BYTES_MAX }),
     segmentBytesMax: config.segmentSize,
     segmentAgeMsMax: config.segmentAge,
     admissionWaitMsMax: config.admissionWait,
@@ -384,7 +408,8 @@ async function drained(server: { drain(): Promise<void>; stop(): Promise<void> }
   await server.stop()
 }
 
-function logEvent(logger: Logger, event: EngineEvent): void {
+/** `isToldOf`: why jobs fail just now is told already. */
+function logEvent(logger: Logger, event: EngineEvent, isToldOf: boolean): void {
   switch (event.kind) {
     case 'recovered': {
       const { lost, ...counts } = event.report
@@ -416,7 +441,9 @@ function logEvent(logger: Logger, event: EngineEvent): void {
       const { bucket, key, ended, as } = event
       return logger.warn({ bucket, key, ended, as }, 'a key was changed here and outside')
     }
-    case 'job-failed':
-      return logger.error({ job: event.job, error: event.cause }, 'a background job failed; it will be tried again')
+    case 'job-failed': {
+      const level = isToldOf && isTidegateError(event.cause, 'Unavailable') ? 'debug' : 'error'
+      return logger[level]({ job: event.job, error: event.cause }, 'a background job failed; it will be tried again')
+    }
   }
 }

@@ -1,31 +1,30 @@
 /**
- * Metadata in etcd, as the engine wants them: the client, this node's number, and the ordered store with its copy in DATA/meta. Part of the composition
- * root. The number is kept in the data directory:
- *
- *     DATA/node.json      {"format": 1, "number": 3, "identity": "<32 hex digits>"}: written, synced, before anything of the node is in the metadata
- *
- * A directory with that file belongs to those metadata, and one that has metadata of its own belongs to none: segments here are named there, and what is
- * not named is removed as an orphan.
+ * Metadata in etcd, as the engine wants them: the client, this node's number (node-identity.ts), and the ordered store with its copy in DATA/meta. The
+ * etcd is one that somebody else runs (`--meta`), or that of a cluster of gateways, of which this one is a node and runs a member
+ * itself (`--cluster`). Part of the composition root.
  */
-import { randomFillSync } from 'node:crypto'
-import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { clusterSettings } from './cli/cluster-settings.ts'
 import { systemClock } from './common/clock.ts'
-import { DataDirectoryUnusable } from './config/data-directory.ts'
-import { writeFileDurably } from './config/durable-file.ts'
-import type { MetadataLocation } from './config/metadata-location.ts'
+import type { Logger } from './common/logging.ts'
+import { PREFIX_DEFAULT } from './config/metadata-location.ts'
 import type { Config } from './config/parse.ts'
+import { viewOfEtcd, type EtcdView } from './etcd-view.ts'
+import type { Condition } from './gateway/http/health.ts'
 import { LmdbBackend } from './meta/lmdb/lmdb-backend.ts'
-import { createEtcdClient } from './meta/raft/client.ts'
+import { etcdToServe } from './meta/migrate/serving.ts'
+import { createEtcdAdmin } from './meta/raft/admin-client.ts'
+import { createEtcdClient, type EtcdClientOptions } from './meta/raft/client.ts'
 import { createEtcdStore } from './meta/raft/etcd-store.ts'
+import type { EtcdFigures, SharedStore } from './meta/raft/figures.ts'
 import { EtcdLayout } from './meta/raft/layout.ts'
-import { isKnownNode, takeNodeNumber, type NodeIdentity } from './meta/raft/node-number.ts'
-import type { Etcd } from './meta/raft/ports.ts'
+import { forgetNode } from './meta/raft/node-number.ts'
+import { startClusterNode, type ClusterNode } from './meta/raft/member/cluster-node.ts'
 import type { StageOptions } from './meta/stage/options.ts'
 import type { EmbeddedStore } from './meta/stage/ports.ts'
+import { nodeIdentity, refuseMissingCluster, refuseMissingSharedMetadata, refuseOwnMetadata } from './node-identity.ts'
 
-const FILE_NAME = 'node.json'
-const FORMAT = 1
+const ADMIN_CALL_MS_MAX = 2_000
 /** How long etcd may be away when the gateway starts. */
 const START_MS_MAX = 60_000
 /** Every body that lies in metadata lies in the memory of every member of etcd (docs/decisions/0016). */
@@ -34,105 +33,138 @@ export const SHARED_INLINE_BYTES_MAX = 512
 export interface SharedMetadata {
   readonly nodeNumber: number
   readonly createOrderedStore: (options: Omit<StageOptions, 'unwantedGroupMsMax'>) => EmbeddedStore
+  /** Where this gateway runs a member of etcd itself. */
+  readonly cluster: ClusterNode | undefined
+  /** What clients are to be told while a majority of etcd does not answer; undefined while it does. */
+  condition(): Condition | undefined
+  /** Undefined before the store is made. */
+  figures(): EtcdFigures | undefined
+  /** Asks the members. */
+  view(): Promise<EtcdView>
+  /** Shuts a node out for good. False: there is no such node. */
+  forgetNode(number: number): Promise<boolean>
   /** After the store has stopped. */
   stop(): Promise<void>
 }
 
-/** @throws DataDirectoryUnusable when the directory and the metadata do not belong together, TidegateError when etcd does not answer */
+export interface SharedMetadataOptions {
+  readonly dataPath: string
+  readonly logger: Logger
+  /** Ends the wait for etcd at start: what was opened then rejects with the signal's reason. */
+  readonly signal: AbortSignal
+  /** Another process has become this node. */
+  readonly onFenced: (error: Error) => void
+}
+
+export function isShared(config: Pick<Config, 'meta' | 'cluster'>): boolean {
+  return (config.meta ?? config.cluster) !== undefined
+}
+
+/**
+ * Undefined where the gateway has metadata of its own.
+ * @throws DataDirectoryUnusable or ClusterRefused when the directory and the metadata do not belong together, TidegateError when etcd does not answer
+ */
 export async function openSharedMetadata(
-  config: Pick<Config, 'metaCa' | 'metaCert' | 'metaKey' | 'metaLogin'> & { readonly meta: MetadataLocation },
-  dataPath: string,
-  onFenced: (error: Error) => void,
-): Promise<SharedMetadata> {
-  const { endpoints, prefix } = config.meta
-  const etcd = createEtcdClient({
-    endpoints,
-    tls: { authorityPath: config.metaCa, certificatePath: config.metaCert, keyPath: config.metaKey },
-    login: config.metaLogin,
-    clock: systemClock,
-  })
+  config: Config,
+  options: SharedMetadataOptions,
+): Promise<SharedMetadata | undefined> {
+  const { meta, metaCa, metaCert, metaKey, metaLogin } = config
+  const { dataPath, logger, signal } = options
+  if (meta) {
+    refuseMissingCluster(dataPath)
+    const tls = { authorityPath: metaCa, certificatePath: metaCert, keyPath: metaKey }
+    const reached = { endpoints: meta.endpoints, tls, login: metaLogin }
+    const opened = await openStore({ ...reached, prefix: meta.prefix, option: '--meta' }, config, options)
+    const admin = createEtcdAdmin({ ...reached, clock: systemClock, callTimeoutMs: ADMIN_CALL_MS_MAX })
+    const stop = async (): Promise<void> => {
+      admin.close()
+      await opened.stop()
+    }
+    return { ...opened, cluster: undefined, view: () => viewOfEtcd(admin, meta.endpoints), stop }
+  }
+  const settings = clusterSettings(config, dataPath, logger)
+  if (!settings) {
+    refuseMissingSharedMetadata(dataPath)
+    return undefined
+  }
+  const option = `--cluster ${settings.clusterName}`
+  refuseOwnMetadata(dataPath, option)
+  const cluster = await startClusterNode({ ...settings, signal })
+  try {
+    const { endpoints } = cluster
+    const place = { endpoints, tls: settings.tls, prefix: PREFIX_DEFAULT, option }
+    const opened = await openStore(place, config, options)
+    const stop = async (): Promise<void> => {
+      await opened.stop()
+      await cluster.stop()
+    }
+    return { ...opened, cluster, view: () => cluster.health(), stop }
+  } catch (error) {
+    await cluster.stop()
+    throw error
+  }
+}
+
+interface Place extends Pick<EtcdClientOptions, 'endpoints' | 'tls' | 'login'> {
+  readonly prefix: string
+  readonly option: string
+}
+
+async function openStore(
+  { prefix, option, ...reached }: Place,
+  { staleReads }: Pick<Config, 'staleReads'>,
+  { dataPath, logger, signal, onFenced }: SharedMetadataOptions,
+): Promise<Omit<SharedMetadata, 'cluster' | 'view'>> {
+  const etcd = createEtcdClient({ ...reached, clock: systemClock })
   await etcd.start()
   const stop = async (): Promise<void> => {
     await etcd.drain()
     await etcd.stop()
   }
   try {
-    const { number } = await nodeIdentity(etcd, { prefix, dataPath })
-    const createOrderedStore: SharedMetadata['createOrderedStore'] = (options) =>
-      createEtcdStore({
-        ...options,
-        etcd,
+    const onWaiting = (reason: string): void => logger.warn({}, `waiting for ${option}: ${reason}`)
+    const waiting = { waitMsMax: START_MS_MAX, signal, onWaiting }
+    const { number } = await nodeIdentity({ etcd, prefix, dataPath, option, ...waiting })
+    const served = await etcdToServe(etcd, new EtcdLayout(prefix))
+    let store: SharedStore | undefined
+    const createOrderedStore: SharedMetadata['createOrderedStore'] = (stage) =>
+      (store = createEtcdStore({
+        ...stage,
+        etcd: served,
         prefix,
         node: number,
         replica: new LmdbBackend({ directory: join(dataPath, 'meta') }),
+        startSignal: signal,
+        staleReads,
+        onAway: (reason) => {
+          if (reason === undefined) logger.info({}, 'etcd answers again')
+          else logger.error({ reason, staleReads }, quorumLost(staleReads))
+        },
         onFenced: () => onFenced(new Error(`another process serves as node ${number}: this one must end`)),
-      })
-    return { nodeNumber: number, createOrderedStore, stop }
+      }))
+    const condition = (): Condition | undefined =>
+      store?.away === undefined ? undefined : { words: quorumLost(staleReads), serves: staleReads }
+    const forget = async (other: number): Promise<boolean> => {
+      const asked = { etcd, layout: new EtcdLayout(prefix), clock: systemClock, waitMsMax: ADMIN_CALL_MS_MAX }
+      return (await forgetNode(asked, other)).wasKnown
+    }
+    return {
+      nodeNumber: number,
+      createOrderedStore,
+      condition,
+      figures: () => store?.figures,
+      forgetNode: forget,
+      stop,
+    }
   } catch (error) {
     await stop()
     throw error
   }
 }
 
-async function nodeIdentity(
-  etcd: Etcd,
-  { prefix, dataPath }: { prefix: string; dataPath: string },
-): Promise<NodeIdentity> {
-  const layout = new EtcdLayout(prefix)
-  const options = {
-    etcd,
-    layout,
-    clock: systemClock,
-    fillRandom: (bytes: Uint8Array): void => void randomFillSync(bytes),
-    waitMsMax: START_MS_MAX,
-  }
-  const path = join(dataPath, FILE_NAME)
-  const known = readIdentity(path)
-  if (known) {
-    if (await isKnownNode(options, known)) return known
-    throw new DataDirectoryUnusable(
-      `--data: ${path} says that this is node ${known.number} of metadata that are not those at --meta (below ${prefix}): ` +
-        'put those back, or point --meta or --data elsewhere',
-    )
-  }
-  refuseOwnMetadata(dataPath)
-  const taken = await takeNodeNumber(options)
-  await writeFileDurably(path, `${JSON.stringify({ format: FORMAT, ...taken })}\n`, 0o600)
-  return taken
-}
-
-function refuseOwnMetadata(dataPath: string): void {
-  const metadata = join(dataPath, 'meta', 'data.mdb')
-  if (!existsSync(metadata)) return
-  throw new DataDirectoryUnusable(
-    `--data: ${metadata} holds metadata of its own, and --meta names others: start with an empty data directory and copy the objects over ` +
-      'through the S3 API, or start without --meta',
-  )
-}
-
-/** @throws DataDirectoryUnusable where the directory is one of a node that shares its metadata, and none were named */
-export function refuseMissingSharedMetadata(dataPath: string): void {
-  const known = readIdentity(join(dataPath, FILE_NAME))
-  if (!known) return
-  throw new DataDirectoryUnusable(
-    `--data: ${dataPath} is that of node ${known.number} of gateways that share their metadata in etcd: start it with --meta`,
-  )
-}
-
-export function isOfSharedMetadata(dataPath: string): boolean {
-  return readIdentity(join(dataPath, FILE_NAME)) !== undefined
-}
-
-function readIdentity(path: string): NodeIdentity | undefined {
-  if (!existsSync(path)) return undefined
-  try {
-    const { format, number, identity } = JSON.parse(readFileSync(path, 'utf8')) as Partial<NodeIdentity> & {
-      format?: number
-    }
-    if (format === FORMAT && Number.isSafeInteger(number) && identity !== undefined && number !== undefined)
-      return { number, identity }
-  } catch {
-    // Said below.
-  }
-  throw new DataDirectoryUnusable(`--data: ${path} does not say which node the directory belongs to`)
+function quorumLost(staleReads: boolean): string {
+  const reads = staleReads
+    ? 'reads are answered from what was known before, nothing can be written'
+    : 'nothing can be read or written'
+  return `quorum is lost: etcd has no majority, or cannot be reached from here; ${reads} until it is back`
 }

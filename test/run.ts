@@ -41,6 +41,7 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
   rsync: { probe: ['rsync', '--version'], debian: 'rsync' },
   sqlite3: { probe: ['sqlite3', '--version'], debian: 'sqlite3' },
   rclone: { probe: ['rclone', 'version'], debian: 'rclone' },
+  s3cmd: { probe: ['s3cmd', '--version'], debian: 's3cmd' },
   etcd: {
     probe: ['sh', '-c', `"\${${ETCD}:-etcd}" --version`],
     debian: 'etcd-server',

@@ -5,6 +5,7 @@ import { openDataDirectory } from '../config/data-directory.ts'
 import { parseConfig } from '../config/parse.ts'
 import type { ClusterNodeOptions } from '../meta/raft/member/cluster-options.ts'
 import { initCluster, prepareToJoin } from '../meta/raft/member/prepare-node.ts'
+import { refuseOwnMetadata } from '../node-identity.ts'
 import { clusterSettings } from './cluster-settings.ts'
 import { UsageError, type CliContext, type ExitCode } from './command.ts'
 import { parseInput } from './machine.ts'
@@ -39,6 +40,7 @@ async function prepared(
   if (options === undefined) throw new UsageError('--cluster is missing: the name of the cluster')
   const directory = await openDataDirectory(config.data)
   try {
+    refuseOwnMetadata(directory.path, '--cluster')
     const settled = clusterSettings(config, directory.path, logger) ?? options
     context.stdout.write(await work({ ...settled, clock: systemClock }))
   } finally {

@@ -11,10 +11,7 @@ import type { ClusterNodeOptions, ClusterTls } from '../meta/raft/member/cluster
 /** Undefined where this gateway is no node of a cluster. @throws ConfigError, ClusterRefused naming the option at fault */
 export function clusterSettings(config: Config, dataPath: string, logger: Logger): ClusterNodeOptions | undefined {
   const { cluster } = config
-  if (cluster === undefined) {
-    if (config.clusterJoin.length > 0) throw new ConfigError('--cluster-join names nodes, and there is no --cluster')
-    return undefined
-  }
+  if (cluster === undefined) return undefined
   const options: ClusterNodeOptions = {
     directory: join(dataPath, 'etcd'),
     clusterName: cluster,

@@ -1,7 +1,6 @@
 /** What a restore or a rebuild did, for people. */
 import type { FoundBackup, FoundHolder } from '../persist/names/read-states.ts'
 import type { RestoreReport } from '../restore.ts'
-import type { RestoreProgress } from '../restored-namespace.ts'
 import { bytesText, timeText } from './flush-text.ts'
 import { table } from './table.ts'
 import type { Output } from './command.ts'
@@ -99,8 +98,15 @@ export function holdersText(holders: readonly FoundHolder[], nowMs: number): str
   ])
 }
 
+interface ShownProgress {
+  readonly doing: string
+  readonly done: number
+  /** Undefined while it is not known. */
+  readonly total: number | undefined
+}
+
 /** One line that is written over again and again; for terminals only. */
-export function progressLine(output: Output, everyMs: number): (progress: RestoreProgress) => void {
+export function progressLine(output: Output, everyMs: number): (progress: ShownProgress) => void {
   if (output.isTTY !== true) return () => undefined
   let [shownMs, doing] = [0, '']
   return (progress) => {

@@ -8,10 +8,12 @@ import { backupCommand } from './backup.ts'
 import { bucketCommand } from './bucket.ts'
 import { UsageError } from './command.ts'
 import { clusterCommand } from './cluster.ts'
+import { nodeCommand } from './node.ts'
 import { configCommand } from './config.ts'
 import { flushCommand } from './flush.ts'
 import { commandHelp, findCommand, helpCommand, overview } from './help.ts'
 import { kvCommand } from './kv.ts'
+import { metaCommand } from './meta.ts'
 import { mountCommand } from './mount.ts'
 import { rebuildCommand } from './rebuild.ts'
 import { restoreCommand } from './restore.ts'
@@ -30,6 +32,8 @@ const COMMANDS: readonly Command[] = [
   bucketCommand,
   flushCommand,
   clusterCommand,
+  nodeCommand,
+  metaCommand,
   backupCommand,
   restoreCommand,
   rebuildCommand,

@@ -32,6 +32,37 @@ export function backingOff({ name, pauseMs, round }: BackgroundJob, clock: Clock
   }
 }
 
+/** Of who gives way to another: between two rounds, and how long. */
+const GIVING_WAY_MS = { pause: 1_000, lasts: 10_000 }
+
+/**
+ * For work that each of several nodes does on the same rows. Whoever was disturbed by another in a round has fewer of them for a while, at times that the others do not
+ * share: so one goes on at full pace and finds its work undone, the others find it done, and if that one ends they go on. `disturbances` counts them.
+ */
+export function givingWay(
+  { name, pauseMs, round }: BackgroundJob,
+  { clock, random, disturbances }: { clock: Clock; random: () => number; disturbances: () => number },
+): BackgroundJob {
+  const about = (ms: number): number => ms * (0.5 + random())
+  let untilMs = -Infinity
+  let notBeforeMs = -Infinity
+  return {
+    name,
+    pauseMs,
+    async round() {
+      if (clock.monotonicMs() < notBeforeMs) return false
+      const before = disturbances()
+      try {
+        return await round()
+      } finally {
+        const nowMs = clock.monotonicMs()
+        if (disturbances() !== before) untilMs = nowMs + about(GIVING_WAY_MS.lasts)
+        if (nowMs < untilMs) notBeforeMs = nowMs + about(GIVING_WAY_MS.pause)
+      }
+    },
+  }
+}
+
 export interface BackgroundStatus {
   readonly name: string
   readonly rounds: number

@@ -18,7 +18,8 @@ export interface MetadataLocation {
 }
 
 const FORM = 'etcd://HOST:PORT,HOST:PORT/PREFIX, or the same with etcds://'
-const PREFIX_DEFAULT = '/tidegate/'
+/** Where nothing else is said. */
+export const PREFIX_DEFAULT = '/tidegate/'
 const MEMBERS_MAX = 16
 const URL_PATTERN = /^(?<scheme>etcds?):\/\/(?<members>[^/?#]+)(?<path>\/[^?#]*)?$/
 const MEMBER_PATTERN = /^(?:\[(?<bracketed>[0-9a-fA-F:.]+)\]|(?<plain>[A-Za-z0-9._-]+)):(?<port>[1-9]\d{0,4})$/

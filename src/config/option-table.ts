@@ -126,6 +126,13 @@ export const OPTIONS = {
     metavar: 'FILE',
     help: 'file that holds the password of --meta-user, and a line feed perhaps',
   },
+  staleReads: {
+    type: 'switch',
+    group: 'Data',
+    metavar: 'on|off',
+    default: 'off',
+    help: 'while etcd has no majority, or cannot be reached, reads of shared metadata are answered from what this gateway knew before, not refused',
+  },
   remote: {
     type: 'remote',
     group: 'Data',

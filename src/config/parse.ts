@@ -107,8 +107,19 @@ export function parseConfig(input: ParseInput): Config {
 /** Names of options that say how etcd is reached. */
 const REACHING_ETCD = ['metaCa', 'metaCert', 'metaKey', 'metaUser', 'metaPasswordFile'] as const
 
-function checkMetadata(options: Pick<OptionValues, 'meta' | 'remote' | (typeof REACHING_ETCD)[number]>): void {
-  const { meta, metaCa, metaCert, metaKey, remote } = options
+function checkMetadata(
+  options: Pick<
+    OptionValues,
+    'meta' | 'cluster' | 'clusterJoin' | 'staleReads' | 'remote' | (typeof REACHING_ETCD)[number]
+  >,
+): void {
+  const { meta, metaCa, metaCert, metaKey, cluster, clusterJoin, staleReads, remote } = options
+  if (meta !== undefined && cluster !== undefined)
+    throw new ConfigError(
+      '--meta and --cluster: the first names an etcd that somebody else runs, the second has one of its own; give one of them',
+    )
+  if (cluster === undefined && clusterJoin.length > 0)
+    throw new ConfigError('--cluster-join names nodes, and there is no --cluster')
   const stray = REACHING_ETCD.find((name) => options[name] !== undefined)
   if (stray !== undefined && meta === undefined)
     throw new ConfigError(`${optionFlag(stray)} says how etcd is reached, and there is no --meta`)
@@ -116,8 +127,11 @@ function checkMetadata(options: Pick<OptionValues, 'meta' | 'remote' | (typeof R
     throw new ConfigError('--meta-cert and --meta-key: give both or neither')
   if ((metaCa ?? metaCert) !== undefined && meta?.tls === false)
     throw new ConfigError('--meta-ca and --meta-cert are for etcds://, and --meta begins with etcd://')
-  if (meta !== undefined && remote !== undefined)
-    throw new ConfigError('--meta and --remote: metadata that several gateways share cannot name a remote store yet')
+  const shared = meta === undefined ? cluster && '--cluster' : '--meta'
+  if (staleReads && shared === undefined)
+    throw new ConfigError('--stale-reads on: it is for metadata in etcd, and there is neither --meta nor --cluster')
+  if (shared !== undefined && remote !== undefined)
+    throw new ConfigError(`${shared} and --remote: metadata that several gateways share cannot name a remote store yet`)
 }
 
 function readMetaLogin(

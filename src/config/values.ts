@@ -18,6 +18,7 @@ export interface Address {
 }
 
 const ACCESS_LOG_LEVELS = ['debug', 'info', 'off'] as const
+const SWITCH_CHOICES = ['on', 'off'] as const
 /** `replicated` is told apart from a misspelling, because it is a level that needs more than one node. */
 const ACK_CHOICES = ['memory', 'journal', 'persisted'] as const
 
@@ -36,6 +37,7 @@ export interface ValueByType {
   /** Milliseconds. */
   readonly duration: number
   readonly count: number
+  readonly switch: boolean
   readonly region: string
   readonly bucket: string
   readonly logLevel: (typeof LOG_LEVELS)[number]
@@ -62,6 +64,7 @@ export const PARSERS: { readonly [T in ValueType]: (text: string) => ValueByType
   bytes: parseBytes,
   duration: parseDuration,
   count: parseCount,
+  switch: (text) => choice(text, SWITCH_CHOICES) === 'on',
   region: (text) => matching(text, /^[a-z0-9]+(-[a-z0-9]+)*$/, 'a region name such as us-east-1'),
   bucket: (text) => matching(text, /^(?!minio$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, 'a bucket name'),
   logLevel: (text) => choice(text, LOG_LEVELS),

@@ -154,7 +154,14 @@ export class Reclaimer {
   async compact(segment: SegmentId): Promise<boolean> {
     const record = await this.#options.index.segment(segment)
     if (!record || record.state === 'open' || this.#options.hasPending(segment)) return false
-    return await this.#options.moves.run(() => this.#compact(record))
+    try {
+      return await this.#options.moves.run(() => this.#compact(record))
+    } catch (error) {
+      // What was alive in it may have gone since it was looked at, and it with that.
+      const now = await this.#options.index.segment(segment)
+      if (!now || now.liveBytes <= 0) return false
+      throw error
+    }
   }
 
   /** Copies what is live in a segment to the open one and lets the contents point there. */

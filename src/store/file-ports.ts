@@ -33,6 +33,8 @@ import type {
 import type { Commit } from './ports.ts'
 
 export interface MetadataFiles {
+  /** Other nodes change files as well: what was asked of one that is open may be old. */
+  readonly isShared?: boolean | undefined
   fileNode(inode: InodeId): Promise<FileNode>
   findFile(parent: InodeId, name: ByteString): Promise<FileNode>
   /** In byte order of what listings call the name (a directory's ends in a slash), after `after`, at most `limit`. */

@@ -13,7 +13,7 @@ const ROUNDS = Number(process.env['CLUSTER_ROUNDS'] ?? 2)
 let cluster: ClusterNodes
 
 beforeAll(async () => {
-  cluster = await ClusterNodes.create(4)
+  cluster = await ClusterNodes.create(4, { hung: { silentMsMax: 5_000, startMsMax: 60_000 } })
   await cluster.init()
 })
 
@@ -103,6 +103,14 @@ it('starts a member again that was killed; writes go on without the leader', asy
     `leader killed: writes again after ${median(gaps).toFixed(0)} ms (median of ${ROUNDS}, at most ${Math.max(...gaps).toFixed(0)})`,
   )
 }, 300_000)
+
+it('kills a member that hangs, and starts it again', async () => {
+  const { restarts } = await cluster.until(1, isWellVoter)
+  process.kill(etcdPid(1), 'SIGSTOP')
+  const health = await cluster.until(1, (seen) => isWellVoter(seen) && seen.restarts > restarts)
+  expect(health.lastEnding).toContain('SIGKILL')
+  expect(await value(1, 'a')).toBe('1')
+}, 60_000)
 
 it('moves the leadership before a planned stop', async () => {
   const gaps: number[] = []

@@ -21,6 +21,13 @@ export interface ClientsOptions {
   readonly clients: number
   readonly operationsEach: number
   readonly largeValueBytes?: number
+  /** Between two operations of a client, at most. */
+  readonly pauseMsMax?: number
+  /**
+   * The gateway says which failed writes may have been made (docs/decisions/0016, C6). All others were not, and are left out of the history: so one that is seen all
+   * the same was written by nobody. Told of each.
+   */
+  readonly onNotDone?: () => void
   /** Told after every operation; the killer counts. */
   readonly onOperation?: () => void
 }
@@ -40,7 +47,7 @@ const KINDS = [
 /** Some values do not fit into the metadata, so that segments take part. */
 const LARGE_VALUE_BYTES = 6000
 const LARGE_SHARE = 0.15
-const RECONNECT_MS_MAX = 30_000
+const RECONNECT_MS_MAX = 60_000
 
 export async function runClients(options: ClientsOptions): Promise<KvHistory> {
   const history: KvHistory = []
@@ -74,10 +81,14 @@ class Worker {
       const operation = this.#next()
       const calledAt = performance.now()
       const output = await this.#perform(operation)
-      const returnedAt = output === undefined ? Infinity : performance.now()
-      this.#history.push({ operation, calledAt, returnedAt, output })
+      if (output !== 'not done') {
+        const returnedAt = output === undefined ? Infinity : performance.now()
+        this.#history.push({ operation, calledAt, returnedAt, output })
+      }
       this.#options.onOperation?.()
       if (output === undefined) await this.#reconnect()
+      const { pauseMsMax } = this.#options
+      if (pauseMsMax !== undefined) await sleep(this.#random.below(pauseMsMax))
     }
     this.#client.close()
   }
@@ -147,11 +158,16 @@ class Worker {
   }
 
   /** Undefined when it is not known whether it was done. */
-  async #perform(operation: KvOperation): Promise<KvOutput | undefined> {
+  async #perform(operation: KvOperation): Promise<KvOutput | 'not done' | undefined> {
     try {
       return await this.#send(operation)
     } catch (error) {
       if (isKvError(error, 'PreconditionFailed')) return { kind: 'refused' }
+      const { onNotDone } = this.#options
+      if (onNotDone && isKvError(error) && error.status === 503 && error.problem['outcome'] !== 'unknown') {
+        onNotDone()
+        return 'not done'
+      }
       if (isKvError(error, 'NoAnswer') || isKvError(error, 'Unavailable')) return undefined
       throw error
     }

@@ -1,6 +1,10 @@
-/** `npm run linearizability -- [--seeds N] [--killed N] [--seed S]`: histories of 16 clients, checked; the long form. */
+/**
+ * `npm run linearizability -- [--seeds N] [--killed N] [--seed S]`: histories of 16 clients, checked; the long form. With `--shared [--rounds N]` instead those
+ * of two gateways over one etcd, with faults; with `--renames [--rounds N]` rounds of two processes that rename directories across each other there.
+ */
 import { parseArgs } from 'node:util'
 import { Rounds } from './rounds.ts'
+import { runRenames, runShared } from './run-shared.ts'
 
 const { values } = parseArgs({
   options: {
@@ -10,11 +14,19 @@ const { values } = parseArgs({
     killed: { type: 'string', default: '40' },
     /** Of the first history; the next ones count up from it. */
     seed: { type: 'string' },
+    shared: { type: 'boolean', default: false },
+    renames: { type: 'boolean', default: false },
+    rounds: { type: 'string', default: '100' },
   },
 })
 const quiet = Number(values.seeds)
 const killed = Number(values.killed)
 const firstSeed = Number(values.seed ?? Date.now() % 2 ** 31)
+
+if (values.shared || values.renames) {
+  const run = values.shared ? runShared : runRenames
+  process.exit((await run({ rounds: Number(values.rounds), firstSeed })) > 0 ? 1 : 0)
+}
 
 const rounds = new Rounds()
 const totals = { operations: 0, unknown: 0, configurations: 0 }

@@ -1,109 +1,182 @@
 /**
- * One history of clients that work through two gateways over one etcd of three members, while a member is killed or paused, or a gateway is killed, and
- * comes back; and the verdict. Values are small enough to lie in the metadata: the bytes of others are one gateway's.
+ * Histories of clients that work through two gateways over one etcd of three members, while faults befall these (faults.ts), and the verdicts: in each round one of
+ * KV clients and one of S3 clients, in buckets of their own. Values are small enough to lie in the metadata: the bytes of others are one gateway's.
  */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { must } from '../../src/common/assert.ts'
 import { Random } from '../model/random.ts'
-import { EtcdCluster, type EtcdMember } from '../support/etcd-member.ts'
+import { CuttableNetwork } from '../support/cuttable-network.ts'
+import { EtcdCluster } from '../support/etcd-member.ts'
 import { randomCredentials, startGateway, type GatewayProcess } from '../support/gateway-process.ts'
+import { checkLinearizable } from './checker.ts'
 import { runClients } from './clients.ts'
+import { FaultDriver, FAULTS, nameMembers, planFaults, type Fault, type Surroundings } from './faults.ts'
 import { packedKvModel } from './kv-model.ts'
-import { verdict, type RoundResult } from './rounds.ts'
+import { verdict } from './rounds.ts'
+import { runS3Clients } from './s3-clients.ts'
+import { s3Model, withSeenWritten, type S3Entry } from './s3-model.ts'
 
-export type Trouble = 'none' | 'member killed' | 'member paused' | 'gateway killed'
+export interface SharedRoundOptions {
+  readonly seed: number
+  /** How many faults; by default some. */
+  readonly faults?: number
+  /** Some faults last longer than anybody waits. */
+  readonly long?: boolean | undefined
+}
 
-const CLIENTS = 16
-const OPERATIONS_EACH = 20
+export interface SharedRoundResult {
+  readonly operations: number
+  /** Whose outcome was never known. */
+  readonly unknown: number
+  /** That the gateway said were not done, and that left no trace. */
+  readonly notDone: number
+  readonly configurations: number
+  readonly faults: readonly Fault[]
+}
+
 const GATEWAYS = 2
 const MEMBERS = 3
+const KV = { clients: 12, operationsEach: 20 }
+const S3 = { clients: 8, operationsEach: 20 }
+export const OPERATIONS_A_ROUND = KV.clients * KV.operationsEach + S3.clients * S3.operationsEach
+const FAULTS_A_ROUND = 4
+const PAUSE_MS_MAX = 60
 const LARGE_VALUE_BYTES = 400
-const PAUSE_MS = 2_000
+const S3_CONFIGURATIONS_MAX = 500_000
+const ETCD_FLAGS = ['--heartbeat-interval=50', '--election-timeout=500']
 
 export class SharedRounds {
   readonly #directory = mkdtempSync(join(tmpdir(), 'tidegate-linearizability-'))
   readonly #root = randomCredentials()
   readonly #gateways: GatewayProcess[] = []
-  #cluster: EtcdCluster | undefined
+  readonly #network = new CuttableNetwork()
+  #surroundings: Surroundings | undefined
 
   async start(): Promise<void> {
-    this.#cluster = await EtcdCluster.start({ directory: join(this.#directory, 'etcd'), members: MEMBERS })
+    const network = this.#network
+    const cluster = await EtcdCluster.start({
+      directory: join(this.#directory, 'etcd'),
+      members: MEMBERS,
+      flags: ETCD_FLAGS,
+      peerUrlFor: (name, listensAt) => network.wire(name, listensAt),
+    })
+    this.#surroundings = { cluster, network, gateways: this.#faultyGateways() }
+    await nameMembers(this.#surroundings)
     for (let index = 0; index < GATEWAYS; index++) this.#gateways.push(await this.#startGateway(index))
   }
 
-  /** @throws Error with the seed when the history is not linearizable */
-  async run({ seed, trouble }: { seed: number; trouble: Trouble }): Promise<RoundResult> {
-    const bucket = `round-${seed}`
+  /** @throws Error with the seed when a history is not linearizable */
+  async run({ seed, faults = FAULTS_A_ROUND, long }: SharedRoundOptions): Promise<SharedRoundResult> {
+    await this.#makeBucket(`kv-${seed}`)
+    await this.#makeBucket(`s3-${seed}`)
     const { accessKey, secretKey } = this.#root
-    const authorization = `Basic ${Buffer.from(`${accessKey}:${secretKey}`).toString('base64')}`
-    const made = await fetch(`${this.#of(0).http}/kv/v1/${bucket}`, { method: 'PUT', headers: { authorization } })
-    if (made.status !== 201) throw new Error(`the bucket could not be made: ${await made.text()}`)
-    const at = new Random(seed).below((CLIENTS * OPERATIONS_EACH) / 2)
-    let operations = 0
-    let troubled: Promise<void> | undefined
-    const history = await runClients({
-      url: (client) => this.#of(client % GATEWAYS).http,
-      bucket,
-      accessKey,
-      secretKey,
+    const planned =
+      faults === 0
+        ? []
+        : planFaults(new Random(seed), { count: faults, operations: OPERATIONS_A_ROUND, kinds: FAULTS, long })
+    const driver = new FaultDriver(must(this.#surroundings, 'a start'), planned)
+    let notDone = 0
+    const common = {
       seed,
-      clients: CLIENTS,
-      operationsEach: OPERATIONS_EACH,
-      largeValueBytes: LARGE_VALUE_BYTES,
-      onOperation: () => {
-        if (++operations <= at || troubled) return
-        troubled = this.#make(trouble, seed)
-        troubled.catch(() => undefined)
-      },
-    })
-    await troubled
-    return verdict(seed, history, packedKvModel)
+      pauseMsMax: PAUSE_MS_MAX,
+      onOperation: () => driver.operationDone(),
+      onNotDone: () => void notDone++,
+    }
+    const ofKv = { url: (client: number) => this.#of(client % GATEWAYS).http, largeValueBytes: LARGE_VALUE_BYTES }
+    const ofS3 = { gateway: (client: number) => this.#of(client % GATEWAYS) }
+    const working = Promise.all([
+      runClients({ ...common, ...KV, ...ofKv, bucket: `kv-${seed}`, accessKey, secretKey }),
+      runS3Clients({ ...common, ...S3, ...ofS3, bucket: `s3-${seed}` }),
+    ])
+    let histories
+    try {
+      histories = await working
+    } finally {
+      await driver.done()
+    }
+    const [kvHistory, s3History] = histories
+    const kv = verdict(seed, kvHistory, packedKvModel)
+    const s3 = s3Verdict(seed, s3History)
+    return {
+      operations: kv.operations + s3.operations + notDone,
+      unknown: kv.unknown + s3.unknown,
+      notDone,
+      configurations: kv.configurations + s3.configurations,
+      faults: planned.map(({ fault }) => fault),
+    }
   }
 
   async end(): Promise<void> {
     await Promise.all(this.#gateways.map((gateway) => gateway.stop()))
-    await this.#cluster?.remove()
+    await this.#surroundings?.cluster.remove()
+    this.#network.close()
     rmSync(this.#directory, { recursive: true, force: true })
   }
 
-  async #make(trouble: Trouble, seed: number): Promise<void> {
-    const member = must(this.#cluster?.members[seed % MEMBERS], 'member')
-    switch (trouble) {
-      case 'none':
-        return
-      case 'member paused':
-        member.pause()
-        await sleep(PAUSE_MS)
-        return member.resume()
-      case 'member killed':
-        return await this.#killMember(member)
-      case 'gateway killed':
-        await this.#of(seed % GATEWAYS).kill()
-        this.#gateways[seed % GATEWAYS] = await this.#startGateway(seed % GATEWAYS)
-    }
+  async #makeBucket(name: string): Promise<void> {
+    const { accessKey, secretKey } = this.#root
+    const authorization = `Basic ${Buffer.from(`${accessKey}:${secretKey}`).toString('base64')}`
+    const made = await fetch(`${this.#of(0).http}/kv/v1/${name}`, { method: 'PUT', headers: { authorization } })
+    if (made.status !== 201) throw new Error(`the bucket could not be made: ${await made.text()}`)
   }
 
-  async #killMember(member: EtcdMember): Promise<void> {
-    await member.kill()
-    await sleep(PAUSE_MS)
-    member.start(must(this.#cluster, 'cluster').initial)
-    await member.waitHealthy()
+  #faultyGateways(): Surroundings['gateways'] {
+    return {
+      count: GATEWAYS,
+      name: gatewayName,
+      pause: (index) => void this.#of(index).child.kill('SIGSTOP'),
+      resume: (index) => void this.#of(index).child.kill('SIGCONT'),
+      kill: (index) => this.#of(index).kill(),
+      start: async (index) => {
+        this.#gateways[index] = await this.#startGateway(index)
+      },
+    }
   }
 
   #of(index: number): GatewayProcess {
     return must(this.#gateways[index], 'gateway')
   }
 
-  #startGateway(index: number): Promise<GatewayProcess> {
-    const endpoints = must(this.#cluster, 'cluster').endpoints.map((endpoint) => new URL(endpoint).host)
-    return startGateway({
+  async #startGateway(index: number): Promise<GatewayProcess> {
+    const { cluster } = must(this.#surroundings, 'a start')
+    const wires = cluster.members.map(({ name, endpoint }) => this.#network.wire(name, endpoint, gatewayName(index)))
+    const endpoints = (await Promise.all(wires)).map((endpoint) => new URL(endpoint).host)
+    return await startGateway({
       data: join(this.#directory, `data${index}`),
       root: this.#root,
       logFile: join(this.#directory, `log${index}`),
       flags: ['--meta', `etcd://${endpoints.join(',')}`, '--cache-memory', '64MiB'],
     })
+  }
+}
+
+function gatewayName(index: number): string {
+  return `gateway ${index}`
+}
+
+/** @throws Error that names the file in which the history was kept */
+function s3Verdict(
+  seed: number,
+  history: readonly S3Entry[],
+): Pick<SharedRoundResult, 'operations' | 'unknown' | 'configurations'> {
+  const kept = join(tmpdir(), `tidegate-s3-history-${seed}.json`)
+  const fail = (what: string, cause?: unknown): never => {
+    writeFileSync(kept, JSON.stringify(history))
+    throw new Error(`seed ${seed}, S3: ${what} (${kept})`, { cause })
+  }
+  let checked
+  try {
+    checked = checkLinearizable(s3Model, withSeenWritten(history), S3_CONFIGURATIONS_MAX)
+  } catch (error) {
+    return fail((error as Error).message, error)
+  }
+  if (!checked.linearizable)
+    return fail(`not linearizable: ${checked.stuck.map((entry) => JSON.stringify(entry)).join('\n')}`)
+  return {
+    operations: history.length,
+    unknown: history.filter((entry) => entry.output === undefined).length,
+    configurations: checked.configurations,
   }
 }

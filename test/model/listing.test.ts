@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { MemoryStoreOptions } from '../../src/meta/memory/memory-store.ts'
+import { amountOf } from '../support/metadata-switch.ts'
 import { fixture, type Fixture } from '../unit/meta/namespace/fixture.ts'
 import { BucketModel, shownVersion } from './bucket-model.ts'
 import { checkNamespace } from './check-namespace.ts'
@@ -148,7 +149,7 @@ describe(`listings against a flat model (seed ${SEED})`, () => {
   test(
     'random prefixes, delimiters, markers and limits over odd keys, paged through, with versions',
     async () => {
-      await run(SEED, {}, 24_000)
+      await run(SEED, {}, amountOf({ usual: 24_000, overEtcd: 24_000, brieflyOverEtcd: 1200 }))
     },
     LONG_RUN_MS,
   )
@@ -156,7 +157,8 @@ describe(`listings against a flat model (seed ${SEED})`, () => {
   test(
     'C1, C2: the same with every transaction run twice, 128 operations at most',
     async () => {
-      await run(SEED + 1, { forceRetry: true, operationsMax: 128 }, 4000)
+      const calls = amountOf({ usual: 4000, overEtcd: 4000, brieflyOverEtcd: 400 })
+      await run(SEED + 1, { forceRetry: true, operationsMax: 128 }, calls)
     },
     LONG_RUN_MS,
   )

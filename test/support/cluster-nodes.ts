@@ -153,7 +153,8 @@ export class Writer {
   }
 }
 
-async function freePorts(count: number): Promise<number[]> {
+/** Several at once, so that none is given out twice. */
+export async function freePorts(count: number): Promise<number[]> {
   const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
   await Promise.all(servers.map((server) => once(server, 'listening')))
   const ports = servers.map((server) => (server.address() as AddressInfo).port)

@@ -11,6 +11,13 @@ export function runTidegate(
   return runCommand([process.execPath, 'src/main.ts', ...args], {
     show: false,
     timeoutMs: ENDS_MS_MAX,
-    env: { ...credentials, ...env },
+    // Ours, and no options of the gateway, which refuses what it does not know.
+    env: {
+      TIDEGATE_TEST_SEED: undefined,
+      TIDEGATE_ETCD: undefined,
+      TIDEGATE_TEST_META: undefined,
+      ...credentials,
+      ...env,
+    },
   })
 }

@@ -23,6 +23,8 @@ export interface ClusterOptions {
   readonly members: number
   /** Of every member, after those that are given anyway. */
   readonly flags?: readonly string[]
+  /** Where the others reach a member that listens for them there, if not there: a test stands between them. */
+  readonly peerUrlFor?: ((name: string, listensAt: string) => Promise<string>) | undefined
   /** Certificate and key of the members, and who signs those of clients if these must have one. */
   readonly tls?:
     | { readonly certificate: string; readonly key: string; readonly clientAuthority?: string | undefined }
@@ -38,16 +40,17 @@ interface Ports {
 export class EtcdMember {
   readonly name: string
   readonly endpoint: string
+  /** Where the others reach it. */
   readonly peerUrl: string
   readonly #ports: Ports
   readonly #options: ClusterOptions
   readonly #directory: string
   #process: ChildProcess | undefined
 
-  constructor(name: string, ports: Ports, options: ClusterOptions) {
+  constructor(name: string, { peerUrl, ...ports }: Ports & { readonly peerUrl?: string }, options: ClusterOptions) {
     this.name = name
     this.endpoint = `${options.tls === undefined ? 'http' : 'https'}://127.0.0.1:${ports.client}`
-    this.peerUrl = `http://127.0.0.1:${ports.peer}`
+    this.peerUrl = peerUrl ?? peerUrlAt(ports.peer)
     this.#ports = ports
     this.#options = options
     this.#directory = join(options.directory, name)
@@ -128,7 +131,7 @@ export class EtcdMember {
       'data-dir': join(this.#directory, 'data'),
       'listen-client-urls': this.endpoint,
       'advertise-client-urls': this.endpoint,
-      'listen-peer-urls': this.peerUrl,
+      'listen-peer-urls': peerUrlAt(this.#ports.peer),
       'initial-advertise-peer-urls': this.peerUrl,
       'listen-metrics-urls': `http://127.0.0.1:${this.#ports.metrics}`,
       'initial-cluster': cluster,
@@ -160,10 +163,13 @@ export class EtcdCluster {
   /** All members are up and healthy. */
   static async start(options: ClusterOptions): Promise<EtcdCluster> {
     const ports = await freePorts(options.members * 3)
-    const members = Array.from({ length: options.members }, (_, index) => {
+    const members: EtcdMember[] = []
+    for (let index = 0; index < options.members; index++) {
       const [client = 0, peer = 0, metrics = 0] = ports.slice(index * 3)
-      return new EtcdMember(`m${index}`, { client, peer, metrics }, options)
-    })
+      const name = `m${index}`
+      const peerUrl = (await options.peerUrlFor?.(name, peerUrlAt(peer))) ?? peerUrlAt(peer)
+      members.push(new EtcdMember(name, { client, peer, metrics, peerUrl }, options))
+    }
     const cluster = new EtcdCluster(members, options)
     for (const member of members) member.start(cluster.initial)
     await cluster.waitHealthy()
@@ -197,6 +203,10 @@ export class EtcdCluster {
     await Promise.all(this.members.map((member) => member.kill()))
     rmSync(this.#options.directory, { recursive: true, force: true })
   }
+}
+
+function peerUrlAt(port: number): string {
+  return `http://127.0.0.1:${port}`
 }
 
 /** Several at once, so that none is given out twice. */

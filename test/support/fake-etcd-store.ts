@@ -61,6 +61,17 @@ export class FakeEtcdStore {
     this.#limits = limits
   }
 
+  copy(): FakeEtcdStore {
+    const copy = new FakeEtcdStore(this.#limits)
+    copy.#keys = [...this.#keys]
+    for (const [key, versions] of this.#versionsByKey) copy.#versionsByKey.set(key, [...versions])
+    copy.#log = [...this.#log]
+    for (const lease of this.#leases) copy.#leases.add(lease)
+    copy.revision = this.revision
+    copy.compactRevision = this.compactRevision
+    return copy
+  }
+
   range(request: RangeRequest, asOf: Revision = this.revision): RangeResult {
     checkKeyGiven(request.range.start)
     const revision = request.revision ?? asOf

@@ -63,7 +63,9 @@ const WATCH_REVISIONS_MAX = 64
 export class FakeEtcd {
   readonly clock: Clock
   readonly callTimeoutMs: number
-  readonly store: FakeEtcdStore
+  /** Grows when members are ended, as for putting a backup in their place: then all watches end. */
+  life = 0
+  #store: FakeEtcdStore
   /** Without it only serializable ranges and watches are answered. */
   majority = true
   /** Asked at every call that no `next` was said for. */
@@ -76,7 +78,23 @@ export class FakeEtcd {
   constructor(options: FakeEtcdOptions) {
     this.clock = options.clock
     this.callTimeoutMs = options.callTimeoutMs ?? CALL_TIMEOUT_MS
-    this.store = new FakeEtcdStore({ ...LIMITS, ...options.limits })
+    this.#store = new FakeEtcdStore({ ...LIMITS, ...options.limits })
+  }
+
+  get store(): FakeEtcdStore {
+    return this.#store
+  }
+
+  /** What `restore` puts back. */
+  backup(): FakeEtcdStore {
+    return this.#store.copy()
+  }
+
+  /** All members are ended, and start from that. */
+  restore(backup: FakeEtcdStore): void {
+    this.#store = backup.copy()
+    this.life++
+    this.changed()
   }
 
   get revision(): Revision {
@@ -220,9 +238,13 @@ export class FakeEtcdClient implements Etcd {
   ): AsyncGenerator<readonly WatchedChange[], void> {
     let next = fromRevision
     const failureBefore = this.#watchFailure
+    const lifeBefore = this.#etcd.life
+    if (!signal.aborted) yield []
     while (!signal.aborted) {
       if (this.#watchFailure !== undefined && this.#watchFailure !== failureBefore)
         throw new EtcdFailure(this.#watchFailure.kind, 'the watch was ended', { sent: false })
+      if (this.#etcd.life !== lifeBefore)
+        throw new EtcdFailure('unavailable', 'the members have ended', { sent: false })
       if (!this.#running) throw new EtcdFailure('unavailable', 'the client is stopped', { sent: false })
       const through = Math.min(this.#visible(), next + WATCH_REVISIONS_MAX - 1)
       if (this.#reachable && through >= next) {

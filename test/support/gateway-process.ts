@@ -7,6 +7,7 @@ import { once } from 'node:events'
 import { createWriteStream } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { metadataFlags } from './metadata-switch.ts'
 
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
 const PROGRAM = [process.execPath, MAIN] as const
@@ -53,12 +54,15 @@ export async function startGateway(options: GatewayOptions): Promise<GatewayProc
   const root = options.root ?? randomCredentials()
   const addresses = ['--s3', '127.0.0.1:0', '--http', '127.0.0.1:0']
   const [program, ...first] = options.program ?? PROGRAM
-  const child = spawn(program, [...first, 'serve', '--data', options.data, ...addresses, ...(options.flags ?? [])], {
+  const flags = [...addresses, ...(options.flags ?? [])]
+  flags.push(...(await metadataFlags(options.data, flags)))
+  const child = spawn(program, [...first, 'serve', '--data', options.data, ...flags], {
     env: {
       ...process.env,
       // Ours, and no option of the gateway, which refuses what it does not know.
       TIDEGATE_TEST_SEED: undefined,
       TIDEGATE_ETCD: undefined,
+      TIDEGATE_TEST_META: undefined,
       TIDEGATE_ROOT_USER: root.accessKey,
       TIDEGATE_ROOT_PASSWORD: root.secretKey,
       ...options.environment,

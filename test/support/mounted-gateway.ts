@@ -30,7 +30,7 @@ export interface MountedGateway {
   stop(): Promise<void>
 }
 
-export interface MountedOptions extends Pick<GatewayOptions, 'program' | 'environment'> {
+export interface MountedOptions extends Pick<GatewayOptions, 'program' | 'environment' | 'root'> {
   /** Instead of a directory of its own. */
   readonly data?: string
   /** Owner of mount point and data directory, when that is not who runs the test. */

@@ -17,7 +17,11 @@ export const TOOL_PATH: string = [join(REPOSITORY, 'node_modules', '.bin'), proc
 /** Runs a command in the repository, without a terminal or standard input. Never rejects: what cannot be started exits 127. */
 export function runCommand(
   command: readonly [string, ...string[]],
-  options: { readonly show: boolean; readonly timeoutMs: number; readonly env?: Readonly<Record<string, string>> },
+  options: {
+    readonly show: boolean
+    readonly timeoutMs: number
+    readonly env?: Readonly<Record<string, string | undefined>>
+  },
 ): Promise<CommandResult> {
   const startedMs = Date.now()
   const [program, ...args] = command

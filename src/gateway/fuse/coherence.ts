@@ -99,9 +99,14 @@ export class Coherence {
 
   /** How long the kernel may keep what was read after `point` of these inodes (of a name, that of its directory). */
   timesSince(point: ChangePoint, ...inodes: readonly InodeId[]): CacheTimes {
-    if (this.#now === point) return CACHED
-    if (point < this.#forgotten) return NOT_CACHED
-    return inodes.some((inode) => (this.#recent.get(inode) ?? NEVER).last > point) ? NOT_CACHED : CACHED
+    return this.isAsKnown(point, ...inodes) ? CACHED : NOT_CACHED
+  }
+
+  /** Nothing but the mount's own operations has changed them since. */
+  isAsKnown(point: ChangePoint, ...inodes: readonly InodeId[]): boolean {
+    if (this.#now === point) return true
+    if (point < this.#forgotten) return false
+    return !inodes.some((inode) => (this.#recent.get(inode) ?? NEVER).last > point)
   }
 
   /** The same for what was made after `point`: its making is one change of it, which the answer knows. */

@@ -20,7 +20,7 @@ import type { RawRequest } from './auth/authenticator.ts'
 import type { DoorExchange } from './exchange.ts'
 import { ExchangeRecorder, isAmbiguouslyFramed, type RecorderOptions } from './exchange-recorder.ts'
 import { ByteBudget } from './byte-budget.ts'
-import { healthCheckOf } from './health.ts'
+import { healthAnswer, STALE_HEADER, type Condition } from './health.ts'
 import { KnownPaths } from './known-paths.ts'
 import { jsonBodyParser } from './json-body.ts'
 import {
@@ -61,6 +61,8 @@ export type PortAuthenticate = (request: RawRequest) => Authenticated | Promise<
 export interface HttpPortOptions extends ListenerOptions, RecorderOptions {
   /** Whether the engine serves; asked by /-/readyz. */
   readonly ready: () => boolean
+  /** What is the matter with what it stands on. */
+  readonly condition?: (() => Condition | undefined) | undefined
   readonly authenticate: PortAuthenticate
   /** Told of a failed assertion in a handler, after the client was answered; the process guard ends the process. */
   readonly onBug?: ((error: AssertionFailed) => void) | undefined
@@ -200,10 +202,14 @@ class FastifyHttpPort implements HttpPort {
 
   /** After the plugins, so that one of them can describe them too. */
   #healthRoutes(): void {
-    for (const path of ['/-/healthz', '/-/readyz'] as const) {
+    for (const [path, check] of [
+      ['/-/healthz', 'alive'],
+      ['/-/readyz', 'ready'],
+    ] as const) {
       this.#app.get(path, { config: { operation: 'Health', open: true }, schema: HEALTH_SCHEMA }, (_request, reply) => {
-        const well = healthCheckOf('GET', path) === 'alive' || (!this.#inFlight.draining && this.#options.ready())
-        return reply.code(well ? 200 : 503).send()
+        const isServing = !this.#inFlight.draining && this.#options.ready()
+        const { status, text } = healthAnswer(check, { isServing, condition: this.#options.condition?.() })
+        return text === '' ? reply.code(status).send() : reply.code(status).type('text/plain').send(text)
       })
     }
   }
@@ -211,6 +217,7 @@ class FastifyHttpPort implements HttpPort {
   #admit(request: FastifyRequest, reply: FastifyReply, decide: (error?: Error) => void): void {
     const { exchange } = request
     const { config } = request.routeOptions
+    if (this.#options.condition?.()?.serves === true) reply.raw.setHeader(STALE_HEADER, 'metadata')
     exchange.operation = config.operation ?? 'Unknown'
     if (request.is404) {
       // Here and not in a handler: nobody who is unknown may make us read a body (lesson 5.1.14).
@@ -284,7 +291,10 @@ function exchangeOf(request: RecordedMessage): DoorExchange {
 const HEALTH_SCHEMA = {
   summary: 'Whether the process lives (healthz) or serves (readyz)',
   tags: ['operation'],
-  response: { 200: { type: 'null', description: 'Yes.' }, 503: { type: 'null', description: 'Not now.' } },
+  response: {
+    200: { type: 'string', description: 'Yes; with a sentence if it can do less than usual.' },
+    503: { type: 'string', description: 'Not now; with a sentence if what it stands on is away.' },
+  },
 } as const
 
 const NO_SUCH_PAGE: Problem = { status: 404, code: 'NotFound', detail: 'there is nothing at this path', details: {} }

@@ -12,13 +12,13 @@
 import { fastify } from 'fastify'
 import { AssertionFailed } from '../../common/assert.ts'
 import { ExchangeRecorder, isAmbiguouslyFramed, type RecorderOptions } from './exchange-recorder.ts'
-import { healthCheckOf } from './health.ts'
+import { healthAnswer, healthCheckOf, STALE_HEADER } from './health.ts'
 import { DRAIN_TIMEOUT_MS, InFlight, createHttpServer, listen, urlOf } from './listener.ts'
 import { REFUSALS, sendRefusal } from './refusal.ts'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { DoorExchange } from './exchange.ts'
 import type { Lifecycle } from '../../common/lifecycle.ts'
-import type { HealthCheck } from './health.ts'
+import type { Condition, HealthCheck } from './health.ts'
 import type { ListenerOptions } from './listener.ts'
 import type { HttpHandler } from './types.ts'
 
@@ -26,6 +26,8 @@ export interface DoorServerOptions extends ListenerOptions, RecorderOptions {
   readonly handler: HttpHandler
   /** Whether the engine behind the door serves; asked by /-/readyz. A draining door is never ready. */
   readonly ready: () => boolean
+  /** What is the matter with what it stands on. */
+  readonly condition?: (() => Condition | undefined) | undefined
   /** Told of a failed assertion in the handler, after the client was answered; the process guard ends the process. */
   readonly onBug?: ((error: AssertionFailed) => void) | undefined
 }
@@ -117,6 +119,7 @@ class FastifyDoor implements DoorServer {
     const exchange = this.#recorder.begin(request, response)
     const health = healthCheckOf(request.method, request.url)
     if (health !== undefined) return this.#answerHealth(health, exchange)
+    if (this.#options.condition?.()?.serves === true) response.setHeader(STALE_HEADER, 'metadata')
     if (isAmbiguouslyFramed(request)) {
       exchange.errorCode = REFUSALS.badRequest.code
       return sendRefusal(response, REFUSALS.badRequest, exchange.requestId)
@@ -130,9 +133,11 @@ class FastifyDoor implements DoorServer {
 
   #answerHealth(check: HealthCheck, exchange: DoorExchange): void {
     exchange.operation = 'Health'
-    const well = check === 'alive' || (!this.#inFlight.draining && this.#options.ready())
-    exchange.response.writeHead(well ? 200 : 503, { 'content-length': 0, 'cache-control': 'no-store' })
-    exchange.response.end()
+    const isServing = !this.#inFlight.draining && this.#options.ready()
+    const { status, text } = healthAnswer(check, { isServing, condition: this.#options.condition?.() })
+    const headers = { 'content-length': Buffer.byteLength(text), 'cache-control': 'no-store' }
+    exchange.response.writeHead(status, text === '' ? headers : { ...headers, 'content-type': 'text/plain' })
+    exchange.response.end(exchange.request.method === 'HEAD' ? '' : text)
   }
 
   #handlerFailed(exchange: DoorExchange, error: unknown): void {

@@ -35,10 +35,18 @@ export interface NamespaceContext {
   readonly newBuckets: BucketDefaults
   /** Whether somebody has the inode open, so that it must outlive its last name. Set once, at the start (files.ts). */
   keepInode: (inode: InodeId) => boolean
+  /** What was dropped after that may still be wanted on this node. Set once, at the start (files.ts). */
+  heldBack: () => Revision
 }
 
 /** Its name where nothing else is said: of the one process of an embedded store. */
 export const THIS_NODE = 'local'
+
+/** What a node is called in rows that are its own. */
+export function nodeName(number: number): string {
+  return number === 0 ? THIS_NODE : `node${number}`
+}
+
 /** In whose name usage is counted: a store that is shared keeps the nodes' parts of a counter apart by itself. */
 export const COUNTED_BY: string = THIS_NODE
 

@@ -15,7 +15,7 @@
  *
  * Without a store that tells its commits the cache stays empty. Transactions never look here: their reads must be seen by the store.
  */
-import type { ByteString } from '../../common/ids.ts'
+import type { ByteString, Revision } from '../../common/ids.ts'
 import type { BucketRecord } from '../../common/model.ts'
 import type { OrderedStore, ReadView } from '../ports.ts'
 import type { Content } from './records-contents.ts'
@@ -25,6 +25,11 @@ import type { StoredToken } from './records-tokens.ts'
 export interface CommitEvents {
   onCommit(listener: (writtenKeys: readonly ByteString[], rewrittenKeys: ReadonlySet<ByteString>) => void): () => void
   onRollback(listener: () => void): () => void
+}
+
+/** Of a store that several nodes write to (EmbeddedStore). */
+export interface GoneEvents {
+  onGone(prefix: ByteString, listener: (key: ByteString, row: Uint8Array, revision: Revision) => void): () => void
 }
 
 export type CachedRecord = BucketRecord | Entry | Inode | Content | StoredToken

@@ -226,6 +226,8 @@ export function partsPrefix(uploadId: string): string {
   return PARTS + hexBytes(uploadId)
 }
 
+export const HORIZON_NODE_AT: number = HORIZONS.length
+
 /** Horizon of a node's readers (horizons.ts). */
 export function horizonKey(node: number): ByteString {
   return (HORIZONS + integerBytes(node)) as ByteString

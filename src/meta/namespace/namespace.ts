@@ -21,15 +21,16 @@ import { bytesLost } from './bytes-lost.ts'
 import { watchChanges } from './changes.ts'
 import { UploadCompleter } from './complete-upload.ts'
 import { contentLiesAt, contentMoved, contentParts, contentSegments, extents, partRange } from './contents.ts'
-import { THIS_NODE, type Bound, type NamespaceContext } from './context.ts'
+import { nodeName, type Bound, type NamespaceContext } from './context.ts'
 import { copyPart } from './copy-part.ts'
 import { copy, setTags } from './copy.ts'
-import { DecodedCache, type CommitEvents } from './decoded-cache.ts'
+import { DecodedCache, type CommitEvents, type GoneEvents } from './decoded-cache.ts'
 import { expire } from './expire.ts'
 import { createNamesSource, type CopiedStore, type NamesOfNamespace } from './names-source.ts'
 import { createFiles, type Files } from './files/files.ts'
 import type { BucketDefaults, FileDefaults } from './files/types.ts'
 import { joinHorizons } from './horizons.ts'
+import { removeNode, sharingNodes } from './remove-node.ts'
 import { IdSequence } from './id-sequence.ts'
 import { list } from './listing.ts'
 import { bucketRecord, lookup } from './lookup.ts'
@@ -54,7 +55,7 @@ const DEFAULT_BUCKETS: BucketDefaults = { region: 'us-east-1', ack: 'journal' }
 
 export interface NamespaceOptions {
   /** With the commit events of an embedded store, hot rows are kept decoded. */
-  readonly store: OrderedStore & Partial<CommitEvents> & Partial<CopiedStore>
+  readonly store: OrderedStore & Partial<CommitEvents & GoneEvents> & Partial<CopiedStore>
   readonly clock: Clock
   readonly limits: Limits
   /** Of this process among those that share the store, from 1. */
@@ -131,6 +132,9 @@ export interface Namespace {
   readonly flush: () => Promise<void>
   /** To be called before this node serves a namespace that it shares. */
   readonly join: Bound<typeof joinHorizons>
+  readonly nodes: Bound<typeof sharingNodes>
+  /** Of a node that was shut out for good. */
+  readonly removeNode: Bound<typeof removeNode>
 }
 
 export function createNamespace(options: NamespaceOptions): Namespace {
@@ -144,7 +148,7 @@ export function createNamespace(options: NamespaceOptions): Namespace {
     untraced: rows,
     clock,
     limits,
-    node: nodeNumber === 0 ? THIS_NODE : `node${nodeNumber}`,
+    node: nodeName(nodeNumber),
     nodeNumber,
     inodes: new IdSequence(store, 'inode'),
     contents: new IdSequence(store, 'content'),
@@ -154,6 +158,7 @@ export function createNamespace(options: NamespaceOptions): Namespace {
     files: options.files ?? DEFAULT_FILES,
     newBuckets: options.newBuckets ?? DEFAULT_BUCKETS,
     keepInode: () => false,
+    heldBack: () => Infinity,
   }
   const completer = new UploadCompleter(context)
   const reclaimer = new Reclaimer(context, store)
@@ -213,5 +218,7 @@ export function createNamespace(options: NamespaceOptions): Namespace {
     durableRevision: () => store.durableRevision(),
     flush: () => store.flush(),
     join: bind(joinHorizons),
+    nodes: bind(sharingNodes),
+    removeNode: bind(removeNode),
   }
 }

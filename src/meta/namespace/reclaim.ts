@@ -126,7 +126,7 @@ export class Reclaimer {
   /** Nobody reads from before the batch was seen, and what it was seen at is durable. */
   async #isPast(horizon: Revision): Promise<boolean> {
     const { store } = this.#context
-    if (Math.min(horizon, store.durableRevision()) < this.#batchRevision) return false
+    if (Math.min(horizon, this.#context.heldBack(), store.durableRevision()) < this.#batchRevision) return false
     if (!store.isShared) return true
     if (this.#published < this.#batchRevision) {
       await publishHorizon(this.#context, this.#batchRevision)

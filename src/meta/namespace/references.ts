@@ -21,18 +21,21 @@ export function addRun(tx: Transaction, run: StoredRun, ack: AckLevel): void {
  * dropped since. It has one reference more than before.
  */
 export async function addRunOrReference(tx: Transaction, run: StoredRun, ack: AckLevel): Promise<void> {
-  if (await tx.get(contentKey(run.content))) {
-    await addReference(tx, run.content)
-    return
+  if (!(await refersAgain(tx, run.content))) addRun(tx, run, ack)
+}
+
+/** A content that may have lost its last reference has one more. False: it has been taken apart, or never was. */
+export async function refersAgain(tx: Transaction, content: ContentId): Promise<boolean> {
+  if (await tx.get(contentKey(content))) {
+    await addReference(tx, content)
+    return true
   }
-  const droppedKey = droppedContentKey(run.content)
+  const droppedKey = droppedContentKey(content)
   const dropped = await tx.get(droppedKey)
-  if (!dropped) {
-    addRun(tx, run, ack)
-    return
-  }
+  if (!dropped) return false
   tx.delete(droppedKey)
-  tx.put(contentKey(run.content), encodeContent({ ...decodeDropped(dropped).content, references: 1 }))
+  tx.put(contentKey(content), encodeContent({ ...decodeDropped(dropped).content, references: 1 }))
+  return true
 }
 
 /** The content is referred to by the transaction's other reads, so it exists. */

@@ -21,10 +21,20 @@ export interface EtcdStoreOptions extends Omit<StageOptions, 'unwantedGroupMsMax
   readonly onFenced?: () => void
   /** How long a read, and the call that it waits for, may take before it is refused. */
   readonly readMsMax?: number
+  /** Etcd counts as away when a majority has not answered for so long: longer than a change of leader takes. */
+  readonly awayAfterMs?: number
+  /** While it is away nobody waits for it longer. */
+  readonly waitAwayMsMax?: number
+  /** While it is away reads are told what is known here, as old as that may be. */
+  readonly staleReads?: boolean
+  /** Told why etcd is away, and `undefined` when it is back. */
+  readonly onAway?: (reason: string | undefined) => void
   /** How long a transaction may take, all its runs together, before it is refused. */
   readonly transactMsMax?: number
   /** How long etcd may be away when the store starts. */
   readonly startMsMax?: number
+  /** Ends that wait: the start rejects with its reason. */
+  readonly startSignal?: AbortSignal | undefined
   /** Bytes of one request that etcd takes (`--max-request-bytes`), less what it needs itself. */
   readonly requestBytesMax?: number
   /** Between two writes of the replica that nobody waits for. */
@@ -37,8 +47,13 @@ export interface EtcdStoreSettings extends StageSettings {
   readonly fillRandom: (bytes: Uint8Array) => void
   readonly onFenced: () => void
   readonly readMsMax: number
+  readonly awayAfterMs: number
+  readonly waitAwayMsMax: number
+  readonly staleReads: boolean
+  readonly onAway: (reason: string | undefined) => void
   readonly transactMsMax: number
   readonly startMsMax: number
+  readonly startSignal: AbortSignal | undefined
   readonly requestBytesMax: number
   readonly replicaPauseMs: number
 }
@@ -52,8 +67,13 @@ export function etcdStoreSettings(options: EtcdStoreOptions): EtcdStoreSettings 
     fillRandom = (bytes: Uint8Array): void => void randomFillSync(bytes),
     onFenced = (): void => {},
     readMsMax = 10_000,
+    awayAfterMs = 5_000,
+    waitAwayMsMax = 1_000,
+    staleReads = false,
+    onAway = (): void => {},
     transactMsMax = 20_000,
     startMsMax = 30_000,
+    startSignal,
     requestBytesMax = 1.5 * MIB - 16 * 1024,
     replicaPauseMs = 20,
     ...stage
@@ -65,8 +85,13 @@ export function etcdStoreSettings(options: EtcdStoreOptions): EtcdStoreSettings 
     fillRandom,
     onFenced,
     readMsMax,
+    awayAfterMs,
+    waitAwayMsMax,
+    staleReads,
+    onAway,
     transactMsMax,
     startMsMax,
+    startSignal,
     requestBytesMax,
     replicaPauseMs,
   }

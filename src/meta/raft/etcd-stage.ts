@@ -36,36 +36,61 @@ import type {
   WatchOptions,
 } from '../ports.ts'
 import type { LogKeeper } from '../stage/log-keeper.ts'
-import type { CommitListener, DurableRows, EmbeddedStore } from '../stage/ports.ts'
+import type { CommitListener, DurableRows, GoneListener } from '../stage/ports.ts'
+import { Barrier } from './barrier.ts'
+import type { EtcdFigures, SharedStore } from './figures.ts'
 import { Follower } from './follower.ts'
 import type { Job } from './jobs.ts'
 import { Listeners } from './listeners.ts'
 import { Runner, type RunnerParts } from './runner.ts'
 import { fencedError, unavailable } from './words.ts'
 
-export interface EtcdStageParts extends Omit<RunnerParts, 'listeners' | 'signal' | 'isOver' | 'fenced' | 'trouble'> {
+export interface EtcdStageParts extends Omit<
+  RunnerParts,
+  'listeners' | 'barrier' | 'signal' | 'isOver' | 'fenced' | 'wentBack' | 'trouble'
+> {
   readonly log: LogKeeper
   readonly keyBytesMax: number
 }
 
-export class EtcdStage implements EmbeddedStore {
+export class EtcdStage implements SharedStore {
   readonly isShared = true
   readonly #parts: EtcdStageParts
   readonly #listeners = new Listeners()
+  readonly #barrier: Barrier
   readonly #runner: Runner
   readonly #follower: Follower
   readonly #stopping = new AbortController()
+  #watching: Promise<void> = Promise.resolve()
+  /** Submitted while etcd is away. */
+  #waiting = 0
   #state: 'new' | 'serving' | 'draining' | 'fenced' | 'stopped' = 'new'
 
   constructor(parts: EtcdStageParts) {
     this.#parts = parts
-    const { operationsMax, bytesMax } = parts.settings
+    const { etcd, layout, settings } = parts
+    const { operationsMax, bytesMax, clock, awayAfterMs, waitAwayMsMax, onAway } = settings
+    this.#barrier = new Barrier({
+      etcd,
+      layout,
+      clock,
+      awayAfterMs,
+      waitAwayMsMax,
+      seen: () => parts.replica.through,
+      onAway: (failure) => {
+        onAway(unavailable(failure).message)
+        this.#runner.etcdWent(failure)
+      },
+      onBack: () => onAway(undefined),
+    })
     const of = {
       ...parts,
+      barrier: this.#barrier,
       listeners: this.#listeners,
       signal: this.#stopping.signal,
       isOver: () => this.#state === 'fenced' || this.#state === 'stopped',
       fenced: () => this.#fence(),
+      wentBack: () => this.#follower.loadAnew(),
       trouble: () => this.#follower.trouble,
     }
     this.#runner = new Runner(of, { operationsMax, bytesMax, keyBytesMax: parts.keyBytesMax })
@@ -92,6 +117,7 @@ export class EtcdStage implements EmbeddedStore {
       throw unavailable(error)
     }
     this.#state = 'serving'
+    this.#watching = this.#barrier.watch(this.#stopping.signal)
   }
 
   async drain(): Promise<void> {
@@ -108,6 +134,7 @@ export class EtcdStage implements EmbeddedStore {
     this.#stopping.abort(stopped)
     this.#runner.failAll(stopped)
     if (!opened) return
+    await this.#watching
     await this.#follower.stop()
     await this.#parts.replica.stop()
   }
@@ -122,6 +149,16 @@ export class EtcdStage implements EmbeddedStore {
 
   revision(): Revision {
     return this.#parts.replica.revision
+  }
+
+  get away(): string | undefined {
+    const { away } = this.#barrier
+    return away && unavailable(away).message
+  }
+
+  get figures(): EtcdFigures {
+    const { answers: barriers, answersMs: barriersMs, outages } = this.#barrier.figures
+    return { ...this.#runner.figures, barriers, barriersMs, outages }
   }
 
   durableRevision(): Revision {
@@ -156,15 +193,38 @@ export class EtcdStage implements EmbeddedStore {
     return this.#listeners.onCommit(listener)
   }
 
+  onGone(prefix: ByteString, listener: GoneListener): () => void {
+    return this.#listeners.onGone(prefix, listener)
+  }
+
   /** Never because a commit was undone, which nobody is told of before; only when the replica is loaded anew. */
   onRollback(listener: () => void): () => void {
     return this.#listeners.onRollback(listener)
   }
 
   #submit(fn: Job['fn'], writable: boolean): Promise<unknown> {
-    if (this.#state === 'serving') return this.#runner.submit(fn, writable)
+    if (this.#state === 'serving') {
+      const isAway = this.#barrier.away !== undefined
+      const isStale = !writable && this.#parts.settings.staleReads
+      return isAway && !isStale ? this.#submitWhenBack(fn, writable) : this.#runner.submit(fn, writable)
+    }
     if (this.#state === 'fenced') return Promise.reject(fencedError(this.#parts.settings.node))
     return Promise.reject(new TidegateError('Unavailable', `the metadata store is ${this.#state}`))
+  }
+
+  /** @throws Unavailable when etcd does not come back in time, or before it was sure that this began */
+  async #submitWhenBack(fn: Job['fn'], writable: boolean): Promise<unknown> {
+    if (this.#waiting >= this.#parts.settings.queueLengthMax)
+      throw new TidegateError('SlowDown', `${this.#waiting} metadata transactions wait for etcd already`)
+    this.#waiting++
+    try {
+      await this.#barrier.back()
+    } catch (error) {
+      throw unavailable(error)
+    } finally {
+      this.#waiting--
+    }
+    return await this.#submit(fn, writable)
   }
 
   #fence(): void {

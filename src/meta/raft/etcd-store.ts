@@ -1,17 +1,16 @@
 import { LogKeeper } from '../stage/log-keeper.ts'
-import type { EmbeddedStore } from '../stage/ports.ts'
-import { Barrier } from './barrier.ts'
 import { etcdStoreSettings, type EtcdStoreOptions } from './etcd-options.ts'
 import { EtcdStage } from './etcd-stage.ts'
+import type { SharedStore } from './figures.ts'
 import { byteString, EtcdLayout } from './layout.ts'
 import { Replica } from './replica.ts'
 import { Session } from './session.ts'
 
 /** The ordered store of several nodes: rows in etcd, and a copy of all of them here. */
-export function createEtcdStore(options: EtcdStoreOptions): EmbeddedStore {
+export function createEtcdStore(options: EtcdStoreOptions): SharedStore {
   const { etcd, replica: backend } = options
   const settings = etcdStoreSettings(options)
-  const { clock, node, readMsMax } = settings
+  const { clock, node } = settings
   const layout = new EtcdLayout(settings.prefix)
   const log = new LogKeeper(backend, settings)
   const replica = new Replica({
@@ -34,7 +33,6 @@ export function createEtcdStore(options: EtcdStoreOptions): EmbeddedStore {
     log,
     session,
     incarnation,
-    barrier: new Barrier({ etcd, layout, clock, retryMsMax: readMsMax }),
     keyBytesMax: backend.keyBytesMax,
   })
 }

@@ -9,6 +9,7 @@
  * - **Sent**: the answer of the call says little that the watch does not say. It matters when it never comes. A failure says whether the request may have reached etcd; if so the session
  *   row is rewritten (session.ts), until that is known to have happened. From that revision on the group cannot take effect any more; and if it has, the watch has shown it by then (C6).
  *   So when the replica has applied that revision and the group is still not decided, it is known not to have happened, and is sent again under another name.
+ *   That begins without a failure as well when the answer takes long: a leader that hands over drops what it is sent, and the call fails seconds later.
  */
 import { must } from '../../common/assert.ts'
 import type { Revision } from '../../common/ids.ts'
@@ -16,13 +17,14 @@ import { isTidegateError, TidegateError } from '../../common/errors.ts'
 import type { Component, GroupLimits } from './components.ts'
 import { isCounterKey } from './counter-parts.ts'
 import type { EtcdStoreSettings } from './etcd-options.ts'
+import type { EtcdFigures } from './figures.ts'
 import { makeGroup, type Group } from './group-transaction.ts'
 import type { Guesses, Member } from './guesses.ts'
 import type { Job } from './jobs.ts'
 import { decodeGroupName, groupName, type EtcdLayout, type GroupName, type Incarnation } from './layout.ts'
 import { EtcdFailure, type Etcd, type TransactionResult, type WatchedChange } from './ports.ts'
 import type { Replica } from './replica.ts'
-import { Fenced, type Session } from './session.ts'
+import { Fenced, WentBack, type Session } from './session.ts'
 import { unavailable } from './words.ts'
 
 const RETRY_MS = 50
@@ -33,6 +35,10 @@ const FULL_MS = 5000
 /** Puts that a transaction which makes room may have besides as many as it deletes: of what is to be done later. */
 const SPARE_PUTS = 2
 const MEMBERS_MAX = 4096
+/** An answer that has taken so long, and so many times as long as the one before it, may never come. */
+const LATE_MS_MIN = 150
+const LATE_TIMES = 4
+const LATE_MS_MAX = 2000
 
 export interface GroupSenderParts {
   readonly etcd: Etcd
@@ -47,6 +53,8 @@ export interface GroupSenderParts {
   /** Does it when no function runs. */
   readonly betweenRuns: (action: () => void) => void
   readonly fenced: () => void
+  /** The session row is not what was written: everything is to be loaded anew. */
+  readonly wentBack: () => void
   /** Members that are in the guesses no more, or are to go. */
   readonly refuse: (members: readonly Member<Job>[], error: Error) => void
   readonly runAgain: (members: readonly Member<Job>[]) => void
@@ -71,7 +79,12 @@ export class GroupSender {
   readonly #limits: { -readonly [Name in keyof GroupLimits]: GroupLimits[Name] }
   #isBusy = false
   #group: SentGroup | undefined
+  /** The session row is being rewritten: what is sent meanwhile would compare what it was. */
+  #isSettling = false
+  #answerMs = 0
   #sentGroups = 0
+  #sentMembers = 0
+  #lostGroups = 0
   #trouble: string | undefined
   #isHeld = false
   #fullUntilMs = -Infinity
@@ -88,6 +101,10 @@ export class GroupSender {
     this.#limits.operationsMax = operationsMax
   }
 
+  get figures(): Pick<EtcdFigures, 'groups' | 'grouped' | 'lost'> {
+    return { groups: this.#sentGroups, grouped: this.#sentMembers, lost: this.#lostGroups }
+  }
+
   /** Why groups do not get through at present. */
   get trouble(): string | undefined {
     return this.#trouble
@@ -96,7 +113,7 @@ export class GroupSender {
   /** Sends a group of the members up to that number, unless one is on its way. */
   send(through: number): void {
     const { guesses, settings, betweenRuns, isBlocked } = this.#parts
-    if (this.#isBusy || this.#isHeld || guesses.open.length === 0 || isBlocked()) return
+    if (this.#isBusy || this.#isHeld || this.#isSettling || guesses.open.length === 0 || isBlocked()) return
     this.#isBusy = true
     settings.beforeCommit().then(
       () => betweenRuns(() => this.#sendNow(through)),
@@ -111,16 +128,16 @@ export class GroupSender {
 
   /** What a revision says of the group on its way. */
   observe(changes: readonly WatchedChange[]): {
-    /** Some node has committed it. */
-    isCommit: boolean
+    /** Its name, if some node has committed it. */
+    commit: GroupName | undefined
     decided: DecidedGroup | undefined
   } {
     const { layout, settings } = this.#parts
     if (changes.some(({ key }) => layout.isPauseOfOther(settings.node, key))) this.#hold()
     const clock = changes.find(({ key }) => key === layout.clock)
+    const commit = clock?.value && decodeGroupName(clock.value)
     const group = this.#group
-    if (group === undefined || clock?.value === undefined || decodeGroupName(clock.value) !== group.name)
-      return { isCommit: clock !== undefined, decided: undefined }
+    if (group === undefined || commit !== group.name) return { commit, decided: undefined }
     const tookEffect = new Set<Member<unknown>>()
     for (const { key, value } of changes) {
       const index = layout.markIndex(settings.node, key)
@@ -128,7 +145,7 @@ export class GroupSender {
       for (const member of must(group.components[index], 'a component with that mark').members) tookEffect.add(member)
     }
     this.#over()
-    return { isCommit: true, decided: { tookEffect, isExclusive: group.isExclusive } }
+    return { commit, decided: { tookEffect, isExclusive: group.isExclusive } }
   }
 
   /** To be called when a revision was applied. */
@@ -143,11 +160,6 @@ export class GroupSender {
     const group = this.#group
     if (group !== undefined) this.#over()
     return group
-  }
-
-  /** Makes sure that a group on its way has taken effect or never will. @throws Fenced */
-  async settle(): Promise<void> {
-    if (this.#group !== undefined) await this.#parts.session.settle(this.#parts.signal)
   }
 
   /** The revision at which a member of the group took effect, if etcd has said so. */
@@ -205,23 +217,39 @@ export class GroupSender {
       return refuse(members.slice(0, 1), tooLarge())
     }
     guesses.send(made.taken)
+    this.#sentMembers += made.taken
     const group: SentGroup = { ...made, name, answer: undefined, settledAt: Infinity, failure: undefined }
     this.#group = group
-    this.#parts.etcd.transact(group.transaction).then(
+    this.#transact(group)
+  }
+
+  #transact(group: SentGroup): void {
+    const { etcd, settings, signal } = this.#parts
+    const sentMs = settings.clock.monotonicMs()
+    etcd.transact(group.transaction).then(
       (answer) => {
         group.answer = answer
+        this.#answerMs = settings.clock.monotonicMs() - sentMs
         // The session row is not what it was, or an attempt to rewrite it has come late.
         if (!answer.succeeded && group.isNested) this.#settle(group, undefined)
       },
       (error: unknown) => this.#failed(group, error),
     )
+    const late = (): void => {
+      if (group.answer === undefined) this.#settle(group, undefined)
+    }
+    const lateMs = Math.min(LATE_MS_MAX, Math.max(LATE_MS_MIN, this.#answerMs * LATE_TIMES))
+    settings.clock.sleep(lateMs, signal).then(late, () => {})
   }
 
   #failed(group: SentGroup, error: unknown): void {
     const { betweenRuns, refuse } = this.#parts
     const isLost = error instanceof EtcdFailure && error.sent
     if (error instanceof EtcdFailure) this.#trouble = unavailable(error).message
-    if (isLost) return this.#settle(group, error)
+    if (isLost) {
+      this.#lostGroups++
+      return this.#settle(group, error)
+    }
     betweenRuns(() => {
       if (this.#group !== group) return
       if (error instanceof EtcdFailure) return this.#notHappened(error)
@@ -232,18 +260,24 @@ export class GroupSender {
   }
 
   #settle(group: SentGroup, failure: EtcdFailure | undefined): void {
-    const { session, signal, betweenRuns, fenced } = this.#parts
+    const { session, signal, betweenRuns, isBlocked, fenced, wentBack } = this.#parts
     if (this.#group !== group) return
+    group.failure ??= failure
+    if (this.#isSettling) return
+    this.#isSettling = true
     session.settle(signal).then(
       (revision) =>
         betweenRuns(() => {
-          if (this.#group !== group) return
+          this.#isSettling = false
+          // While everything is loaded anew the marks that are loaded say what became of it.
+          if (this.#group !== group || isBlocked()) return
           group.settledAt = revision
-          group.failure = failure
           this.applied()
         }),
       (error: unknown) => {
+        this.#isSettling = false
         if (error instanceof Fenced) fenced()
+        if (error instanceof WentBack) wentBack()
       },
     )
   }

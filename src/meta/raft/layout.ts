@@ -5,6 +5,8 @@
  *   <prefix> 01 parts of counters          as rows (counter-parts.ts)
  *   <prefix> 00 clock                      name of the group that committed last; written by every group, even one of which nothing took effect
  *   <prefix> 00 cluster                    format (1 byte), 16 random bytes: which metadata these are
+ *   <prefix> 00 base                       what is added to etcd's revisions below this prefix (8); without the row 0 (shifted-etcd.ts)
+ *   <prefix> 00 moving                     these metadata are on their way to or from a data directory, or have left (src/meta/migrate/moving-row.ts)
  *   <prefix> 00 node/ node (4)             16 random bytes: who has that number (node-number.ts)
  *   <prefix> 00 session/ node (4)          incarnation of the node's process (8), a number that grows (8)
  *   <prefix> 00 mark/ node (4) index (2)   name of the last group of that node of which component `index` took effect
@@ -25,6 +27,7 @@ const REWRITTEN = 2
 const UNTOLD = 4
 
 const OWN = '\0'
+const AFTER_OWN = '\x01'
 const GROUP_NAME_BYTES = 20
 
 /** Identifies one life of a process of a node: 8 random bytes. */
@@ -37,6 +40,8 @@ export class EtcdLayout {
   readonly all: KeyRange
   readonly clock: ByteString
   readonly cluster: ByteString
+  readonly base: ByteString
+  readonly moving: ByteString
 
   constructor(prefix: string) {
     assert(prefix.length > 0, 'rows in etcd lie below a prefix')
@@ -44,6 +49,8 @@ export class EtcdLayout {
     this.all = { start: prefix as ByteString, end: afterPrefix(prefix) }
     this.clock = this.#own('clock')
     this.cluster = this.#own('cluster')
+    this.base = this.#own('base')
+    this.moving = this.#own('moving')
   }
 
   rowKey(key: ByteString): ByteString {
@@ -63,6 +70,11 @@ export class EtcdLayout {
     return this.#own(`node/${uint32(number)}`)
   }
 
+  /** All rows but the store's own. No key is empty or begins with 00. */
+  get rows(): KeyRange {
+    return { start: (this.prefix + AFTER_OWN) as ByteString, end: this.all.end }
+  }
+
   get nodes(): KeyRange {
     const start = this.#own('node/')
     return { start, end: afterPrefix(start) }
@@ -79,6 +91,11 @@ export class EtcdLayout {
 
   mark(node: number, index: number): ByteString {
     return this.#own(`mark/${uint32(node)}${uint32(index).slice(2)}`)
+  }
+
+  marksOf(node: number): KeyRange {
+    const start = this.#own(`mark/${uint32(node)}`)
+    return { start, end: afterPrefix(start) }
   }
 
   pause(node: number): ByteString {

@@ -88,7 +88,8 @@ export interface Etcd extends Lifecycle {
   transact(transaction: EtcdTransaction): Promise<TransactionResult>
   /**
    * Every change in the range from that revision (inclusive) on, in order, in batches that end at whole revisions; goes on at another member
-   * when one goes away. Ends when the signal aborts.
+   * when one goes away. Whenever it begins at a member it yields an empty batch, before what that one tells: who goes on from an earlier revision can then look
+   * whether that revision still is what it was (follower.ts). Ends when the signal aborts.
    * @throws EtcdFailure `compacted`: what changed since is not kept any more; `unavailable` when no member answers for longer than the deadline of calls
    */
   watch(range: KeyRange, fromRevision: Revision, signal: AbortSignal): AsyncIterable<readonly WatchedChange[]>

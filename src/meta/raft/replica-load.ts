@@ -6,7 +6,7 @@
  */
 import type { ByteString, Revision } from '../../common/ids.ts'
 import type { KeyRange } from '../ports.ts'
-import { decodeRow, type EtcdLayout } from './layout.ts'
+import { decodeGroupName, decodeRow, type EtcdLayout, type GroupName } from './layout.ts'
 import type { Etcd, EtcdRow } from './ports.ts'
 import { isBookkeeping, type Replica } from './replica.ts'
 
@@ -24,7 +24,8 @@ export interface LoadOptions {
   readonly etcd: Etcd
   readonly layout: EtcdLayout
   readonly clusterId: ByteString
-  /** Told of keys that were changed or deleted. */
+  /** Told of keys that will be deleted, and then of all that were changed or deleted. */
+  readonly onDeleting: (keys: readonly ByteString[]) => void
   readonly onChanged: (keys: readonly ByteString[]) => void
   /** Of the store's own rows. */
   readonly onOwnRow: (row: EtcdRow) => void
@@ -36,7 +37,7 @@ export async function loadReplica(replica: Replica, options: LoadOptions): Promi
   await replica.beginLoad(clusterId)
   let start = layout.all.start
   let revision: Revision | undefined
-  let lastCommit: Revision = 0
+  let lastCommit = { revision: 0, name: '' as GroupName }
   let from = '' as ByteString
   for (;;) {
     const page = await etcd.range({ range: { start, end: layout.all.end }, limit: PAGE_ROWS, revision })
@@ -44,14 +45,14 @@ export async function loadReplica(replica: Replica, options: LoadOptions): Promi
     const found: Loaded[] = []
     for (const row of page.rows) {
       const key = layout.keyOf(row.key)
-      if (row.key === layout.clock) lastCommit = row.modRevision
+      if (row.key === layout.clock) lastCommit = { revision: row.modRevision, name: decodeGroupName(row.value) }
       if (key === undefined) options.onOwnRow(row)
       else found.push({ key, value: decodeRow(row.value, row.modRevision).value, modRevision: row.modRevision })
     }
     const last = page.rows.at(-1)
     const through = page.more && last !== undefined ? (layout.keyOf(last.key) ?? from) : END
     const behind = through === END ? END : (`${through}\0` as ByteString)
-    await replaceRows(replica, { range: { start: from, end: behind }, found, onChanged: options.onChanged })
+    await replaceRows(replica, { range: { start: from, end: behind }, found, options })
     if (!page.more || last === undefined) break
     start = `${last.key}\0` as ByteString
     from = behind
@@ -62,7 +63,11 @@ export async function loadReplica(replica: Replica, options: LoadOptions): Promi
 /** Makes the rows of the range those that were found. */
 async function replaceRows(
   replica: Replica,
-  { range, found, onChanged }: { range: KeyRange; found: readonly Loaded[]; onChanged: LoadOptions['onChanged'] },
+  {
+    range,
+    found,
+    options: { onDeleting, onChanged },
+  }: { range: KeyRange; found: readonly Loaded[]; options: Pick<LoadOptions, 'onDeleting' | 'onChanged'> },
 ): Promise<void> {
   const wanted = new Map(found.map((row) => [row.key, row]))
   let { start } = range
@@ -79,6 +84,7 @@ async function replaceRows(
     const over = last === undefined || stored.length < PAGE_ROWS
     if (over) changes.push(...wanted.values())
     if (changes.length > 0) {
+      onDeleting(changes.flatMap(({ key, value }) => (value === null ? [key] : [])))
       await replica.load(changes)
       const keys = changes.flatMap(({ key }) => (isBookkeeping(key) ? [] : [key]))
       if (keys.length > 0) onChanged(keys)

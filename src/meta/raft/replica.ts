@@ -20,7 +20,7 @@ import { RowLayer } from '../stage/row-layer.ts'
 import { decodeState, REPLICA_KEY, STATE_KEY } from '../stage/stage-state.ts'
 import { VisibleRows, type PendingReader } from '../stage/visible-rows.ts'
 import { counterOf, deltaKey, isCounterKey, partsRange, sumOfParts } from './counter-parts.ts'
-import { uint64At } from './layout.ts'
+import { uint64At, type GroupName } from './layout.ts'
 import { decodeReplicaState, encodeReplicaState, type ReplicaState } from './replica-state.ts'
 
 const REVISION_BYTES = 8
@@ -55,6 +55,7 @@ export class Replica implements RowReader {
   #state: ReplicaState | undefined
   #revision: Revision = 0
   #through: Revision = 0
+  #lastCommit = '' as GroupName
   #unwritten: LoggedCommit[] = []
   #hasUnwritten = false
   #writing: Promise<void> | undefined
@@ -76,6 +77,11 @@ export class Replica implements RowReader {
     return this.#through
   }
 
+  /** Name of the commit at `revision`, as the row `clock` has it. */
+  get lastCommit(): GroupName {
+    return this.#lastCommit
+  }
+
   /** Why the engine does not take what is visible, at present. */
   get trouble(): string | undefined {
     return this.#trouble
@@ -95,6 +101,7 @@ export class Replica implements RowReader {
       await log.open()
       this.#revision = log.durableRevision
       this.#through = this.#state?.through ?? 0
+      this.#lastCommit = this.#state?.lastCommit ?? this.#lastCommit
     } catch (error) {
       await backend.close()
       throw error
@@ -126,11 +133,14 @@ export class Replica implements RowReader {
     return this.#visible.scan({ range, limit: Infinity, reverse: false }, undefined, UNTRACKED).map(({ key }) => key)
   }
 
-  /** All that one revision of etcd changed. `isCommit`: it is one of ours. */
-  apply(through: Revision, rows: readonly AppliedRow[], isCommit: boolean): void {
+  /** All that one revision of etcd changed. `commit`: its name, if it is one of ours. */
+  apply(through: Revision, rows: readonly AppliedRow[], commit: GroupName | undefined): void {
     assert(through > this.#through, 'revisions come in order')
     this.#through = through
-    if (isCommit) this.#revision = through
+    if (commit !== undefined) {
+      this.#revision = through
+      this.#lastCommit = commit
+    }
     if (rows.length === 0) return
     const layer = new RowLayer()
     const told = new Map<ByteString, Uint8Array | null>()
@@ -185,7 +195,7 @@ export class Replica implements RowReader {
   /** For who loads all rows anew (replica-load.ts): nothing is applied until `loaded`. */
   async beginLoad(clusterId: ByteString): Promise<void> {
     await this.written()
-    this.#state = { loaded: false, through: 0, clusterId }
+    this.#state = { loaded: false, through: 0, clusterId, lastCommit: '' as GroupName }
     await this.#options.backend.commit([new Map([[REPLICA_KEY, encodeReplicaState(this.#state)]])])
   }
 
@@ -202,14 +212,15 @@ export class Replica implements RowReader {
     this.#visible.forget(changes)
   }
 
-  async loaded(through: Revision, revision: Revision): Promise<void> {
+  async loaded(through: Revision, { revision, name }: { revision: Revision; name: GroupName }): Promise<void> {
     const { backend, log } = this.#options
-    this.#state = { ...must(this.#state, 'a load that was begun'), loaded: true, through }
+    this.#state = { ...must(this.#state, 'a load that was begun'), loaded: true, through, lastCommit: name }
     const restarted = log.restart(revision)
     await backend.commit([restarted.rows, new Map([[REPLICA_KEY, encodeReplicaState(this.#state)]])])
     restarted.committed()
     this.#through = through
     this.#revision = revision
+    this.#lastCommit = name
   }
 
   async stop(): Promise<void> {
@@ -257,7 +268,7 @@ export class Replica implements RowReader {
     const commits = this.#unwritten
     this.#unwritten = []
     this.#hasUnwritten = false
-    this.#state = { ...must(this.#state, 'a loaded replica'), through: this.#through }
+    this.#state = { ...must(this.#state, 'a loaded replica'), through: this.#through, lastCommit: this.#lastCommit }
     const prepared = log.prepare(this.#revision, { commits, changes: keysToLog(rows) })
     const state = new Map([[REPLICA_KEY, encodeReplicaState(this.#state)]])
     for (;;) {

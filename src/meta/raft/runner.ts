@@ -8,12 +8,13 @@ import { RowLayer } from '../stage/row-layer.ts'
 import type { Barrier } from './barrier.ts'
 import { counterOf, isCounterKey } from './counter-parts.ts'
 import type { EtcdStoreSettings } from './etcd-options.ts'
+import type { EtcdFigures } from './figures.ts'
 import { GroupSender, type DecidedGroup } from './group-sender.ts'
 import { Guesses, type Member } from './guesses.ts'
 import { LiveJobs, type Job } from './jobs.ts'
 import { decodeRow, type EtcdLayout, type Incarnation } from './layout.ts'
 import type { Listeners } from './listeners.ts'
-import type { Etcd, WatchedChange } from './ports.ts'
+import type { Etcd, EtcdFailure, WatchedChange } from './ports.ts'
 import type { AppliedRow, Replica } from './replica.ts'
 import type { Session } from './session.ts'
 import { TrackedView, type RunRecord } from './tracked-view.ts'
@@ -33,6 +34,8 @@ export interface RunnerParts {
   /** The store has stopped, or was fenced. */
   readonly isOver: () => boolean
   readonly fenced: () => void
+  /** What is here is to be loaded anew. */
+  readonly wentBack: () => void
   /** Why changes do not arrive at present. */
   readonly trouble: () => string | undefined
 }
@@ -57,7 +60,11 @@ export class Runner {
   limits: OrderedStoreLimits
   #running: Job | undefined
   #isLoading = false
+  /** An action of `#betweenRuns` is being carried out. */
+  #isActing = false
   #runs = 0
+  #conflicts = 0
+  #staleReads = 0
   #watchdogArmed = false
 
   constructor(parts: RunnerParts, limits: OrderedStoreLimits) {
@@ -86,6 +93,11 @@ export class Runner {
     this.#sender.operationsMax = operationsMax
   }
 
+  get figures(): Omit<EtcdFigures, 'barriers' | 'barriersMs' | 'outages'> {
+    const [conflicts, staleReads, underWay] = [this.#conflicts, this.#staleReads, this.#live.size]
+    return { ...this.#sender.figures, conflicts, staleReads, underWay }
+  }
+
   submit(fn: Job['fn'], writable: boolean): Promise<unknown> {
     const { clock, readMsMax, transactMsMax, queueLengthMax } = this.#settings
     if (this.#live.size >= queueLengthMax)
@@ -98,7 +110,8 @@ export class Runner {
       if (writable) {
         this.#transactions.push(job)
         this.#pump()
-      } else this.#passBarrier(job, () => this.#awaitRevision(job))
+      } else if (this.#isStale(job)) this.#readStale(job)
+      else this.#passBarrier(job, () => this.#awaitRevision(job))
     })
   }
 
@@ -125,11 +138,6 @@ export class Runner {
     return this.#betweenRunsDone(() => this.#parts.listeners.rolledBack())
   }
 
-  /** Makes sure that a group on its way has taken effect or never will. @throws Fenced */
-  settle(): Promise<void> {
-    return this.#sender.settle()
-  }
-
   /** `marks`: revisions of this node's marks, by the name of their group and then index of the component. */
   loaded(marks: ReadonlyMap<string, ReadonlyMap<number, Revision>>): Promise<void> {
     return this.#betweenRunsDone(() => {
@@ -149,6 +157,22 @@ export class Runner {
     })
   }
 
+  /**
+   * Etcd is away. Nobody waits for it any longer but those of whom it is not known whether they took effect; reads are told what is known
+   * here, if that is wanted.
+   */
+  etcdWent(failure: EtcdFailure): void {
+    this.#betweenRunsDo(() => {
+      const sent = new Set(this.#guesses.sent.map(({ job }) => job))
+      const waiting = this.#live.all().filter((job) => !sent.has(job))
+      const isServed = (job: Job): boolean => this.#isStale(job)
+      // Those that have not passed the barrier are refused by it, and read then.
+      for (const job of waiting.filter(isServed)) if (job.mustSee !== undefined) job.mustSee = 0
+      this.#giveUp(new Set(waiting.filter((job) => !isServed(job))), () => unavailable(failure))
+      this.#wakeWaiting()
+    })
+  }
+
   /** Ends all that is under way with the error. */
   failAll(error: Error): void {
     const running = this.#running
@@ -164,10 +188,21 @@ export class Runner {
         then()
       },
       (error: unknown) => {
+        if (this.#isStale(job)) return this.#readStale(job)
         // One that rested may run again by now, or be on its way: then it has no need of this barrier.
         if (!job.writable || this.#waiting.endRest(job)) this.#end(job, () => job.reject(unavailable(error)))
       },
     )
+  }
+
+  #isStale({ writable }: Job): boolean {
+    return !writable && this.#settings.staleReads && this.#parts.barrier.away !== undefined
+  }
+
+  #readStale(job: Job): void {
+    job.mustSee = 0
+    this.#staleReads++
+    this.#awaitRevision(job)
   }
 
   #awaitRevision(job: Job): void {
@@ -182,15 +217,26 @@ export class Runner {
 
   /** Starts what may run next; with nothing to run, a group is sent. */
   #pump(): void {
+    // What an action brings about waits until it is over: a run that began in its midst would see some of the revisions that are being applied.
+    if (this.#isActing) return
     while (this.#running === undefined) {
       const action = this.#betweenRuns.shift()
       if (action !== undefined) {
-        action()
+        this.#act(action)
         continue
       }
       const job = this.#next()
       if (job === undefined) return this.#sender.send(this.#runs)
       if (!job.isOver) this.#run(job)
+    }
+  }
+
+  #act(action: () => void): void {
+    this.#isActing = true
+    try {
+      action()
+    } finally {
+      this.#isActing = false
     }
   }
 
@@ -305,6 +351,7 @@ export class Runner {
   #runAgain(job: Job): void {
     if (job.isOver) return
     job.conflicts++
+    this.#conflicts++
     if (job.conflicts === 1) return this.#again.push(job)
     const { clock, fillRandom } = this.#settings
     const random = new Uint8Array(1)
@@ -354,7 +401,10 @@ export class Runner {
       if (decoded?.rewritten === true) rewritten.add(key)
       rows.push({ key, value: decoded?.value ?? null, untold: decoded?.untold === true })
     }
-    this.#replica.apply(revision, rows, seen.isCommit)
+    const deleted = rows.flatMap(({ key, value }) => (value === null ? [key] : []))
+    const gone = this.#parts.listeners.aboutToGo(deleted, (key) => this.#replica.get(key))
+    this.#replica.apply(revision, rows, seen.commit)
+    this.#parts.listeners.gone(gone, revision)
     if (rows.length > 0) {
       const keys = rows.map(({ key }) => (isCounterKey(key) ? counterOf(key) : key))
       this.#parts.listeners.committed(keys, rewritten)
@@ -387,9 +437,14 @@ export class Runner {
       if (answered !== undefined) this.#tell([member], answered)
       else this.#end(member.job, () => member.job.reject(timeUp({ ...this.#facts(member.job), isSent: true })))
     }
-    const open = this.#guesses.open.filter(isDue)
-    for (const job of outOfTime) this.#end(job, () => job.reject(timeUp({ ...this.#facts(job), isSent: false })))
-    this.#waiting.forget(outOfTime)
+    this.#giveUp(outOfTime, (job) => timeUp({ ...this.#facts(job), isSent: false }))
+  }
+
+  /** None of them has been sent. */
+  #giveUp(jobs: ReadonlySet<Job>, errorFor: (job: Job) => Error): void {
+    const open = this.#guesses.open.filter(({ job }) => jobs.has(job))
+    for (const job of jobs) this.#end(job, () => job.reject(errorFor(job)))
+    this.#waiting.forget(jobs)
     if (open.length > 0) this.#evict(writtenBy(open), open)
   }
 

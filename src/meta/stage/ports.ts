@@ -40,6 +40,11 @@ export interface EmbeddedStore extends OrderedStore {
   onCommit(listener: CommitListener): () => void
   /** Calls `listener` when commits that were visible have been undone, before any later transaction or read runs. */
   onRollback(listener: () => void): () => void
+  /**
+   * Calls `listener` with each row of the prefix that somebody deletes, as it was, and the revision at which it went: at that moment, and before those of
+   * `onCommit`. Only where others write as well: in a store of one process nothing goes that it has not deleted itself.
+   */
+  onGone?(prefix: ByteString, listener: GoneListener): () => void
   /** Reads, at once, what a crash now would leave; never what is only visible. */
   readDurable<T>(fn: (rows: DurableRows) => T): T
   /** What the key log says of changes up to this revision is not needed any more. */
@@ -61,5 +66,7 @@ export interface DurableRows {
    */
   changedKeys(after: Revision, groups: number): { keys: readonly ByteString[]; through: Revision } | undefined
 }
+
+export type GoneListener = (key: ByteString, row: Uint8Array, revision: Revision) => void
 
 export type CommitListener = (writtenKeys: readonly ByteString[], rewrittenKeys: ReadonlySet<ByteString>) => void

@@ -62,8 +62,8 @@ export class FileNames implements NamesAndAttributes {
   async node(inode: InodeId): Promise<FileNode> {
     // Known before the look-up: one that is closed meanwhile knew its size better than the look-up may.
     const file = this.#open.loaded(inode)
-    const node = await this.#metadata.fileNode(inode)
-    return file ? file.shown(node) : this.shown(node)
+    if (!file) return this.shown(await this.#metadata.fileNode(inode))
+    return file.shown(await this.#open.look(file, () => this.#metadata.fileNode(inode)))
   }
 
   async find(parent: InodeId, name: ByteString): Promise<FileNode> {

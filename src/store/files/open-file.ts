@@ -85,6 +85,10 @@ export class OpenFile {
   place: FilePlace | undefined
   /** It may have lost its last name: to be looked at when nobody has it open. */
   maybeUnlinked = false
+  /** Grows with each change that is made here. */
+  #changes = 0
+  /** Size and time of its content as metadata said them last. */
+  #known: { readonly size: number; readonly modified: FileTime } | undefined
   readonly #memory: DirtyMemory
   /** Oldest first. */
   #unsure: Unsure[] = []
@@ -109,6 +113,28 @@ export class OpenFile {
 
   get used(): boolean {
     return this.handles.size > 0 || this.guests > 0
+  }
+
+  /** For `learn`, before metadata is asked. Undefined while what is here is newer than what metadata can say. */
+  get point(): number | undefined {
+    return this.dirty || this.publishing || this.unsure ? undefined : this.#changes
+  }
+
+  /**
+   * What metadata says of it, asked at that point: another node may have changed it. Who opens it then sees that (close-to-open), also where it
+   * was open here before.
+   */
+  learn(node: FileNode, point: number | undefined): void {
+    if (point === undefined || this.point !== point || node.kind !== 'file') return
+    const { size, modified } = node
+    const isKnown = this.#known?.size === size && isSameTime(this.#known.modified, modified)
+    this.#known = { size, modified }
+    if (isKnown && this.publishedSize === size) return
+    this.size = size
+    this.publishedSize = size
+    this.lies = undefined
+    this.isPersistenceKnown = false
+    this.published.invalidate()
   }
 
   /** Publishes and what must not fall into one, one after the other. */
@@ -195,6 +221,7 @@ export class OpenFile {
   }
 
   changed(modified: FileTime | undefined, nowMs: number): void {
+    this.#changes++
     if (modified) this.modified = modified
     this.sinceMs ??= nowMs
   }
@@ -214,6 +241,7 @@ export class OpenFile {
   publishDone(generation: Generation, durable: Promise<void>, settled: (undone?: unknown) => void): void {
     assert(this.publishing === generation, 'the generation that was begun')
     this.publishing = undefined
+    this.#changes++
     this.#awaitDurable({ generation, publishedSize: this.publishedSize }, durable, settled)
     this.publishedSize = generation.size
     this.published.invalidate()
@@ -259,6 +287,7 @@ export class OpenFile {
   cloned(end: number, durable: Promise<void>, settled: (undone?: unknown) => void): void {
     // By reference: if it is undone, there is nothing to put back.
     const generation = { overlay: new Overlay(), size: end, modified: undefined, sinceMs: 0 }
+    this.#changes++
     this.#awaitDurable({ generation, publishedSize: this.publishedSize }, durable, settled)
     this.publishedSize = Math.max(this.publishedSize, end)
     this.size = Math.max(this.size, end)
@@ -316,4 +345,8 @@ export class OpenFile {
   lose(reason: unknown): void {
     for (const handle of this.handles) if (handle.wrote) handle.lost = reason
   }
+}
+
+function isSameTime(one: FileTime, other: FileTime): boolean {
+  return one.seconds === other.seconds && one.nanoseconds === other.nanoseconds
 }

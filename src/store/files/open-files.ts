@@ -67,11 +67,20 @@ export class OpenFiles {
     file.guests++
     try {
       const loading = this.#loading.get(inode)
-      return { file, node: loading ? await loading : await this.#load(inode) }
+      if (loading) return { file, node: await loading }
+      return { file, node: await this.look(file, () => this.#load(inode)) }
     } catch (error) {
       this.leave(file)
       throw error
     }
+  }
+
+  /** The node of a file that is open. What another node has made of it meanwhile is taken over (close-to-open). */
+  async look(file: OpenFile, load: () => Promise<FileNode>): Promise<FileNode> {
+    const { point } = file
+    const node = await load()
+    if (this.#published.metadata.isShared === true) file.learn(node, point)
+    return node
   }
 
   /** The file that an inode is going to be, empty, counted as used until `leave`. */

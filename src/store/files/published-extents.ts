@@ -17,7 +17,7 @@ export interface HorizonHolders {
 }
 
 export interface PublishedParts {
-  readonly metadata: Pick<MetadataFiles, 'fileExtents'> & Pick<MetadataService, 'revision'>
+  readonly metadata: Pick<MetadataFiles, 'fileExtents' | 'isShared'> & Pick<MetadataService, 'revision'>
   readonly readers: HorizonHolders
   readonly clock: Clock
 }

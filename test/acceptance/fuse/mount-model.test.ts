@@ -3,11 +3,12 @@
 import { expect, it } from 'vitest'
 import { unmetNeeds } from '../../conformance/fuse-needs.ts'
 import { testSeed } from '../../model/random.ts'
+import { amountOf } from '../../support/metadata-switch.ts'
 import { startMounted } from '../../support/mounted-gateway.ts'
 import { compareWithModel } from './model/compare.ts'
 
 const SEED = testSeed()
-const OPERATIONS = 1500
+const OPERATIONS = amountOf({ usual: 1500, overEtcd: 1500, brieflyOverEtcd: 400 })
 
 it.skipIf(unmetNeeds() !== undefined)(
   `C20, C25-C28: answers as a plain tree does, and S3 has what was published (seed ${SEED})`,

@@ -5,11 +5,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { unmetNeeds } from '../../conformance/fuse-needs.ts'
+import { amountOf } from '../../support/metadata-switch.ts'
 import { shell, startMounted, type MountedGateway } from '../../support/mounted-gateway.ts'
 import { REPOSITORY } from '../../support/run-command.ts'
 import { isLong } from './long.ts'
 
-const FILES = isLong ? 20_000 : 2000
+const FILES = isLong ? 20_000 : amountOf({ usual: 2000, overEtcd: 400 })
 const FILES_A_DIRECTORY = 100
 /** Of this repository; all of it is the long form's. */
 const BUILT = isLong ? ['src'] : ['src/common', 'src/client']

@@ -10,10 +10,10 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createKvClient, type KvClient } from '../../../src/client/kv-client.ts'
-import { createLmdbStore } from '../../../src/meta/lmdb/lmdb-store.ts'
 import { checkNamespace } from '../../model/check-namespace.ts'
 import type { Random } from '../../model/random.ts'
 import { startGateway, type GatewayProcess } from '../../support/gateway-process.ts'
+import { storeOf } from '../../support/metadata-store.ts'
 import { sdkClient } from '../../support/sdk-client.ts'
 import { ExpiringKeys } from './expiring-keys.ts'
 import { OBSERVERS, type Observed } from './expiry-observers.ts'
@@ -204,7 +204,7 @@ function segmentBytes(data: string): number {
 
 /** In the metadata of a gateway that has stopped: the root of the bucket and nothing else; usage is checked with it. */
 async function rowsLeft(data: string): Promise<string[]> {
-  const store = createLmdbStore({ directory: join(data, 'meta') })
+  const store = await storeOf(data)
   await store.start()
   try {
     const rows = await checkNamespace(store)

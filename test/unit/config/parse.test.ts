@@ -162,6 +162,7 @@ describe('values', () => {
     ['--admission-wait', '30', 'a time with its unit'],
     ['--hash-workers', '0', 'a whole number from 1'],
     ['--ack', 'replicated', 'replicated needs more than one node'],
+    ['--stale-reads', 'true', 'one of on, off'],
     ['--ack', 'Journal', 'one of memory, journal, persisted'],
     ['--remote', 's3://', 's3://BUCKET/PREFIX'],
     ['--remote', 's3:bucket', 's3://BUCKET/PREFIX'],
@@ -198,6 +199,25 @@ describe('values', () => {
     expect(() => parse([], { [variable]: text })).toThrow(`in the environment variable ${variable}`)
     const yaml = `${flag.slice(2)}: ${JSON.stringify(text)}`
     expect(() => withFile(yaml)).toThrow(`${flag}: ${JSON.stringify(text)} in c.yaml is not `)
+  })
+})
+
+describe('metadata that are shared', () => {
+  it.each([
+    [['--meta', 'etcd://a:1', '--cluster', 'main'], '--meta and --cluster: '],
+    [['--cluster-join', 'http://127.0.0.1:1'], '--cluster-join names nodes, and there is no --cluster'],
+    [['--stale-reads', 'on'], '--stale-reads on: it is for metadata in etcd'],
+    [['--cluster', 'main', '--remote', 'file:///x'], '--cluster and --remote: '],
+    [['--meta', 'etcd://a:1', '--remote', 'file:///x'], '--meta and --remote: '],
+    [['--cluster', 'a/b'], '--cluster: "a/b" on the command line is not a name'],
+  ])('refuses %j', (argv, message) => {
+    expect(() => parse(argv)).toThrow(message)
+  })
+
+  it('takes old answers only where that is said', () => {
+    expect(parse(['--cluster', 'main']).staleReads).toBe(false)
+    expect(parse(['--cluster', 'main', '--stale-reads', 'on']).staleReads).toBe(true)
+    expect(parse(['--meta', 'etcd://a:1', '--stale-reads=off']).staleReads).toBe(false)
   })
 })
 

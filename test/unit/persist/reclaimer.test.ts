@@ -240,3 +240,17 @@ test('compaction leaves open and well-filled segments alone, and finds empty one
   await round(reclaimer)
   expect(removed).toEqual([segmentNumber(3)])
 })
+
+test('C12: a segment that was emptied and removed while it was looked at is no failure; one that lost its file is', async () => {
+  const { reclaimer, index } = newReclaimer({
+    bodies: (segment) => {
+      if (segment === ONE) index.rows.delete(ONE)
+      return Promise.reject(new TidegateError('DataLost', `segment ${segment} is on no disk`))
+    },
+  })
+  for (const segment of [ONE, TWO]) {
+    index.set(segment, { state: 'sealed', bytes: 100, liveBytes: 10 })
+  }
+  expect(await reclaimer.compact(ONE)).toBe(false)
+  await expect(reclaimer.compact(TWO)).rejects.toMatchObject({ code: 'DataLost' })
+})

@@ -29,9 +29,12 @@ export const REPLY_FLAGS: number = OPEN_REPLY.KEEP_CACHE | OPEN_REPLY.PARALLEL_D
 export const DATA_OPERATIONS: Operations<DataOperation> = {
   async OPEN({ header, flags, killSuidGid }, mount) {
     const inode = inodeOf(header.nodeId)
+    const point = mount.coherence.point()
     const opened = await open(mount, inode, flags)
     if (killSuidGid) await dropPrivileges(mount, inode, opened.handle)
-    const reply = { handle: opened.handle, flags: REPLY_FLAGS }
+    // What another node changed before this one was asked may have become known only now: the kernel may be told of it after this answer.
+    const mayKeep = mount.coherence.isAsKnown(point, inode)
+    const reply = { handle: opened.handle, flags: mayKeep ? REPLY_FLAGS : REPLY_FLAGS & ~OPEN_REPLY.KEEP_CACHE }
     const sent = mount.answers.send(header, (encoder, unique) => encoder.opened(unique, reply))
     if (!sent) await close(mount, opened.handle)
   },

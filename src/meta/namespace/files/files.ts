@@ -5,7 +5,8 @@
  */
 import type { InodeId } from '../../../common/ids.ts'
 import type { Bound, NamespaceContext } from '../context.ts'
-import type { CommitEvents } from '../decoded-cache.ts'
+import type { CommitEvents, GoneEvents } from '../decoded-cache.ts'
+import { Adoptions } from './adopt.ts'
 import { fileAttribute, fileAttributeNames, removeFileAttribute, setFileAttribute } from './attributes.ts'
 import { changeFile } from './change.ts'
 import { describeFile } from './describe.ts'
@@ -26,6 +27,7 @@ import type { FileChange } from '../../../common/file-model.ts'
 import { onFileChanges } from './watch.ts'
 
 export interface Files {
+  readonly isShared: boolean
   readonly fileNode: Bound<typeof fileNode>
   readonly findFile: Bound<typeof findFile>
   readonly fileEntries: Bound<typeof fileEntries>
@@ -65,11 +67,15 @@ export interface Files {
   readonly describeFile: Bound<typeof describeFile>
 }
 
-export function createFiles(context: NamespaceContext, events: Partial<CommitEvents>): Files {
-  const bind = <Rest extends unknown[], Result>(
-    operation: (context: NamespaceContext, ...rest: Rest) => Result,
-  ): ((...rest: Rest) => Result) => operation.bind(undefined, context)
+export function createFiles(context: NamespaceContext, events: Partial<CommitEvents & GoneEvents>): Files {
+  const adoptions = context.store.isShared ? new Adoptions(context, events) : undefined
+  if (adoptions) context.heldBack = () => adoptions.heldBack()
+  const bind = <Rest extends unknown[], Value>(
+    operation: (context: NamespaceContext, ...rest: Rest) => Promise<Value>,
+  ): ((...rest: Rest) => Promise<Value>) =>
+    adoptions ? (...rest) => adoptions.whileKept(() => operation(context, ...rest)) : operation.bind(undefined, context)
   return {
+    isShared: context.store.isShared === true,
     fileNode: bind(fileNode),
     findFile: bind(findFile),
     fileEntries: bind(fileEntries),
@@ -80,7 +86,10 @@ export function createFiles(context: NamespaceContext, events: Partial<CommitEve
     removeFile: bind(removeFile),
     removeDirectory: bind(removeDirectory),
     renameFile: bind(renameFile),
-    dropFile: bind(dropFile),
+    dropFile: (id) => {
+      const drop = (): ReturnType<typeof dropFile> => dropFile(context, id)
+      return adoptions ? adoptions.whileDropping(id, drop) : drop()
+    },
     keepFiles: (isOpen) => {
       context.keepInode = isOpen
     },

@@ -49,6 +49,7 @@ export async function* watch(
       for await (const answer of stream.answers(signal)) {
         renewed = false
         failingMs = undefined
+        if (answer.created) yield []
         const changes = answer.events.map(changeOf).filter((change) => change.modRevision >= next)
         const last = changes.at(-1)
         if (last !== undefined) {

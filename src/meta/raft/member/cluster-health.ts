@@ -133,7 +133,7 @@ interface Lost {
 function quorumLost({ voters, left, needed, notReached }: Lost): string {
   const reason = notReached === '' ? 'they know no leader yet' : `not reached: ${notReached}`
   if (voters.every((member) => member.trouble !== undefined))
-    return `none of the ${voters.length} voters can be reached from here, ${needed} are needed: ${reason}. Nothing can be written`
+    return `quorum is lost: none of the ${voters.length} voters answers, ${needed} are needed; ${reason}. Nothing can be written`
   return (
     `quorum is lost: ${left} of ${voters.length} voters ${left === 1 ? 'knows' : 'know'} a leader, ${needed} are needed; ${reason}. ` +
     'Nothing can be written until enough of them are back'

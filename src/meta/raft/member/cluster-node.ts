@@ -22,6 +22,7 @@ import { ClusterRows } from './cluster-rows.ts'
 import type { ClusterSettings } from './cluster-rows.ts'
 import { decide } from './decide.ts'
 import { etcdFlags } from './etcd-flags.ts'
+import { HUNG_LIMITS, HungMember } from './hung-member.ts'
 import { moveLeadershipFrom } from './leadership.ts'
 import { findEtcd, Member } from './member.ts'
 import { isFailure, Membership } from './membership.ts'
@@ -33,7 +34,7 @@ const CALL_MS_MAX = 2_000
 const LOOK_EVERY_MS = 2_000
 const ANSWER_TRIED_EVERY_MS = 200
 const TRY_MS = { first: 200, most: 5_000 }
-const WAITING_TOLD_EVERY_MS = 10_000
+const WAITING_TOLD_MS = { first: 3_000, every: 10_000 }
 /** For a founder to name the cluster that it has begun. */
 const NAMELESS_MS_MAX = 10_000
 
@@ -79,6 +80,7 @@ class Node implements ClusterNode {
   readonly #rows: ClusterRows
   readonly #membership: Membership
   readonly #upkeep: Upkeep
+  readonly #hung: HungMember
   readonly #stopping = new AbortController()
   readonly #background = new Set<Promise<void>>()
   #member: Member | undefined
@@ -86,6 +88,7 @@ class Node implements ClusterNode {
   constructor(options: ClusterNodeOptions) {
     const { clock, logger, nodeName, peerUrl, quotaBytes, tls, upkeep } = options
     this.#options = options
+    this.#hung = new HungMember(options.hung ?? HUNG_LIMITS)
     this.#standing = new Standing(options)
     const client = { tls, clock, callTimeoutMs: CALL_MS_MAX }
     this.#admin = createEtcdAdmin({ ...client, endpoints: () => this.#standing.asked })
@@ -186,7 +189,14 @@ class Node implements ClusterNode {
     const { voters, quotaBytes } = this.#options
     const { members, record } = this.#standing
     const seen = await look({ admin: this.#admin, known: members, members: () => this.#listed() })
-    return { ...seen, voters: record?.voters ?? voters, quotaBytes }
+    // It answers no client before it has found the others.
+    const waits = (id: MemberId): boolean => id === record?.memberId && this.#member?.isRunning === true
+    const shown = seen.members.map((member) =>
+      member.trouble !== undefined && waits(member.id)
+        ? { ...member, trouble: 'it runs, and waits for the others' }
+        : member,
+    )
+    return { ...seen, members: shown, voters: record?.voters ?? voters, quotaBytes }
   }
 
   /** Remembered, for when nobody can tell. */
@@ -214,7 +224,8 @@ class Node implements ClusterNode {
   async #answering(): Promise<ClusterSettings> {
     const { clock, logger, clusterName, voters, startMsMax = START_MS_MAX } = this.#options
     const startMs = clock.monotonicMs()
-    let tellMs = startMs + WAITING_TOLD_EVERY_MS
+    let tellMs = startMs + WAITING_TOLD_MS.first
+    const signal = AbortSignal.any([this.#stopping.signal, ...(this.#options.signal ? [this.#options.signal] : [])])
     let nameless = 0
     for (;;) {
       const answer = await this.#settings()
@@ -229,10 +240,10 @@ class Node implements ClusterNode {
       const nowMs = clock.monotonicMs()
       if (nowMs - startMs > startMsMax) throw new TidegateError('Unavailable', `metadata: ${await this.#trouble()}`)
       if (nowMs > tellMs) {
-        tellMs = nowMs + WAITING_TOLD_EVERY_MS
+        tellMs = nowMs + WAITING_TOLD_MS.every
         logger.warn({}, `waiting for the cluster: ${await this.#trouble()}`)
       }
-      await clock.sleep(ANSWER_TRIED_EVERY_MS)
+      await clock.sleep(ANSWER_TRIED_EVERY_MS, signal)
     }
   }
 
@@ -377,7 +388,7 @@ class Node implements ClusterNode {
     const { clock } = this.#options
     const { signal } = this.#stopping
     while (!signal.aborted) {
-      await this.#look()
+      await Promise.all([this.#look(), this.#lookAtMember()])
       await clock.sleep(LOOK_EVERY_MS, signal).catch(() => undefined)
     }
   }
@@ -388,6 +399,35 @@ class Node implements ClusterNode {
     const { state, memberId } = this.#standing.record ?? {}
     const isMissing = state === 'member' && members.every(({ id }) => id !== memberId)
     if (isMissing && memberId !== undefined && (await this.#membership.isOut(memberId))) await this.#becomeRemoved()
+  }
+
+  async #lookAtMember(): Promise<void> {
+    const { clock, clientUrl, logger } = this.#options
+    const member = this.#member
+    const startedMs = member?.startedMs
+    if (member === undefined || startedMs === undefined) return
+    const answers = await this.#admin.status(clientUrl).then(
+      () => true,
+      () => false,
+    )
+    const nowMs = clock.monotonicMs()
+    const silentMs = this.#hung.see(answers, { nowMs, startedMs })
+    if (silentMs === undefined || member.startedMs !== startedMs || this.#stopping.signal.aborted) return
+    if (!(await this.#othersGoOn())) return this.#hung.excuse(nowMs)
+    const silentSeconds = Math.round(silentMs / 1_000)
+    logger.error(
+      { silentSeconds },
+      'the local etcd runs and does not answer, the others do: it is killed and started again',
+    )
+    await member.kill()
+  }
+
+  /** Without the own member, which is not meant to stand still now. */
+  async #othersGoOn(): Promise<boolean> {
+    if (this.#standing.rests || (await this.#settings().catch(() => undefined)) === undefined) return false
+    // While room is made the leader has all of them defragmented.
+    const alarms = await this.#admin.alarms().catch(() => undefined)
+    return alarms?.length === 0
   }
 
   /** With growing pauses. Ends when the node stops. */
@@ -403,7 +443,10 @@ class Node implements ClusterNode {
   /** What fails there for good leaves the node as it is, and is told. */
   #inBackground(work: () => Promise<void>): void {
     const running = work()
-      .catch((error: unknown) => this.#options.logger.error({ error }, 'the node cannot become what it should be'))
+      .catch((error: unknown) => {
+        if (!this.#stopping.signal.aborted)
+          this.#options.logger.error({ error }, 'the node cannot become what it should be')
+      })
       .finally(() => this.#background.delete(running))
     this.#background.add(running)
   }

@@ -2,6 +2,7 @@
 import { isIP } from 'node:net'
 import type { Clock } from '../../../common/clock.ts'
 import type { Logger } from '../../../common/logging.ts'
+import type { HungLimits } from './hung-member.ts'
 
 export interface ClusterTls {
   readonly authorityPath: string
@@ -29,11 +30,15 @@ export interface ClusterNodeOptions {
   readonly metricsUrl?: string | undefined
   /** How long the cluster may take to answer for the first time. */
   readonly startMsMax?: number | undefined
+  /** Ends that wait: the start rejects with its reason. */
+  readonly signal?: AbortSignal | undefined
   readonly clock: Clock
   readonly logger: Logger
   /** Which members answer may have changed. */
   readonly onChange?: (() => void) | undefined
   readonly upkeep?: UpkeepOptions | undefined
+  /** How long its member may be silent before it is killed and started again. */
+  readonly hung?: HungLimits | undefined
 }
 
 export interface UpkeepOptions {

@@ -54,6 +54,7 @@ export class Member {
   #process: BoundProcess | undefined
   #running: Promise<void> | undefined
   #restarts = 0
+  #startedMs = 0
   #lastEnding: string | undefined
 
   constructor(options: MemberOptions) {
@@ -67,6 +68,16 @@ export class Member {
 
   get isRunning(): boolean {
     return this.#process !== undefined && !this.#process.hasEnded
+  }
+
+  /** When its process was started; undefined: there is none. */
+  get startedMs(): number | undefined {
+    return this.isRunning ? this.#startedMs : undefined
+  }
+
+  /** At once, as if it had ended by itself: it is started again. */
+  async kill(): Promise<void> {
+    await this.#process?.signal('SIGKILL')
   }
 
   /** How often it was started again. */
@@ -109,6 +120,7 @@ export class Member {
       const startedMs = clock.monotonicMs()
       const child = new BoundProcess(program, flags, bond)
       this.#process = child
+      this.#startedMs = startedMs
       this.#log.follow(child.errorOutput)
       logger.info({ pid: await child.pid() }, 'etcd was started')
       const ending = await child.ended

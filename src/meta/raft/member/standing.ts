@@ -76,6 +76,10 @@ export class Standing {
     this.#refresh()
   }
 
+  get rests(): boolean {
+    return this.#rests
+  }
+
   /** Who serves, the node's own member first; a learner serves nobody. The same array until that changes. */
   get endpoints(): readonly string[] {
     return this.#endpoints

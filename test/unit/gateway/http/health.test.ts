@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { healthCheckOf } from '../../../../src/gateway/http/health.ts'
+import { healthAnswer, healthCheckOf } from '../../../../src/gateway/http/health.ts'
 
 it.each([
   ['GET', '/-/healthz', 'alive'],
@@ -15,4 +15,18 @@ it.each([
   ['GET', undefined, undefined],
 ])('%s %s asks for %s', (method, url, expected) => {
   expect(healthCheckOf(method, url)).toBe(expected)
+})
+
+const LOST = { words: 'quorum is lost', serves: false }
+const STALE = { words: 'quorum is lost', serves: true }
+
+it.each([
+  ['alive', true, LOST, 200, ''],
+  ['ready', true, undefined, 200, ''],
+  ['ready', true, LOST, 503, 'quorum is lost\n'],
+  ['ready', true, STALE, 200, 'quorum is lost\n'],
+  ['ready', false, undefined, 503, ''],
+  ['ready', false, STALE, 503, ''],
+] as const)('%s, while it serves (%s) on %j, is answered with %s %j', (check, isServing, condition, status, text) => {
+  expect(healthAnswer(check, { isServing, condition })).toEqual({ status, text })
 })

@@ -128,6 +128,18 @@ it('answers health without the door: exactly those paths, by GET and HEAD', asyn
   expect((await send(server, 'PUT', '/-/healthz')).body).toBe('hello')
 })
 
+it('says what is the matter with what it stands on, and that it goes on without', async () => {
+  let condition: { words: string; serves: boolean } | undefined
+  const server = await door(hello, { condition: () => condition })
+  condition = { words: 'quorum is lost', serves: false }
+  expect(await send(server, 'GET', '/-/readyz')).toMatchObject({ status: 503, body: 'quorum is lost\n' })
+  expect((await send(server, 'HEAD', '/-/readyz')).body).toBe('')
+  expect((await send(server, 'GET', '/a')).headers['tidegate-stale']).toBe(undefined)
+  condition = { words: 'quorum is lost', serves: true }
+  expect((await send(server, 'GET', '/-/readyz')).status).toBe(200)
+  expect((await send(server, 'GET', '/a')).headers['tidegate-stale']).toBe('metadata')
+})
+
 it('sends 100 Continue only when the door says so (lesson 5.1.14)', async () => {
   const order: string[] = []
   const server = await door(async (request, response, exchange) => {

@@ -1,13 +1,14 @@
-/** A namespace over a store in memory, with short forms of the calls that tests make often. */
+/** A namespace over a store in memory (or in etcd, if the switch says so), with short forms of the calls that tests make often. */
 import { newSegmentId, type ContentId, type SegmentId } from '../../../../src/common/ids.ts'
 import type { Clock } from '../../../../src/common/clock.ts'
 import { DEFAULT_LIMITS } from '../../../../src/common/limits.ts'
 import type { Conditions, ObjectAttributes, ObjectVersion, StoredRun } from '../../../../src/common/model.ts'
-import { createMemoryStore, type MemoryStoreOptions } from '../../../../src/meta/memory/memory-store.ts'
+import type { MemoryStoreOptions } from '../../../../src/meta/memory/memory-store.ts'
 import { createNamespace, type Namespace, type NamespaceOptions } from '../../../../src/meta/namespace/namespace.ts'
 import type { PublishRequest } from '../../../../src/meta/namespace/publish.ts'
 import type { OrderedStore } from '../../../../src/meta/ports.ts'
 import type { EmbeddedStore } from '../../../../src/meta/stage/ports.ts'
+import { newStore } from '../../../support/metadata-store.ts'
 
 export const OWNER = 'owner'
 
@@ -56,8 +57,8 @@ export interface PutOptions {
   readonly ttlMs?: number
 }
 
-export function fixture(options: MemoryStoreOptions = {}, more: MoreOptions = {}): Promise<Fixture> {
-  return fixtureOn(createMemoryStore(options), more)
+export async function fixture(options: MemoryStoreOptions = {}, more: MoreOptions = {}): Promise<Fixture> {
+  return await fixtureOn(await newStore(options), more)
 }
 
 type MoreOptions = Partial<Pick<NamespaceOptions, 'files' | 'limits'>>
@@ -66,7 +67,13 @@ type MoreOptions = Partial<Pick<NamespaceOptions, 'files' | 'limits'>>
 export async function fixtureOn(store: EmbeddedStore, more: MoreOptions = {}): Promise<Fixture> {
   await store.start()
   const clock = new TestClock()
-  const namespace = createNamespace({ store, clock, limits: DEFAULT_LIMITS, ...more })
+  const namespace = createNamespace({
+    store,
+    clock,
+    limits: DEFAULT_LIMITS,
+    nodeNumber: store.isShared ? 1 : undefined,
+    ...more,
+  })
   const segment = newSegmentId(clock.ms)
   await namespace.segmentOpened(segment)
   let written = 0

@@ -53,7 +53,7 @@ describe('what is said of a cluster', () => {
 
   it('is that nobody can be reached from here, which may be different elsewhere', () => {
     const { words } = judge(view([member('a', away), member('b', away), member('c', away)]))
-    expect(words[0]).toMatch(/^none of the 3 voters can be reached from here, 2 are needed/)
+    expect(words[0]).toMatch(/^quorum is lost: none of the 3 voters answers, 2 are needed/)
   })
 
   it('does not count learners', () => {
