@@ -137,8 +137,11 @@ describe('checksums', () => {
   })
 })
 
+/** What an attached bucket has carried out is the external store's, and how long its parts were nobody asks there. */
+const itOfOwn = suite.isAttached ? () => undefined : it
+
 describe('an upload', () => {
-  it('is read part by part, and says what its parts are', async () => {
+  itOfOwn('is read part by part, and says what its parts are', async () => {
     const upload = await begin('by-part', { algorithm: 'CRC32C', type: 'COMPOSITE' })
     const parts = await Promise.all(
       PARTS.map((body, index) => uploadPart(upload, index + 1, { body, algorithm: 'CRC32C' })),
