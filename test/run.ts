@@ -11,7 +11,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { REPOSITORY, runCommand, summaryLine } from './support/run-command.ts'
 
-const SUITES = ['unit', 'conformance', 'model', 'sim', 'linearizability', 'acceptance', 'cluster', 'write-behind', 'fuzz'] as const
+const SUITES = [
+  'unit',
+  'conformance',
+  'model',
+  'sim',
+  'linearizability',
+  'acceptance',
+  'cluster',
+  'write-behind',
+  'fuzz',
+] as const
 const SUITE_TIMEOUT_MS = 1_800_000
 const INSTALL_TIMEOUT_MS = 300_000
 const QUIETLY = { show: false, timeoutMs: INSTALL_TIMEOUT_MS, env: { DEBIAN_FRONTEND: 'noninteractive' } }

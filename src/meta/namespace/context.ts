@@ -48,7 +48,7 @@ export function nodeName(number: number): string {
 }
 
 /** In whose name usage is counted: a store that is shared keeps the nodes' parts of a counter apart by itself. */
-export const COUNTED_BY: string = THIS_NODE
+export const COUNTED_BY = 'local'
 
 export type Commit<T> = Committed<T>
 
