@@ -65,7 +65,7 @@ export const S3_ERRORS = {
     status: 400,
     message: 'Your socket connection to the server was not read from or written to in time.',
   },
-  ServiceUnavailable: { status: 503, message: 'Please reduce your request rate.' },
+  ServiceUnavailable: { status: 503, message: 'The gateway cannot do this at present. Please try again.' },
   SlowDown: { status: 503, message: 'Please reduce your request rate.' },
   StorageFull: { status: 507, message: 'The gateway has no room for more data; deleting still works.' },
   TooManyBuckets: { status: 400, message: 'You have attempted to create more buckets than allowed' },
