@@ -1,10 +1,11 @@
 /** Making files and directories. */
+import { must } from '../../../common/assert.ts'
 import { TidegateError, isTidegateError } from '../../../common/errors.ts'
 import type { ByteString, InodeId } from '../../../common/ids.ts'
 import { createBucket } from '../buckets.ts'
 import { leaseInodes, type Commit, type NamespaceContext, type Step } from '../context.ts'
 import { inodeKey } from '../keys.ts'
-import { encodeInode, type DirectoryInode } from '../records-objects.ts'
+import { decodeInode, encodeInode, type DirectoryInode } from '../records-objects.ts'
 import { findDirectory, makeChild, revive, type Place } from '../tree.ts'
 import { beginInDirectory, checkDepth, placeIn, resolveName, type FileDirectory } from './directory.ts'
 import { checkNewName, nameExists } from './names.ts'
@@ -79,21 +80,28 @@ export async function makeDirectory(
     await checkFree(step, directory, name)
     await changeDirectory(step, directory, made.owner)
     const place = await directoryPlace(step, directory, name)
+    const fresh = newPosixPart('directory', {
+      ...inherited(context, directory, { ...made, kind: 'directory' }),
+      time: timeOfMs(step.nowMs),
+    })
     const inode: DirectoryInode = {
       kind: 'directory',
       parent,
       name: `${name}/`,
       createdMs: step.nowMs,
-      posix: newPosixPart('directory', {
-        ...inherited(context, directory, { ...made, kind: 'directory' }),
-        time: timeOfMs(step.nowMs),
-      }),
+      posix: { ...fresh, attributesBytes: place.isNew ? 0 : await attributesBytesOf(step, place.parent) },
     }
     step.tx.put(inodeKey(place.parent), encodeInode(inode))
     touchDirectory(step, place.parent)
     await writeMarker(step, place, made.owner)
     return ended(step, plainNode(context, { id: place.parent, inode }))
   })
+}
+
+/** A hidden directory comes back with its extended attributes, as it does when S3 makes an object in it. */
+async function attributesBytesOf(step: Step, id: InodeId): Promise<number> {
+  const { posix } = decodeInode(must(await step.tx.get(inodeKey(id)), `inode ${id}`))
+  return posix?.attributesBytes ?? 0
 }
 
 /** The place of the new directory's marker: a hidden directory of that name comes back (C25). */
