@@ -13,6 +13,8 @@ const FLAGS = [
   '--quota-backend-bytes=8589934592',
 ]
 const DEFRAGMENT_MS_MAX = 60_000
+/** Right after a load its members may be busy for seconds. */
+const COMPACT_ATTEMPTS = 10
 
 export interface BenchEtcd {
   readonly endpoints: readonly string[]
@@ -45,8 +47,15 @@ export async function startEtcd(directory: string): Promise<BenchEtcd> {
 }
 
 async function bytesInUse(admin: EtcdAdmin, endpoint: string): Promise<number> {
-  const { revision } = await admin.status(endpoint)
-  await admin.compact(revision)
+  for (let attempt = 1; ; attempt++) {
+    try {
+      const { revision } = await admin.status(endpoint)
+      await admin.compact(revision)
+      break
+    } catch (error) {
+      if (attempt === COMPACT_ATTEMPTS) throw error
+    }
+  }
   await admin.defragment(endpoint, DEFRAGMENT_MS_MAX)
   return (await admin.status(endpoint)).dbBytes
 }

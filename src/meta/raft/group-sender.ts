@@ -35,6 +35,12 @@ const FULL_MS = 5000
 /** Puts that a transaction which makes room may have besides as many as it deletes: of what is to be done later. */
 const SPARE_PUTS = 2
 const MEMBERS_MAX = 4096
+/**
+ * Who was just told often has more to do at once. The next group waits for that a moment, this part of what the last one took: else the callers fall into two halves that
+ * take turns, and each group carries only one of them.
+ */
+const GATHER_PART = 1 / 8
+const GATHER_MS_MAX = 3
 /** An answer that has taken so long, and so many times as long as the one before it, may never come. */
 const LATE_MS_MIN = 150
 const LATE_TIMES = 4
@@ -82,6 +88,10 @@ export class GroupSender {
   /** The session row is being rewritten: what is sent meanwhile would compare what it was. */
   #isSettling = false
   #answerMs = 0
+  /** Of the group before. */
+  #lastMembers = 0
+  #gatherUntilMs = -Infinity
+  #isGathering = false
   #sentGroups = 0
   #sentMembers = 0
   #lostGroups = 0
@@ -114,6 +124,7 @@ export class GroupSender {
   send(through: number): void {
     const { guesses, settings, betweenRuns, isBlocked } = this.#parts
     if (this.#isBusy || this.#isHeld || this.#isSettling || guesses.open.length === 0 || isBlocked()) return
+    if (this.#gather()) return
     this.#isBusy = true
     settings.beforeCommit().then(
       () => betweenRuns(() => this.#sendNow(through)),
@@ -124,6 +135,22 @@ export class GroupSender {
           this.#parts.refuse(failed, failureOfBytes(error))
         }),
     )
+  }
+
+  /** Whether the next group waits for those who were just told. */
+  #gather(): boolean {
+    const { settings, signal, betweenRuns } = this.#parts
+    const waitMs = this.#gatherUntilMs - settings.clock.monotonicMs()
+    if (waitMs <= 0) return false
+    if (this.#isGathering) return true
+    this.#isGathering = true
+    const gathered = (): void => {
+      this.#isGathering = false
+      this.#gatherUntilMs = -Infinity
+      betweenRuns(() => {})
+    }
+    settings.clock.sleep(waitMs, signal).then(gathered, () => {})
+    return true
   }
 
   /** What a revision says of the group on its way. */
@@ -190,6 +217,10 @@ export class GroupSender {
   }
 
   #over(): void {
+    if (this.#lastMembers > 1) {
+      const gatherMs = Math.min(GATHER_MS_MAX, this.#answerMs * GATHER_PART)
+      this.#gatherUntilMs = this.#parts.settings.clock.monotonicMs() + gatherMs
+    }
     this.#group = undefined
     this.#isBusy = false
     this.#trouble = undefined
@@ -218,6 +249,7 @@ export class GroupSender {
     }
     guesses.send(made.taken)
     this.#sentMembers += made.taken
+    this.#lastMembers = made.taken
     const group: SentGroup = { ...made, name, answer: undefined, settledAt: Infinity, failure: undefined }
     this.#group = group
     this.#transact(group)
