@@ -64,7 +64,12 @@ describe.skipIf(lack !== undefined)('an attached bucket', { timeout: TEST_MS_MAX
 
   it('carries out after kill -9 of the gateway what it had acknowledged before, in any state', async () => {
     for (let index = 0; index < KEYS; index++) await place.putOutside(`killed/${index}`, `outside ${index}`)
-    expect(await listed('killed/')).toContain('<Key>killed/39</Key>')
+    // The store has only just come back.
+    await eventually(
+      'the listing',
+      () => listed('killed/'),
+      (found) => found.includes('<Key>killed/39</Key>'),
+    )
     const wanted = new Map<string, Buffer | undefined>()
     await place.writeBack('pause')
     const change = async (index: number): Promise<void> => {

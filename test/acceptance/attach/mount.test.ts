@@ -112,6 +112,8 @@ describe.skipIf(lack !== undefined)('the mount of an attached bucket', { timeout
     const content = randomBytes(3 * MIB)
     await place.putOutside('kept', content)
     const [opened, readable] = [place.at('opened'), place.at('readable')]
+    // What was listed just now counts for a moment, and the name is not in it.
+    await run('until [ -e kept ]; do sleep 0.1; done')
     const reading = run(
       `exec 3< kept; rm kept; touch ${opened}; until [ -e ${readable} ]; do sleep 0.05; done; sha256sum <&3 | cut -d' ' -f1`,
     )
