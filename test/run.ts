@@ -57,6 +57,7 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
     debian: 'etcd-server',
     unpacked: { variable: ETCD, path: 'usr/bin/etcd' },
   },
+  setpriv: { probe: ['setpriv', '--version'], debian: 'util-linux' },
   python3: { probe: ['python3', '--version'], debian: 'python3' },
 }
 
