@@ -20,6 +20,7 @@ describe.skipIf(lack !== undefined)('the mount of an attached bucket', { timeout
   let place: AttachedPlace
   const requests: string[] = []
   const large = randomBytes(LARGE_BYTES)
+  const kept = randomBytes(3 * MIB)
 
   beforeAll(async () => {
     place = await AttachedPlace.begin('external', { mounts: true })
@@ -31,6 +32,7 @@ describe.skipIf(lack !== undefined)('the mount of an attached bucket', { timeout
       await place.putOutside(key, `content of ${key}\n`)
     }
     await place.putOutside('large', large)
+    await place.putOutside('open/kept', kept)
     await place.attach()
   }, TEST_MS_MAX)
   afterAll(() => place.end())
@@ -57,7 +59,7 @@ describe.skipIf(lack !== undefined)('the mount of an attached bucket', { timeout
 
   it('ls -lR, find and df show what lies outside', async () => {
     expect(await run('find . -type f | LC_ALL=C sort')).toBe(
-      './deep/a/b/c/file\n./deep/a/other\n./docs/readme\n./docs/sub/one\n./docs/sub/two\n./large\n./top',
+      './deep/a/b/c/file\n./deep/a/other\n./docs/readme\n./docs/sub/one\n./docs/sub/two\n./large\n./open/kept\n./top',
     )
     expect(await run('ls -lR')).toMatch(/ 25165824 .* large\n/)
     expect(await run('df -k . | tail -1')).toMatch(/%/)
@@ -109,22 +111,18 @@ describe.skipIf(lack !== undefined)('the mount of an attached bucket', { timeout
   })
 
   it('C32: a file that is open keeps its bytes when its name goes, and leaves nothing outside once it is closed', async () => {
-    const content = randomBytes(3 * MIB)
-    await place.putOutside('kept', content)
     const [opened, readable] = [place.at('opened'), place.at('readable')]
-    // What was listed just now counts for a moment, and the name is not in it.
-    await run('until [ -e kept ]; do sleep 0.1; done')
     const reading = run(
-      `exec 3< kept; rm kept; touch ${opened}; until [ -e ${readable} ]; do sleep 0.05; done; sha256sum <&3 | cut -d' ' -f1`,
+      `exec 3< open/kept; rm open/kept; touch ${opened}; until [ -e ${readable} ]; do sleep 0.05; done; sha256sum <&3 | cut -d' ' -f1`,
     )
     await eventually('opened', async () => existsSync(opened), Boolean)
     await eventually(
       'gone outside',
-      () => place.getOutside('kept'),
+      () => place.getOutside('open/kept'),
       (found) => found === undefined,
     )
     writeFileSync(readable, '')
-    expect(await reading).toBe(createHash('sha256').update(content).digest('hex'))
+    expect(await reading).toBe(createHash('sha256').update(kept).digest('hex'))
     await same()
     const { bucket } = place.store.remote
     const Prefix = `${place.store.prefix(BUCKET)}.tidegate-moving/`
