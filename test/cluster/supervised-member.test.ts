@@ -84,17 +84,23 @@ it('grows from one to three voters while two join at once; a fourth is a client'
   expect(await value(3, 'a')).toBe('1')
 }, 60_000)
 
+/** How long another node's writer waits at most, in ms, from when that is done to the leader. */
+async function writingGap(led: number, done: () => void | Promise<void>): Promise<number> {
+  const writer = new Writer(await cluster.client((led + 1) % 3))
+  await writer.settledFor(300)
+  const sinceMs = performance.now()
+  await done()
+  await writer.settledFor(500)
+  const gapMs = writer.longestGapMs(sinceMs)
+  await writer.stop()
+  return gapMs
+}
+
 it('starts a member again that was killed; writes go on without the leader', async () => {
   const gaps: number[] = []
   for (let round = 0; round < ROUNDS; round++) {
     const led = await leader()
-    const writer = new Writer(await cluster.client((led + 1) % 3))
-    await writer.settledFor(300)
-    const sinceMs = performance.now()
-    process.kill(etcdPid(led), 'SIGKILL')
-    await writer.settledFor(500)
-    gaps.push(writer.longestGapMs(sinceMs))
-    await writer.stop()
+    gaps.push(await writingGap(led, () => void process.kill(etcdPid(led), 'SIGKILL')))
     const health = await cluster.until(led, isWellVoter)
     expect(health.restarts).toBeGreaterThan(0)
     expect(health.lastEnding).toContain('SIGKILL')
@@ -116,14 +122,8 @@ it('moves the leadership before a planned stop', async () => {
   const gaps: number[] = []
   for (let round = 0; round < ROUNDS; round++) {
     const led = await leader()
-    const writer = new Writer(await cluster.client((led + 1) % 3))
-    await writer.settledFor(300)
-    const sinceMs = performance.now()
     const seen = led === 0 ? 1 : 0
-    await cluster.stop(led)
-    await writer.settledFor(500)
-    gaps.push(writer.longestGapMs(sinceMs))
-    await writer.stop()
+    gaps.push(await writingGap(led, () => cluster.stop(led)))
     const { level, words } = await cluster.until(seen, (health) => !isWell(health))
     expect(level).toBe('impaired')
     expect(words.join()).toContain(`not reached: n${led} (${cluster.options(led).clientUrl})`)

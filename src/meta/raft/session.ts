@@ -129,19 +129,15 @@ export class Session {
     const first = Promise.withResolvers<TransactionResult>()
     const over = new AbortController()
     const either = AbortSignal.any([signal, over.signal])
-    const isOver = first.promise.then(
-      () => over.abort(),
-      () => over.abort(),
-    )
+    const end = (): void => over.abort()
+    first.promise.then(end, end)
     for (let pauseMs = RETRY_MS; !either.aborted; pauseMs = Math.min(pauseMs * 2, RETRY_MS_MAX)) {
       etcd.transact(transaction).then(first.resolve, (error: unknown) => {
         if (!(error instanceof EtcdFailure)) first.reject(error)
       })
       await clock.sleep(pauseMs, either).catch(() => {})
     }
-    if (!over.signal.aborted) return undefined
-    await isOver
-    return await first.promise
+    return over.signal.aborted ? await first.promise : undefined
   }
 
   #written(revision: Revision): Revision {

@@ -12,6 +12,19 @@ afterEach(() => here.stop())
 
 const listing = { bucket: 'far', prefix: '', delimiter: '', after: '', limit: 1000 }
 
+/** From one key of the bucket to another. */
+const COPY = {
+  source: { bucket: 'far', key: 'from' },
+  sourceConditions: {},
+  bucket: 'far',
+  key: 'to',
+  attributes: undefined,
+  tags: undefined,
+  owner: 'owner',
+  conditions: {},
+  ack: 'journal',
+} as const
+
 test('a key is looked at once within its time, and again after it', async () => {
   const { external, metadata, clock } = here
   external.outsidePut('a/b', 'one', { headers: { contentType: 'text/plain' }, userMetadata: { who: 'they' } })
@@ -250,28 +263,17 @@ test('the external store copies within one bucket, with what was known of both e
   const { external, metadata, names, attached } = here
   external.outsidePut('from', 'bytes', { userMetadata: { who: 'they' } })
   external.outsidePut('to', 'old')
-  const request = {
-    source: { bucket: 'far', key: 'from' },
-    sourceConditions: {},
-    bucket: 'far',
-    key: 'to',
-    attributes: undefined,
-    tags: undefined,
-    owner: 'owner',
-    conditions: {},
-    ack: 'journal',
-  } as const
   const etag = external.peek('to')?.etag
-  const { value } = await metadata.copy(request)
+  const { value } = await metadata.copy(COPY)
   expect(value.target).toMatchObject({ key: 'to', size: 5, body: { kind: 'external', external: { key: 'to' } } })
   expect(external.operations.find(({ method }) => method === 'copy')).toMatchObject({
     expected: { kind: 'etag', etag },
   })
   expect(external.peek('to')?.attributes.userMetadata).toEqual({ who: 'they' })
   expect(await names.dirtyKeys(attached.record.bucketId, '', 10)).toEqual([])
-  await metadata.copy({ ...request, key: 'new', attributes: { ...PLAIN, userMetadata: { who: 'we' } } })
+  await metadata.copy({ ...COPY, key: 'new', attributes: { ...PLAIN, userMetadata: { who: 'we' } } })
   expect(external.peek('new')?.attributes.userMetadata).toEqual({ who: 'we' })
-  await expect(metadata.copy({ ...request, key: 'new', conditions: { ifNoneMatch: ['*'] } })).rejects.toMatchObject({
+  await expect(metadata.copy({ ...COPY, key: 'new', conditions: { ifNoneMatch: ['*'] } })).rejects.toMatchObject({
     code: 'PreconditionFailed',
   })
 })
@@ -279,17 +281,7 @@ test('the external store copies within one bucket, with what was known of both e
 test('C32: a copy finds what was changed outside meanwhile, at the source and at the target', async () => {
   const { external, metadata } = here
   external.outsidePut('from', 'bytes')
-  const request = {
-    source: { bucket: 'far', key: 'from' },
-    sourceConditions: {},
-    bucket: 'far',
-    key: 'to',
-    attributes: undefined,
-    tags: undefined,
-    owner: 'owner',
-    conditions: { ifNoneMatch: ['*'] },
-    ack: 'journal',
-  } as const
+  const request = { ...COPY, conditions: { ifNoneMatch: ['*'] } }
   await metadata.lookup('far', 'from')
   external.outsidePut('from', 'other bytes')
   const { value } = await metadata.copy(request)
@@ -307,19 +299,8 @@ test('C32: a look that is too late to be believed is no outcome of a copy', asyn
   external.outsidePut('to', 'was there')
   await metadata.lookup('far', 'from')
   await metadata.lookup('far', 'to')
-  const request = {
-    source: { bucket: 'far', key: 'from' },
-    sourceConditions: {},
-    bucket: 'far',
-    key: 'to',
-    attributes: undefined,
-    tags: undefined,
-    owner: 'owner',
-    conditions: {},
-    ack: 'journal',
-  } as const
   const copied = external.pauseNth('copy', 1, 'after')
-  const copying = metadata.copy(request)
+  const copying = metadata.copy(COPY)
   await copied.reached
   const looked = external.pauseNth('head', 1, 'after')
   copied.release()
