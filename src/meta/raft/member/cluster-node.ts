@@ -140,8 +140,13 @@ class Node implements ClusterNode {
   }
 
   async health(): Promise<ClusterHealth> {
-    const { clusterName, nodeName } = this.#options
+    const { clock, clusterName, nodeName } = this.#options
+    const startedMs = this.#member?.startedMs
     const view = await this.#view()
+    const own = view.members.find(({ id }) => id === this.#standing.record?.memberId)
+    // Whoever asks has seen it answer: from then on its silence counts, even if it is too short-lived for the next look.
+    if (own !== undefined && own.trouble === undefined && startedMs !== undefined)
+      this.#hung.see(true, { nowMs: clock.monotonicMs(), startedMs })
     return {
       cluster: clusterName,
       node: nodeName,
