@@ -36,7 +36,7 @@ import { decodeSegment } from './records-contents.ts'
 import { newestSegment, segmentRecord, type SegmentRecord } from './segments.ts'
 
 /** What a store must offer, so that its rows can be copied. */
-export type CopiedStore = Pick<EmbeddedStore, 'readDurable' | 'neededAfter'>
+export type CopiedStore = Pick<EmbeddedStore, 'readDurable' | 'neededAfter' | 'durableRevision'>
 
 export interface CopiedRow {
   readonly key: ByteString
@@ -131,7 +131,8 @@ export function createNamesSource(context: NamespaceContext, offered: Partial<Co
       const turns = new Turns(clock)
       for (let at = 0; at < published.length; at += DESCRIBED_AT_ONCE) {
         const some = published.slice(at, at + DESCRIBED_AT_ONCE)
-        described.push(...(await context.store.read((view) => describePublished(view, some, context.limits))))
+        const found = await context.store.read((view) => describePublished(view, some, context.limits))
+        described.push(...found.map((one) => one && asOfDurable(one, store.durableRevision())))
         await turns.pass()
       }
       return described
@@ -141,6 +142,14 @@ export function createNamesSource(context: NamespaceContext, offered: Partial<Co
     noteIntent: (intent, forgotten) => noteIntent(context, intent, forgotten),
     intents: () => store.readDurable(notedIntents),
   }
+}
+
+/**
+ * Rows that are told are durable, and so were the same at the last durable revision; the one at which they were read may be that of other rows, which a power cut could take
+ * back. Told with that, the remote store would be ahead of a directory that lost it, and be taken for a later life's (persist/names/intents.ts).
+ */
+function asOfDurable(described: DescribedName, durableRevision: Revision): DescribedName {
+  return { ...described, revision: Math.min(described.revision, durableRevision) }
 }
 
 /** Ascending by key, in turns. */

@@ -119,3 +119,21 @@ it('describes no object whose bytes have not arrived', async () => {
   expect(OWNER).toBe(version.owner)
   await stop()
 })
+
+it('C17: describes as of a revision that a power cut cannot take back: the remote store would be ahead of the directory', async () => {
+  const held = Promise.withResolvers<void>()
+  let isHeld = false
+  const beforeCommit = (): Promise<void> => (isHeld ? held.promise : Promise.resolve())
+  const { namespace, bucket, put, stop } = await fixtureOn(createMemoryStore({ keyLog: NAMES_KEY_LOG, beforeCommit }))
+  await bucket('bucket')
+  const version = await put('bucket', 'key', { bytes: 'durable' })
+  await namespace.flush()
+  isHeld = true
+  await put('bucket', 'other', { bytes: 'not yet' })
+  const [found] = await namespace.names.describe([version])
+  const durable = namespace.durableRevision()
+  expect([found?.inode, found?.revision]).toEqual([version.inode, durable])
+  expect(namespace.revision()).toBeGreaterThan(durable)
+  held.resolve()
+  await stop()
+})
