@@ -36,7 +36,7 @@ import { decodeSegment } from './records-contents.ts'
 import { newestSegment, segmentRecord, type SegmentRecord } from './segments.ts'
 
 /** What a store must offer, so that its rows can be copied. */
-export type CopiedStore = Pick<EmbeddedStore, 'readDurable' | 'neededAfter' | 'durableRevision'>
+export type CopiedStore = Pick<EmbeddedStore, 'readDurable' | 'neededAfter'>
 
 export interface CopiedRow {
   readonly key: ByteString
@@ -132,7 +132,7 @@ export function createNamesSource(context: NamespaceContext, offered: Partial<Co
       for (let at = 0; at < published.length; at += DESCRIBED_AT_ONCE) {
         const some = published.slice(at, at + DESCRIBED_AT_ONCE)
         const found = await context.store.read((view) => describePublished(view, some, context.limits))
-        described.push(...found.map((one) => one && asOfDurable(one, store.durableRevision())))
+        described.push(...found.map((one) => one && asOfDurable(one, context.store.durableRevision())))
         await turns.pass()
       }
       return described
