@@ -17,7 +17,7 @@ import { decodeSegment } from './records-contents.ts'
 import { findPlace, keepsVersions } from './tree.ts'
 
 export interface DescribedName {
-  /** At which the rows were read. */
+  /** At which the rows were as they are here: that of the read, or a durable one before it (names-source.ts). */
   readonly revision: Revision
   readonly bucket: string
   readonly key: string

@@ -338,17 +338,8 @@ test('what the external store cannot copy is copied by its bytes: the namespace 
   const { external, metadata } = here
   external.outsidePut('from', 'bytes')
   await here.bucket('near')
-  const request = {
-    source: { bucket: 'far', key: 'from' },
-    sourceConditions: {},
-    attributes: undefined,
-    tags: undefined,
-    owner: 'owner',
-    conditions: {},
-    ack: 'journal',
-  } as const
   for (const bucket of ['far', 'near']) {
-    const copy = metadata.copy({ ...request, bucket, key: 'to' })
+    const copy = metadata.copy({ ...COPY, bucket })
     await expect(copy).rejects.toMatchObject({ code: 'ConditionalRequestConflict' })
   }
   expect(external.calls('copy')).toBe(0)
