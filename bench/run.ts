@@ -29,6 +29,9 @@ import { mountData } from './cases/mount-data.ts'
 import { mountFiles } from './cases/mount-files.ts'
 import { mountRename } from './cases/mount-rename.ts'
 import { mountUntar } from './cases/mount-untar.ts'
+import { neighboursBalance } from './cases/neighbours-balance.ts'
+import { neighboursHit } from './cases/neighbours-hit.ts'
+import { neighboursReplicated } from './cases/neighbours-replicated.ts'
 import { putLarge } from './cases/put-large.ts'
 import { putSmall } from './cases/put-small.ts'
 import { writeBehindCold } from './cases/write-behind-cold.ts'
@@ -59,6 +62,9 @@ const BENCHMARKS: readonly Benchmark[] = [
   attachImport,
   metaTransactions,
   metaGateway,
+  neighboursHit,
+  neighboursReplicated,
+  neighboursBalance,
 ]
 const ROUNDS = 5
 const RESULTS = fileURLToPath(new URL('./results/latest.json', import.meta.url))

@@ -1,11 +1,11 @@
 /** The part of the engine that holds and moves bytes, and knows nothing of names (engine.ts). */
+import type { BlockFetching } from './attach/external-blocks.ts'
 import { crc32 } from './common/crc32.ts'
 import { MemoryLevel, type FetchRun } from './cache-tier/memory-level.ts'
 import { Slab } from './cache-tier/slab.ts'
 import { assert } from './common/assert.ts'
 import type { SegmentId } from './common/ids.ts'
 import type { EngineParts } from './engine-parts.ts'
-import type { BlockSource } from './persist/block-source.ts'
 import type { Hashing } from './persist/hashing/ports.ts'
 import type { JournalDevice } from './persist/journal/device.ts'
 import type { AppendedBody, Journal } from './persist/journal/journal.ts'
@@ -27,7 +27,7 @@ export interface Bytes {
   readonly files: SegmentFiles
 }
 
-export type Fetch = (segment: SegmentId, block: number, slabOffset: number) => Promise<number>
+export type Fetch = (segment: SegmentId, block: number, slabOffset: number, needed: number) => Promise<number>
 
 export function buildBytes(parts: EngineParts): Bytes {
   const { clock, limits } = parts
@@ -55,11 +55,8 @@ export async function stopBytes({ sharedDevice, streamDevice, hashing, files }: 
 }
 
 /** The memory level as the store sees it. */
-export function storeMemory(
-  { memory, slab, slabView }: Bytes,
-  source: Pick<BlockSource, 'read' | 'readRun'>,
-): StoreMemory {
-  const fetch: Fetch = (segment, block, slabOffset) => source.read(segment, block, slabOffset)
+export function storeMemory({ memory, slab, slabView }: Bytes, source: BlockFetching): StoreMemory {
+  const fetch: Fetch = (segment, block, slabOffset, needed) => source.read(segment, block, slabOffset, needed)
   const fetchRun: FetchRun = (segment, firstBlock, slots) => source.readRun(segment, firstBlock, slots)
   return {
     acquire: (purpose) => memory.acquire(purpose),
@@ -89,6 +86,8 @@ export async function copyBody(
     fetchRun: FetchRun
     slabView: (offset: number, length: number) => Uint8Array
     blockBytes: number
+    /** To where another node has it too. */
+    copied: boolean
   },
   segment: SegmentId,
   body: SegmentBody,
@@ -108,5 +107,6 @@ export async function copyBody(
     done += length
   }
   const { content, label, length } = body
-  return await parts.journal.append({ content, label, pieces: [bytes], length, bodyCrc: crc32(bytes) })
+  const { copied } = parts
+  return await parts.journal.append({ content, label, pieces: [bytes], length, bodyCrc: crc32(bytes) }, { copied })
 }

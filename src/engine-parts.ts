@@ -6,6 +6,8 @@ import type { Limits } from './common/limits.ts'
 import type { AckLevel } from './common/model.ts'
 import type { PageReader } from './cache-tier/ports.ts'
 import type { EngineAttach } from './engine-attach.ts'
+import type { EngineNeighbours } from './engine-neighbours.ts'
+import type { EngineCopies } from './engine-copies.ts'
 import type { EmbeddedStore } from './meta/stage/ports.ts'
 import type { Hashing } from './persist/hashing/ports.ts'
 import type { DeviceMemory, JournalDevice } from './persist/journal/device.ts'
@@ -25,6 +27,10 @@ export interface EngineParts {
   readonly attach?: EngineAttach | undefined
   /** Of this node among those that share the metadata, from 1. Undefined: it shares them with nobody. */
   readonly nodeNumber?: number | undefined
+  /** The other nodes. Undefined: what lies with them alone cannot be read. */
+  readonly neighbours?: EngineNeighbours | undefined
+  /** Undefined: there are no other nodes to copy segments to, and nothing is `replicated`. */
+  readonly copies?: EngineCopies | undefined
   readonly slabBytes: number
   readonly defaultAck: AckLevel
   readonly diskReserveBytes: number | undefined

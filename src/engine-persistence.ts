@@ -9,10 +9,11 @@ import { createDiskLevel, type DiskLevel } from './cache-tier/disk/disk-level.ts
 import type { FetchRun } from './cache-tier/memory-level.ts'
 import { must } from './common/assert.ts'
 import type { Clock } from './common/clock.ts'
-import { TidegateError } from './common/errors.ts'
 import type { Revision, SegmentId } from './common/ids.ts'
+import { buildCopies, copiedAgain, isReachedByAll, type BuiltCopies } from './engine-copies.ts'
 import type { Bytes, Fetch } from './engine-bytes.ts'
 import { copyBody } from './engine-bytes.ts'
+import { buildNeighbours, type Neighbouring } from './engine-neighbours.ts'
 import type { EngineParts, EngineRemote } from './engine-parts.ts'
 import type { Namespace } from './meta/namespace/namespace.ts'
 import { Admission, BackPressure, type PressureStatus } from './persist/backpressure.ts'
@@ -47,9 +48,12 @@ export interface Persistence {
   readonly pressure: BackPressure
   readonly admission: Admission
   readonly source: BlockSource
+  readonly neighbours: Neighbouring | undefined
   readonly diskLevel: DiskLevel | undefined
   readonly readHealth: RemoteHealth | undefined
   readonly names: Names
+  /** Undefined: there are no other nodes. */
+  readonly copies: BuiltCopies | undefined
 }
 
 /** Write-behind as people see it and steer it. */
@@ -66,14 +70,23 @@ export interface WriteBehind {
 export function buildPersistence(
   parts: EngineParts,
   bytes: Bytes,
-  { namespace, names, onDead, compact }: Omit<JournalNeeds, 'carrier'>,
+  { namespace, names, onDead, compact }: Omit<JournalNeeds, 'carrier' | 'copies'>,
 ): Persistence {
   const { fileSystem, clock, places } = parts
   const disk = new DiskSpace({ fileSystem, path: places.journal, clock, reserveBytes: parts.diskReserveBytes })
   const { carrier, remote, diskLevel, readHealth } = buildBehind(parts, bytes, namespace)
-  const { journal, flusher } = buildJournal(parts, bytes, { namespace, carrier, names, onDead, compact })
+  const copies: BuiltCopies | undefined = buildCopies(parts, bytes, {
+    namespace,
+    disk,
+    journal: () => journal,
+    flusher: () => flusher,
+    onDead,
+    onHere: (segment) => source.forget(segment),
+  })
+  const { journal, flusher } = buildJournal(parts, bytes, { namespace, carrier, names, onDead, compact, copies })
   const pressure = buildPressure(parts, { journal, flusher, disk })
-  const source = new BlockSource({
+  const neighbours = buildNeighbours(parts, bytes, { namespace, source: () => source })
+  const source: BlockSource = new BlockSource({
     fileSystem,
     files: bytes.files,
     journal: () => journal,
@@ -81,30 +94,13 @@ export function buildPersistence(
     limits: parts.limits,
     slabView: bytes.slabView,
     onBadBlock: (segment, block) => parts.onEvent({ kind: 'bad-block', segment, block }),
-    refuseElsewhere: refuseElsewhere(parts, namespace),
+    neighbours: neighbours?.level,
+    copies: copies?.copies,
     behind: remote && { index: namespace, remote, disk: diskBlocks(diskLevel, bytes, parts) },
   })
   const admission = new Admission(disk, pressure)
-  return { carrier, journal, flusher, disk, pressure, admission, source, diskLevel, readHealth, names }
-}
-
-/** What another node has not carried to where everybody can read it lies there alone. */
-function refuseElsewhere(
-  { nodeNumber, remote }: EngineParts,
-  namespace: Namespace,
-): ((segment: SegmentId) => Promise<void>) | undefined {
-  if (nodeNumber === undefined) return undefined
-  return async (segment) => {
-    const record = await namespace.segment(segment)
-    // One that says nothing is node 0's: of metadata that were moved to etcd (meta/migrate/moved-rows.ts).
-    const { node, state } = record
-      ? { node: record.node ?? 0, state: record.state }
-      : { node: nodeNumber, state: undefined }
-    const isCarried = state === 'persisted' && remote?.carries === 'uploading'
-    if (node === nodeNumber || isCarried) return
-    const message = `the bytes lie on node ${node} and have not been carried to where other nodes can read them`
-    throw new TidegateError('Unavailable', message, { details: { node } })
-  }
+  const behind = { source, neighbours, diskLevel, readHealth }
+  return { carrier, journal, flusher, disk, pressure, admission, ...behind, names, copies }
 }
 
 interface Behind {
@@ -190,12 +186,13 @@ interface JournalNeeds {
   readonly names: Names
   readonly onDead: (segment: SegmentId) => void
   readonly compact: (segment: SegmentId) => Promise<boolean>
+  readonly copies: BuiltCopies | undefined
 }
 
 function buildJournal(
   parts: EngineParts,
   bytes: Bytes,
-  { namespace, carrier, names, onDead, compact }: JournalNeeds,
+  { namespace, carrier, names, onDead, compact, copies }: JournalNeeds,
 ): { journal: Journal; flusher: Flusher } {
   const { clock, limits, fileSystem, fillRandom } = parts
   const { files, memory, sharedDevice, streamDevice, slabView } = bytes
@@ -217,7 +214,10 @@ function buildJournal(
     clock,
     random: parts.random,
     persist: (segment, signal) => carrier.persist(segment, signal),
-    onPersisted: (segment) => carrier.persisted(segment),
+    onPersisted: (segment) => {
+      if (isReachedByAll({ state: 'persisted' }, parts.remote)) copies?.copies.notNeeded(segment)
+      return carrier.persisted(segment)
+    },
     mend,
     onDead,
     holds: (segment) => names.holds(segment),
@@ -243,6 +243,7 @@ function buildJournal(
       // Until it is mended its bytes are the journal's (`unsealedBytes`).
       flusher.add({ segment, bytes: 0 }, 'mend')
     },
+    copies: copies?.copies.starting,
   })
   return { journal, flusher }
 }
@@ -304,7 +305,7 @@ export function buildReclaimer(
   { memory, slabView }: Bytes,
   built: Persistence & { namespace: Namespace; store: RunningStore; moves: Moves },
 ): Reclaimer {
-  const { namespace, journal, flusher, store, source, carrier, names, moves } = built
+  const { namespace, journal, flusher, store, source, neighbours, carrier, names, moves, copies } = built
   const { blockBytes } = parts.limits
   const fetch: Fetch = (segment, block, slabOffset) => source.read(segment, block, slabOffset)
   const fetchRun: FetchRun = (segment, firstBlock, slots) => source.readRun(segment, firstBlock, slots)
@@ -319,10 +320,18 @@ export function buildReclaimer(
     forget: (segment) => flusher.forget(segment),
     remove: async (record) => {
       await carrier.remove(record)
+      copies?.copies.notNeeded(record.segment)
       source.forget(record.segment)
+      neighbours?.level.forget(record.segment)
       memory.forget(record.segment)
     },
     bodies: async (segment) => (await source.footer(segment)).bodies,
-    copyBody: (segment, body) => copyBody({ memory, journal, fetch, fetchRun, slabView, blockBytes }, segment, body),
+    copyBody: async (segment, body) => {
+      // What two nodes had is on two nodes again before it is let go.
+      const again = copies && (await namespace.segment(segment))?.copies ? copies.copies : undefined
+      const moving = { memory, journal, fetch, fetchRun, slabView, blockBytes, copied: again !== undefined }
+      const moved = await copyBody(moving, segment, body)
+      return again ? copiedAgain(moved, again) : moved
+    },
   })
 }

@@ -16,7 +16,9 @@ import type { Clock } from './common/clock.ts'
 import { TidegateError } from './common/errors.ts'
 import { segmentCreatedMs, type SegmentId } from './common/ids.ts'
 import { buildAttaching, type Attaching } from './engine-attach.ts'
+import { replicating, stopCopies } from './engine-copies.ts'
 import { buildBytes, stopBytes, storeMemory, type Bytes } from './engine-bytes.ts'
+import type { Neighbouring } from './engine-neighbours.ts'
 import type { EngineParts } from './engine-parts.ts'
 import { buildCollector, buildNames, remoteJobs } from './engine-remote.ts'
 import {
@@ -32,6 +34,7 @@ import type { SharedStore } from './meta/raft/figures.ts'
 import type { EmbeddedStore } from './meta/stage/ports.ts'
 import type { BackPressure } from './persist/backpressure.ts'
 import type { SegmentCarrier } from './persist/carrier.ts'
+import type { NodeCopies } from './persist/copies/copies.ts'
 import type { Collector } from './persist/collector.ts'
 import type { DiskSpace } from './persist/disk-space.ts'
 import { Moves } from './persist/flush/moves.ts'
@@ -66,6 +69,10 @@ export interface Engine {
   readonly collector: Collector | undefined
   readonly readHealth: RemoteHealth | undefined
   readonly hashing: Hashing
+  /** Undefined where the metadata are shared with nobody. */
+  readonly neighbours: Neighbouring | undefined
+  /** Segments on other nodes, and those of others here. Undefined: there are no other nodes. */
+  readonly copies: NodeCopies | undefined
   /** Undefined where no bucket can be attached. */
   readonly attaching: Attaching | undefined
   jobs(): readonly BackgroundStatus[]
@@ -104,6 +111,7 @@ async function bringUp(parts: EngineParts, { engine, files, carrier, runners }: 
   await engine.hashing.start()
   await engine.orderedStore.start()
   await engine.namespace.join()
+  await engine.copies?.recover()
   const recovered = await recover({
     fileSystem: parts.fileSystem,
     files,
@@ -164,7 +172,7 @@ function buildEngine(parts: EngineParts): BuiltEngine {
   const onDead = (segment: SegmentId): void => reclaimer.emptied([segment])
   const compact = (segment: SegmentId): Promise<boolean> => reclaimer.compact(segment)
   const persistence = buildPersistence(parts, bytes, { namespace, names, onDead, compact })
-  const { carrier, journal, flusher, disk, pressure, diskLevel, readHealth } = persistence
+  const { carrier, journal, flusher, disk, pressure, neighbours, diskLevel, readHealth, copies } = persistence
   const { attach } = parts
   const attaching =
     attach &&
@@ -184,6 +192,7 @@ function buildEngine(parts: EngineParts): BuiltEngine {
   const runners = runnersOf(parts, [
     ...backgroundJobs({ clock, namespace, journal, reclaimer, byTurns: byTurns(parts, orderedStore) }),
     ...remoteJobs(parts, { names: stream, collector }),
+    ...(copies?.copies.jobs ?? []),
     store.files.job,
     { ...store.files.compactor.job, round: () => moves.run(() => store.files.compactor.round()) },
   ])
@@ -203,6 +212,8 @@ function buildEngine(parts: EngineParts): BuiltEngine {
     collector,
     readHealth,
     hashing,
+    neighbours,
+    copies: copies?.copies,
     attaching,
     jobs: () => runners.map((runner) => runner.status),
     async drain() {
@@ -217,6 +228,7 @@ function buildEngine(parts: EngineParts): BuiltEngine {
     },
     async stop() {
       pressure.stop()
+      neighbours?.level.stop()
       await attaching?.stop()
       // First of all, or what waits for its turn would begin, and fail since the store below it stops.
       const carried = flusher.stop()
@@ -228,6 +240,7 @@ function buildEngine(parts: EngineParts): BuiltEngine {
       await carried
       await stream?.stop()
       await diskLevel?.stop()
+      await stopCopies(copies)
       await orderedStore.drain()
       await orderedStore.stop()
       await stopBytes(bytes)
@@ -266,6 +279,7 @@ function buildStore(
     clock,
     defaultAck: parts.defaultAck,
     persisting: attaching?.persisting(persisting) ?? persisting,
+    replicating: replicating(built.copies?.copies),
     memory: storeMemory(bytes, attaching?.source(source) ?? source),
     files: {
       metadata: attaching?.files ?? namespace.files,

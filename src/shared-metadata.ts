@@ -3,6 +3,7 @@
  * etcd is one that somebody else runs (`--meta`), or that of a cluster of gateways, of which this one is a node and runs a member
  * itself (`--cluster`). Part of the composition root.
  */
+import { randomFillSync } from 'node:crypto'
 import { join } from 'node:path'
 import { clusterSettings } from './cli/cluster-settings.ts'
 import { systemClock } from './common/clock.ts'
@@ -15,9 +16,10 @@ import { LmdbBackend } from './meta/lmdb/lmdb-backend.ts'
 import { etcdToServe } from './meta/migrate/serving.ts'
 import { createEtcdAdmin } from './meta/raft/admin-client.ts'
 import { createEtcdClient, type EtcdClientOptions } from './meta/raft/client.ts'
-import { createEtcdStore } from './meta/raft/etcd-store.ts'
+import { createEtcdStore, newIncarnation } from './meta/raft/etcd-store.ts'
 import type { EtcdFigures, SharedStore } from './meta/raft/figures.ts'
 import { EtcdLayout } from './meta/raft/layout.ts'
+import type { Etcd } from './meta/raft/ports.ts'
 import { forgetNode } from './meta/raft/node-number.ts'
 import { startClusterNode, type ClusterNode } from './meta/raft/member/cluster-node.ts'
 import type { StageOptions } from './meta/stage/options.ts'
@@ -32,6 +34,13 @@ export const SHARED_INLINE_BYTES_MAX = 512
 
 export interface SharedMetadata {
   readonly nodeNumber: number
+  /** Of this process, as its session row says it: 16 hex digits. */
+  readonly incarnation: string
+  /** For what else lies below the prefix (neighbours.ts). Its revisions are etcd's own. Stopped with the rest. */
+  readonly etcd: Etcd
+  readonly layout: EtcdLayout
+  /** Certificates that this gateway has for its etcd: of its cluster, or those of `--meta`. */
+  readonly tls: SharedTls | undefined
   readonly createOrderedStore: (options: Omit<StageOptions, 'unwantedGroupMsMax'>) => EmbeddedStore
   /** Where this gateway runs a member of etcd itself. */
   readonly cluster: ClusterNode | undefined
@@ -45,6 +54,13 @@ export interface SharedMetadata {
   forgetNode(number: number): Promise<boolean>
   /** After the store has stopped. */
   stop(): Promise<void>
+}
+
+/** Paths; each may be missing where somebody else runs etcd. */
+export interface SharedTls {
+  readonly authorityPath?: string | undefined
+  readonly certificatePath?: string | undefined
+  readonly keyPath?: string | undefined
 }
 
 export interface SharedMetadataOptions {
@@ -80,7 +96,7 @@ export async function openSharedMetadata(
       admin.close()
       await opened.stop()
     }
-    return { ...opened, cluster: undefined, view: () => viewOfEtcd(admin, meta.endpoints), stop }
+    return { ...opened, tls, cluster: undefined, view: () => viewOfEtcd(admin, meta.endpoints), stop }
   }
   const settings = clusterSettings(config, dataPath, logger)
   if (!settings) {
@@ -98,7 +114,7 @@ export async function openSharedMetadata(
       await opened.stop()
       await cluster.stop()
     }
-    return { ...opened, cluster, view: () => cluster.health(), stop }
+    return { ...opened, tls: settings.tls, cluster, view: () => cluster.health(), stop }
   } catch (error) {
     await cluster.stop()
     throw error
@@ -114,7 +130,7 @@ async function openStore(
   { prefix, option, ...reached }: Place,
   { staleReads }: Pick<Config, 'staleReads'>,
   { dataPath, logger, signal, onFenced }: SharedMetadataOptions,
-): Promise<Omit<SharedMetadata, 'cluster' | 'view'>> {
+): Promise<Omit<SharedMetadata, 'cluster' | 'tls' | 'view'>> {
   const etcd = createEtcdClient({ ...reached, clock: systemClock })
   await etcd.start()
   const stop = async (): Promise<void> => {
@@ -125,7 +141,9 @@ async function openStore(
     const onWaiting = (reason: string): void => logger.warn({}, `waiting for ${option}: ${reason}`)
     const waiting = { waitMsMax: START_MS_MAX, signal, onWaiting }
     const { number } = await nodeIdentity({ etcd, prefix, dataPath, option, ...waiting })
-    const served = await etcdToServe(etcd, new EtcdLayout(prefix))
+    const layout = new EtcdLayout(prefix)
+    const served = await etcdToServe(etcd, layout)
+    const incarnation = newIncarnation(randomFillSync)
     let store: SharedStore | undefined
     const createOrderedStore: SharedMetadata['createOrderedStore'] = (stage) =>
       (store = createEtcdStore({
@@ -133,6 +151,7 @@ async function openStore(
         etcd: served,
         prefix,
         node: number,
+        incarnation,
         replica: new LmdbBackend({ directory: join(dataPath, 'meta') }),
         startSignal: signal,
         staleReads,
@@ -145,11 +164,14 @@ async function openStore(
     const condition = (): Condition | undefined =>
       store?.away === undefined ? undefined : { words: quorumLost(staleReads), serves: staleReads }
     const forget = async (other: number): Promise<boolean> => {
-      const asked = { etcd, layout: new EtcdLayout(prefix), clock: systemClock, waitMsMax: ADMIN_CALL_MS_MAX }
+      const asked = { etcd, layout, clock: systemClock, waitMsMax: ADMIN_CALL_MS_MAX }
       return (await forgetNode(asked, other)).wasKnown
     }
     return {
       nodeNumber: number,
+      incarnation: Buffer.from(incarnation, 'latin1').toString('hex'),
+      etcd,
+      layout,
       createOrderedStore,
       condition,
       figures: () => store?.figures,

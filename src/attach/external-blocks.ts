@@ -16,8 +16,8 @@ import type { Freshness } from './freshness.ts'
 
 /** What the memory level fetches blocks from (persist/block-source.ts). */
 export interface BlockFetching {
-  /** Fills a slot with a block; resolves with its length. */
-  read(segment: SegmentId, block: number, slabOffset: number): Promise<number>
+  /** Fills a slot with a block, of which `needed` bytes there must be; resolves with its length. */
+  read(segment: SegmentId, block: number, slabOffset: number, needed?: number): Promise<number>
   /** The same for blocks that follow each other. */
   readRun(segment: SegmentId, firstBlock: number, slots: readonly number[]): readonly Promise<number>[]
 }
@@ -141,7 +141,7 @@ export class ExternalBlocks implements BlockFetching {
 export function withExternalBlocks(ours: BlockFetching, external: BlockFetching): BlockFetching {
   const of = (segment: SegmentId): BlockFetching => (isExternalSegment(segment) ? external : ours)
   return {
-    read: (segment, block, slabOffset) => of(segment).read(segment, block, slabOffset),
+    read: (segment, block, slabOffset, needed) => of(segment).read(segment, block, slabOffset, needed),
     readRun: (segment, firstBlock, slots) => of(segment).readRun(segment, firstBlock, slots),
   }
 }

@@ -19,8 +19,10 @@ import type { Clock } from '../common/clock.ts'
 import { TidegateError } from '../common/errors.ts'
 import type { SegmentId } from '../common/ids.ts'
 import type { Limits } from '../common/limits.ts'
+import { sharesFailure, type Fetching, type FetchKind } from './fetching.ts'
 import { S3Fifo } from './s3-fifo.ts'
 import type { Slab } from './slab.ts'
+import { SlotLines } from './slot-lines.ts'
 import { TimedPins } from './timed-pins.ts'
 
 interface Block {
@@ -30,18 +32,14 @@ interface Block {
   leases: number
   /** Still written to by its owner. */
   open: boolean
-  /** Its segment is gone or it was replaced: the slot is freed with the last lease. */
+  /** Its segment is gone, or more of it came in another slot: this one is freed with the last lease. */
   forgotten: boolean
 }
 
-interface Fetching {
-  readonly length: Promise<number>
-  /** Nobody asked for it, so nobody is told when it fails. */
-  readonly isAhead: boolean
-}
-
-interface SlotWaiter {
-  readonly resolve: (slabOffset: number) => void
+interface Wanted {
+  readonly needed: number
+  readonly fetch: FetchBlock
+  readonly kind: Exclude<FetchKind, 'ahead'>
 }
 
 export interface MemoryLevelStats {
@@ -64,8 +62,8 @@ export interface LentBlock {
   readonly lease: number
 }
 
-/** Fills a slot with a block and returns its length. */
-export type FetchBlock = (segment: SegmentId, block: number, slabOffset: number) => Promise<number>
+/** Fills a slot with a block and returns its length. `needed` bytes of it there must be: elsewhere it may still be growing. */
+export type FetchBlock = (segment: SegmentId, block: number, slabOffset: number, needed: number) => Promise<number>
 
 /** Fills slots with blocks that follow each other; resolves for each with its length. */
 export type FetchRun = (
@@ -105,8 +103,7 @@ export class MemoryLevel {
   readonly #ahead = new Set<string>()
   #aheadFetching = 0
   readonly #bySegment = new Map<SegmentId, Set<number>>()
-  readonly #urgent: SlotWaiter[] = []
-  readonly #waiting: SlotWaiter[] = []
+  readonly #lines: SlotLines
   readonly #pins = new TimedPins<string>()
   #nextLease = 1
 
@@ -115,6 +112,11 @@ export class MemoryLevel {
     this.slab = options.slab.buffer
     this.#limits = options.limits
     this.#clock = options.clock
+    this.#lines = new SlotLines({ clock: options.clock, waitMsMax: options.limits.admissionWaitMsMax })
+  }
+
+  get slots(): number {
+    return this.#slab.slots
   }
 
   get bytesHeld(): number {
@@ -141,34 +143,11 @@ export class MemoryLevel {
 
   /** @throws SlowDown when no slot came free within the admission time */
   async acquire(purpose: 'journal' | 'stream' | 'read'): Promise<number> {
-    const nobodyWaits = this.#urgent.length === 0 && (purpose === 'journal' || this.#waiting.length === 0)
-    const slot = nobodyWaits ? this.#takeForUse() : undefined
+    const line = purpose === 'journal' ? 'urgent' : 'waiting'
+    const slot = this.#lines.isBefore(line) ? undefined : this.#takeForUse()
     if (slot !== undefined) return slot
     this.stats.waits++
-    return await this.#wait(purpose === 'journal' ? this.#urgent : this.#waiting)
-  }
-
-  #wait(line: SlotWaiter[]): Promise<number> {
-    return new Promise((resolve, reject) => {
-      const timeout = new AbortController()
-      const waiter: SlotWaiter = {
-        resolve: (slabOffset) => {
-          timeout.abort()
-          resolve(slabOffset)
-        },
-      }
-      line.push(waiter)
-      const { admissionWaitMsMax } = this.#limits
-      this.#clock.sleep(admissionWaitMsMax, timeout.signal).then(
-        () => {
-          const at = line.indexOf(waiter)
-          if (at < 0) return
-          line.splice(at, 1)
-          reject(new TidegateError('SlowDown', `no memory came free within ${admissionWaitMsMax} ms`))
-        },
-        () => undefined,
-      )
-    })
+    return await this.#lines.wait(line)
   }
 
   /** What was fetched ahead gives way to who needs a slot now. */
@@ -205,11 +184,7 @@ export class MemoryLevel {
   }
 
   #serveWaiters(): void {
-    while (this.#urgent.length > 0 || this.#waiting.length > 0) {
-      const slot = this.#takeForUse()
-      if (slot === undefined) return
-      must(this.#urgent.shift() ?? this.#waiting.shift(), 'waiter').resolve(slot)
-    }
+    this.#lines.serve(() => this.#takeForUse())
   }
 
   /** See BlockMemory.publish: readers may find the first `length` bytes of the block; its owner still writes to it. */
@@ -247,13 +222,33 @@ export class MemoryLevel {
    * its start must be there: an open block may still be shorter. Give the lease back with `giveBack`.
    */
   async lend(segment: SegmentId, block: number, needed: number, fetch: FetchBlock): Promise<LentBlock> {
+    return await this.#lend(segment, block, { needed, fetch, kind: 'reader' })
+  }
+
+  /** `lend` on behalf of another node, by a fetch that may give up sooner than one for this node: those here who joined it do not fail with it. */
+  async lendToPeer(segment: SegmentId, block: number, needed: number, fetch: FetchBlock): Promise<LentBlock> {
+    return await this.#lend(segment, block, { needed, fetch, kind: 'peer' })
+  }
+
+  /** Whether this node fetches the block right now for itself, from wherever it may be. */
+  isFetching(segment: SegmentId, block: number): boolean {
+    const under = this.#fetching.get(blockKey(segment, block))
+    return under !== undefined && under.kind !== 'peer'
+  }
+
+  async #lend(segment: SegmentId, block: number, wanted: Wanted): Promise<LentBlock> {
+    const { needed } = wanted
     for (let attempt = 0; attempt < LEND_ATTEMPTS_MAX; attempt++) {
       const lent = this.#lendHere(segment, block, needed)
       if (attempt === 0) this.stats[lent ? 'hits' : 'misses']++
       if (lent) return lent
-      const length = await this.#fetchOnce(segment, block, fetch)
-      if (length < needed) {
-        throw new TidegateError('DataLost', `block ${block} of segment ${segment} holds ${length} of ${needed} bytes`)
+      const got = await this.#fetchOnce(segment, block, wanted)
+      // One that was begun for fewer bytes may rightly have brought fewer.
+      if (got.length < needed && got.needed >= needed) {
+        throw new TidegateError(
+          'DataLost',
+          `block ${block} of segment ${segment} holds ${got.length} of ${needed} bytes`,
+        )
       }
       // Between the fetch and this turn the block may have been evicted for somebody else: then it is fetched again.
     }
@@ -313,7 +308,7 @@ export class MemoryLevel {
 
   /** `gathered`: slots of a run that is not under way yet. */
   #takeAhead(gathered: number): number | undefined {
-    if (this.#urgent.length + this.#waiting.length > 0) return undefined
+    if (this.#lines.length > 0) return undefined
     const bytes = (this.#aheadFetching + gathered + 1) * this.#slab.slotBytes
     return bytes > Math.min(this.bytesAheadMax, AHEAD_FETCHING_BYTES_MAX) ? undefined : this.#takeOrEvict()
   }
@@ -325,7 +320,7 @@ export class MemoryLevel {
       const key = blockKey(segment, block)
       this.#aheadFetching++
       const length = this.#arrive(segment, block, { slabOffset: slots[index] as number, arriving, isAhead: true })
-      this.#fetching.set(key, { length, isAhead: true })
+      this.#fetching.set(key, { length, kind: 'ahead', needed: 0 })
       length
         .catch(() => undefined)
         .finally(() => {
@@ -351,26 +346,29 @@ export class MemoryLevel {
     this.#policy.insert(key, this.#slab.slotBytes)
   }
 
-  /** Resolves with the length of the block, which was in memory a moment ago. */
-  async #fetchOnce(segment: SegmentId, block: number, fetch: FetchBlock): Promise<number> {
+  /** Resolves with the length of the block, which was in memory a moment ago, and how much of it was asked for. */
+  async #fetchOnce(
+    segment: SegmentId,
+    block: number,
+    wanted: Wanted,
+  ): Promise<{ readonly length: number; readonly needed: number }> {
     const key = blockKey(segment, block)
     const under = this.#fetching.get(key)
-    if (under && !under.isAhead) return await under.length
     if (under) {
-      const length = await under.length.catch(() => undefined)
-      // A fetch that nobody waited for has failed: who waits by now deserves one of his own.
-      return length ?? (await this.#fetchOnce(segment, block, fetch))
+      const joined = sharesFailure(under, wanted.kind) ? under.length : under.length.catch(() => undefined)
+      const length = await joined
+      return length === undefined ? await this.#fetchOnce(segment, block, wanted) : { length, needed: under.needed }
     }
-    const length = this.#fetch(segment, block, fetch).finally(() => this.#fetching.delete(key))
-    this.#fetching.set(key, { length, isAhead: false })
-    return await length
+    const length = this.#fetch(segment, block, wanted).finally(() => this.#fetching.delete(key))
+    this.#fetching.set(key, { length, kind: wanted.kind, needed: wanted.needed })
+    return { length: await length, needed: wanted.needed }
   }
 
-  async #fetch(segment: SegmentId, block: number, fetch: FetchBlock): Promise<number> {
+  async #fetch(segment: SegmentId, block: number, { fetch, needed }: Wanted): Promise<number> {
     const slabOffset = await this.acquire('read')
     return await this.#arrive(segment, block, {
       slabOffset,
-      arriving: fetch(segment, block, slabOffset),
+      arriving: fetch(segment, block, slabOffset, needed),
       isAhead: false,
     })
   }
@@ -393,14 +391,22 @@ export class MemoryLevel {
     }
     const key = blockKey(segment, index)
     const other = this.#blocks.get(key)
-    if (other) {
+    if (other && (other.open || other.length >= length)) {
       // Published by its writer meanwhile: the same bytes, perhaps more of them.
       this.#give(slabOffset)
       return other.length
     }
     const block = { key, slabOffset, length, leases: 0, open: false, forgotten: false }
-    this.#add(segment, index, block, isAhead ? 'ahead' : 'idle')
+    if (other) this.#supersede(other, block)
+    else this.#add(segment, index, block, isAhead ? 'ahead' : 'idle')
     return length
+  }
+
+  /** More of a block that grew elsewhere: it takes the other's place in the order of eviction, among the pins and all. */
+  #supersede(other: Block, block: Block): void {
+    this.#blocks.set(block.key, block)
+    other.forgotten = true
+    if (other.leases === 0) this.#give(other.slabOffset)
   }
 
   #lease(block: Block): LentBlock {

@@ -18,6 +18,7 @@ import { mountCommand } from './mount.ts'
 import { rebuildCommand } from './rebuild.ts'
 import { restoreCommand } from './restore.ts'
 import { serveCommand } from './serve.ts'
+import { statusCommand } from './status.ts'
 import { tokenCommand } from './token.ts'
 import { umountCommand } from './umount.ts'
 import { versionCommand } from './version.ts'
@@ -31,6 +32,7 @@ const COMMANDS: readonly Command[] = [
   umountCommand,
   bucketCommand,
   flushCommand,
+  statusCommand,
   clusterCommand,
   nodeCommand,
   metaCommand,

@@ -6,33 +6,11 @@
  * given many times, a comma-separated variable, a YAML list). An option without `default` may be undefined, unless
  * parse.ts derives it from the machine, in which case `derived` says how.
  */
-import type { ValueType } from './values.ts'
+import { CLUSTER_OPTIONS } from './cluster-option-table.ts'
+import type { OptionSpec, Source } from './option-spec.ts'
 
-/** Where a value may come from, strongest first. */
-export const SOURCES = ['flag', 'environment', 'file', 'default'] as const
-export type Source = (typeof SOURCES)[number]
-
-export interface OptionSpec {
-  readonly type: ValueType
-  readonly group: 'Addresses' | 'Data' | 'Cluster' | 'S3' | 'Limits' | 'Observability' | 'Root user'
-  /** What stands for the value in `--help`. */
-  readonly metavar: string
-  readonly help: string
-  /** As it would be written by a user. */
-  readonly default?: string
-  /** How the default is worked out where it depends on the machine. */
-  readonly derived?: string
-  /** Bounds of a size, a time or a number, as a user would write them. */
-  readonly min?: string
-  readonly max?: string
-  /** 0 is allowed below `min`, and means that there is to be none. */
-  readonly zero?: 'none'
-  readonly repeat?: true
-  /** Secrets and what bootstraps the file are not read from everywhere. All three when absent. */
-  readonly from?: readonly Exclude<Source, 'default'>[]
-  /** Further environment variables that are read when ours is not set. */
-  readonly alsoEnvironment?: readonly string[]
-}
+export { SOURCES } from './option-spec.ts'
+export type { OptionSpec, Source } from './option-spec.ts'
 
 export const OPTIONS = {
   config: {
@@ -266,88 +244,7 @@ export const OPTIONS = {
     help: 'revisions that the change log keeps for those who watch',
   },
 
-  cluster: {
-    type: 'clusterName',
-    group: 'Cluster',
-    metavar: 'NAME',
-    help: 'cluster of gateways that this one is a node of; it starts and tends a member of etcd of its own ("tidegate help cluster")',
-  },
-  clusterNode: {
-    type: 'clusterName',
-    group: 'Cluster',
-    metavar: 'NAME',
-    derived: "the host's name",
-    help: 'what this node is called',
-  },
-  clusterPeer: {
-    type: 'httpUrl',
-    group: 'Cluster',
-    metavar: 'URL',
-    default: 'http://127.0.0.1:2380',
-    help: "where the other members reach this node's etcd",
-  },
-  clusterClient: {
-    type: 'httpUrl',
-    group: 'Cluster',
-    metavar: 'URL',
-    default: 'http://127.0.0.1:2379',
-    help: "where nodes reach this node's etcd",
-  },
-  clusterJoin: {
-    type: 'httpUrl',
-    group: 'Cluster',
-    metavar: 'URL',
-    repeat: true,
-    help: 'the same of the other nodes; its own may be among them, so that all nodes can be given one list',
-  },
-  clusterVoters: {
-    type: 'count',
-    group: 'Cluster',
-    metavar: 'N',
-    default: '3',
-    max: '5',
-    help: 'nodes that vote, 1, 3 or 5, in a cluster that is begun; further nodes are clients',
-  },
-  clusterCa: {
-    type: 'path',
-    group: 'Cluster',
-    metavar: 'FILE',
-    help: 'authority in PEM; who has a certificate of it may be a member, and read and write all metadata',
-  },
-  clusterCert: {
-    type: 'path',
-    group: 'Cluster',
-    metavar: 'FILE',
-    help: 'certificate in PEM for the hosts of both addresses, for servers and for clients',
-  },
-  clusterKey: {
-    type: 'path',
-    group: 'Cluster',
-    metavar: 'FILE',
-    help: 'private key in PEM that belongs to --cluster-cert',
-  },
-  clusterQuota: {
-    type: 'bytes',
-    group: 'Cluster',
-    metavar: 'BYTES',
-    default: '8GiB',
-    min: '16MiB',
-    max: '64GiB',
-    help: 'size of the file of etcd above which only reads and deletes pass',
-  },
-  clusterEtcd: {
-    type: 'path',
-    group: 'Cluster',
-    metavar: 'FILE',
-    default: 'etcd',
-    help: 'program of etcd, 3.4 or newer, by its path or as found in the PATH',
-  },
-  clusterMetrics: {
-    type: 'httpUrl',
-    group: 'Cluster',
-    metavar: 'URL',
-    help: "where the node's etcd serves metrics of its own, without TLS",
-  },
+  ...CLUSTER_OPTIONS,
 
   region: { type: 'region', group: 'S3', metavar: 'NAME', default: 'us-east-1', help: 'region that clients sign for' },
   buckets: {

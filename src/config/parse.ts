@@ -9,6 +9,7 @@ import { Secret } from '../common/secret.ts'
 import { ConfigError } from './config-error.ts'
 import { refuseKnownSecret } from './known-secrets.ts'
 import { didYouMean } from './nearest.ts'
+import { checkNeighbours } from './neighbour-options.ts'
 import { OPTIONS, OPTION_ENTRIES, allowedFrom, optionFlag, optionKey, optionVariable } from './option-table.ts'
 import { parseUsers } from './users.ts'
 import { PARSERS, ValueError } from './values.ts'
@@ -93,6 +94,7 @@ export function parseConfig(input: ParseInput): Config {
   const clash = file.users.find((user) => user.accessKey === root?.accessKey)
   if (clash !== undefined) throw new ConfigError(`users: ${clash.name} has the access key of the root user`)
   checkMetadata(options)
+  checkNeighbours(options)
   return Object.freeze({
     ...options,
     cacheMemory: options.cacheMemory ?? Math.max(CACHE_MEMORY_BYTES_MIN, Math.floor(input.machine.memoryBytes / 4)),
@@ -110,10 +112,10 @@ const REACHING_ETCD = ['metaCa', 'metaCert', 'metaKey', 'metaUser', 'metaPasswor
 function checkMetadata(
   options: Pick<
     OptionValues,
-    'meta' | 'cluster' | 'clusterJoin' | 'staleReads' | 'remote' | (typeof REACHING_ETCD)[number]
+    'ack' | 'meta' | 'cluster' | 'clusterJoin' | 'staleReads' | 'remote' | (typeof REACHING_ETCD)[number]
   >,
 ): void {
-  const { meta, metaCa, metaCert, metaKey, cluster, clusterJoin, staleReads, remote } = options
+  const { ack, meta, metaCa, metaCert, metaKey, cluster, clusterJoin, staleReads, remote } = options
   if (meta !== undefined && cluster !== undefined)
     throw new ConfigError(
       '--meta and --cluster: the first names an etcd that somebody else runs, the second has one of its own; give one of them',
@@ -128,6 +130,10 @@ function checkMetadata(
   if ((metaCa ?? metaCert) !== undefined && meta?.tls === false)
     throw new ConfigError('--meta-ca and --meta-cert are for etcds://, and --meta begins with etcd://')
   const shared = meta === undefined ? cluster && '--cluster' : '--meta'
+  if (ack === 'replicated' && shared === undefined)
+    throw new ConfigError(
+      '--ack replicated: replicated needs more than one node, and there is neither --meta nor --cluster',
+    )
   if (staleReads && shared === undefined)
     throw new ConfigError('--stale-reads on: it is for metadata in etcd, and there is neither --meta nor --cluster')
   if (shared !== undefined && remote !== undefined)

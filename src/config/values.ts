@@ -4,6 +4,7 @@
  */
 import { isIP } from 'node:net'
 import { LOG_LEVELS } from '../common/logging.ts'
+import { ACK_LEVELS, type AckLevel } from '../common/model.ts'
 import { Secret } from '../common/secret.ts'
 import { parseMetadata, type MetadataLocation } from './metadata-location.ts'
 import { parseRemote, type RemoteLocation } from './remote-location.ts'
@@ -17,10 +18,13 @@ export interface Address {
   readonly port: number
 }
 
+export interface NodeLabel {
+  readonly name: string
+  readonly value: string
+}
+
 const ACCESS_LOG_LEVELS = ['debug', 'info', 'off'] as const
 const SWITCH_CHOICES = ['on', 'off'] as const
-/** `replicated` is told apart from a misspelling, because it is a level that needs more than one node. */
-const ACK_CHOICES = ['memory', 'journal', 'persisted'] as const
 
 export interface ValueByType {
   readonly path: string
@@ -32,11 +36,14 @@ export interface ValueByType {
   readonly remote: RemoteLocation
   readonly metadata: MetadataLocation
   readonly clusterName: string
-  readonly ack: (typeof ACK_CHOICES)[number]
+  readonly ack: AckLevel
   readonly bytes: number
   /** Milliseconds. */
   readonly duration: number
   readonly count: number
+  /** A count that may be 0. */
+  readonly weight: number
+  readonly label: NodeLabel
   readonly switch: boolean
   readonly region: string
   readonly bucket: string
@@ -60,10 +67,12 @@ export const PARSERS: { readonly [T in ValueType]: (text: string) => ValueByType
   metadata: parseMetadata,
   clusterName: (text) =>
     matching(text, /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'a name of letters, digits and ._- (up to 63)'),
-  ack: parseAck,
+  ack: (text) => choice(text, ACK_LEVELS),
   bytes: parseBytes,
   duration: parseDuration,
   count: parseCount,
+  weight: (text) => Number(matching(text, /^(0|[1-9]\d{0,3})$/, 'a whole number from 0')),
+  label: parseLabel,
   switch: (text) => choice(text, SWITCH_CHOICES) === 'on',
   region: (text) => matching(text, /^[a-z0-9]+(-[a-z0-9]+)*$/, 'a region name such as us-east-1'),
   bucket: (text) => matching(text, /^(?!minio$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, 'a bucket name'),
@@ -122,12 +131,6 @@ function parseNetwork(text: string): string {
   return text
 }
 
-function parseAck(text: string): ValueByType['ack'] {
-  if (text === 'replicated')
-    throw new ValueError(`one of ${ACK_CHOICES.join(', ')}: replicated needs more than one node`)
-  return choice(text, ACK_CHOICES)
-}
-
 const BYTES_BY_UNIT: Readonly<Record<string, number>> = {
   '': 1,
   b: 1,
@@ -168,4 +171,10 @@ function amount(text: string, factors: Readonly<Record<string, number>>, expecte
 function parseCount(text: string): number {
   if (!/^[1-9]\d{0,8}$/.test(text)) throw new ValueError('a whole number from 1')
   return Number(text)
+}
+
+function parseLabel(text: string): NodeLabel {
+  const match = /^([A-Za-z0-9][A-Za-z0-9._/-]{0,62})=([A-Za-z0-9._/-]{1,63})$/.exec(text)
+  if (match === null) throw new ValueError('NAME=VALUE of letters, digits and ._/- (up to 63 each), such as zone=a')
+  return { name: match[1] ?? '', value: match[2] ?? '' }
 }

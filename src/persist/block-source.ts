@@ -4,13 +4,13 @@
  * A segment is written in the journal, sealed there, carried to the remote store, marked persisted, moved into the disk
  * level of the cache and evicted from it. Sources are asked in this order:
  *
- *   unsealed in the journal, sealed in the journal or adopted, disk level, remote store
+ *   unsealed in the journal, sealed in the journal or adopted, disk level, copies of other nodes' segments, other nodes, remote store
  *
- * So a segment that moves on between two looks is found at the next one, and it never moves back; when it is at none of the first three
- * the remote store has had it since before it left the journal. Without an external remote store there are only the first two.
+ * So a segment that moves on between two looks is found at the next one, and it never moves back; when it is on no disk here and with no other node
+ * the remote store has had it since before it left the journal. Without an external remote store there is neither that nor a disk level.
  *
  * A block of a local file that is bad, or on a disk that fails, comes from the next source if the segment is persisted. If it is not,
- * that file is the only copy, and the failure is told.
+ * that file and its copies on other nodes are all there is, and the failure is told if those fail too.
  */
 import { must } from '../common/assert.ts'
 import { TidegateError } from '../common/errors.ts'
@@ -31,8 +31,10 @@ export interface BlockSourceOptions {
   readonly limits: Limits
   readonly slabView: (slabOffset: number, length: number) => Uint8Array
   readonly onBadBlock: (segment: SegmentId, block: number) => void
-  /** Asked of a segment of which nothing is here. @throws Unavailable when it is another node's, and lies there alone. Undefined: there are no others */
-  readonly refuseElsewhere?: ((segment: SegmentId) => Promise<void>) | undefined
+  /** Undefined: there are no others. */
+  readonly neighbours?: Neighbours | undefined
+  /** Copies that this node holds of others' segments. */
+  readonly copies?: Pick<DiskBlocks, 'read'> | undefined
   /** Where segments lie that no file of ours holds. Undefined: there is no external remote store. */
   readonly behind?: BehindFiles | undefined
 }
@@ -43,8 +45,18 @@ export interface BehindFiles {
   readonly disk?: DiskBlocks | undefined
 }
 
+/** Other nodes, and what they hold. Provided by cache-tier/neighbours. */
+export interface Neighbours {
+  /**
+   * Undefined: there is nobody to ask, and the block is to be had from the remote store, or nowhere. Else what becomes of asking: the length of the block, at least what was needed, or
+   * undefined where the remote store has it too. The slot is theirs until that settles.
+   * @throws Unavailable, DataLost where other nodes alone have it, and none gives it
+   */
+  ask(want: Place & { readonly needed: number }): Promise<{ readonly length: Promise<number | undefined> } | undefined>
+}
+
 /** One block and the slot that it goes to. */
-interface Place {
+export interface Place {
   readonly segment: SegmentId
   readonly block: number
   readonly slabOffset: number
@@ -57,7 +69,7 @@ const FILELESS_MAX = 65_536
 
 export class BlockSource {
   readonly #options: BlockSourceOptions
-  /** No file of ours holds these, and none ever will: a segment does not come back. Oldest first. */
+  /** No file of ours holds these, and none will, unless we take over a copy: a segment does not come back. Oldest first. */
   readonly #fileless = new Set<SegmentId>()
 
   constructor(options: BlockSourceOptions) {
@@ -65,84 +77,119 @@ export class BlockSource {
   }
 
   /**
-   * Fills a slot with a block; returns its length (short at the end of the segment).
+   * Fills a slot with a block; returns its length (short at the end of the segment, or where it still grows elsewhere: then at least `needed`).
    * @throws DataLost when the bytes are not there or fail their checksums, Unavailable when the disk or the remote store fails
    */
-  async read(segment: SegmentId, block: number, slabOffset: number): Promise<number> {
-    return await (this.readRun(segment, block, [slabOffset])[0] as Promise<number>)
+  async read(segment: SegmentId, block: number, slabOffset: number, needed = 0): Promise<number> {
+    return await (this.readRun(segment, block, [slabOffset], needed)[0] as Promise<number>)
   }
 
   /** `read` of blocks that follow each other. What must come from the remote store comes by one request. */
-  readRun(segment: SegmentId, firstBlock: number, slots: readonly number[]): readonly Promise<number>[] {
-    const near = slots.map((slabOffset, index) => this.#readNear({ segment, block: firstBlock + index, slabOffset }))
-    const far = this.#readFar(segment, firstBlock, { slots, near })
-    return near.map(async (look, index) => (await look) ?? (await must((await far)[index], 'remote block').length))
+  readRun(segment: SegmentId, firstBlock: number, slots: readonly number[], needed = 0): readonly Promise<number>[] {
+    const places = slots.map((slabOffset, index) => ({ segment, block: firstBlock + index, slabOffset }))
+    const near = places.map((place) => this.#readNear(place, needed))
+    const { neighbours } = this.#options
+    const asking = near.map(async (look, index) =>
+      (await look) === undefined ? await neighbours?.ask({ ...(places[index] as Place), needed }) : undefined,
+    )
+    // What there is nobody to ask for need not wait for those who are asked.
+    const far = this.#readFar(
+      places,
+      near.map(async (look, index) => (await look) === undefined && (await asking[index]) === undefined),
+    )
+    const later = this.#readFar(
+      places,
+      asking.map(async (asked) => {
+        const elsewhere = await asked
+        return elsewhere !== undefined && (await elsewhere.length) === undefined
+      }),
+    )
+    return near.map(async (look, index) => {
+      const length = (await look) ?? (await (await asking[index])?.length)
+      return length ?? (await must((await far)[index] ?? (await later)[index], 'remote block').length)
+    })
   }
 
-  /** Reads from the remote store what was not found near; undefined for the rest. */
+  /**
+   * Fills a slot for another node with what lies here and, if this one `mayFetch` it, in the remote store; undefined when it is not there. Asks no other node.
+   * @throws as `read`
+   */
+  async readHere(place: Place, mayFetch: boolean): Promise<number | undefined> {
+    const length = await this.#fromHere(place)
+    if (length !== undefined || !mayFetch || !this.#options.behind) return length
+    return await must((await this.#readFar([place], [Promise.resolve(true)]))[0], 'remote block').length
+  }
+
+  /** Reads blocks from the remote store, those of them that are wanted; undefined for the rest. */
   async #readFar(
-    segment: SegmentId,
-    firstBlock: number,
-    { slots, near }: { readonly slots: readonly number[]; readonly near: readonly Promise<number | undefined>[] },
+    places: readonly Place[],
+    wanted: readonly Promise<boolean>[],
   ): Promise<readonly ({ readonly length: Promise<number> } | undefined)[]> {
-    const { behind } = this.#options
-    const looks = await Promise.allSettled(near)
+    const looks = await Promise.allSettled(wanted)
     const isFar = (index: number): boolean => {
       const look = looks[index]
-      return look?.status === 'fulfilled' && look.value === undefined
+      return look?.status === 'fulfilled' && look.value
     }
     const far: ({ length: Promise<number> } | undefined)[] = []
-    for (let from = 0; from < slots.length; from++) {
+    for (let from = 0; from < places.length; from++) {
       if (!isFar(from)) continue
       let to = from + 1
       while (isFar(to)) to++
-      const lengths = behind?.remote.read(segment, firstBlock + from, slots.slice(from, to)) ?? []
       // In an object, so that one which rejects is not the outcome of all.
-      for (const [index, length] of lengths.entries()) far[from + index] = { length }
+      for (const [index, length] of this.#behind(places.slice(from, to)).entries()) far[from + index] = { length }
       from = to
     }
     return far
   }
 
-  /** Undefined: only the remote store has it. */
-  async #readNear(place: Place): Promise<number | undefined> {
-    const unsealed = await this.#readUnsealed(place)
-    if (unsealed !== undefined) return unsealed
+  #behind(run: readonly Place[]): readonly Promise<number>[] {
     const { behind } = this.#options
-    const { segment, block, slabOffset } = place
-    const read = (sealed: SealedSegment): Promise<number> => this.#readSealed(sealed, place)
-    if (!behind) return await this.#here(segment, read)
-    const length = await this.#fromFile(behind, segment, read)
-    if (length !== undefined) return length
-    // A cache that fails is no reason not to look further.
-    const cached = await behind.disk?.read(segment, block, slabOffset).catch(() => undefined)
-    if (cached === undefined) await this.#options.refuseElsewhere?.(segment)
-    return cached
+    const { segment, block } = must(run[0], 'block to read')
+    if (behind) {
+      const slots = run.map(({ slabOffset }) => slabOffset)
+      return behind.remote.read(segment, block, slots)
+    }
+    return run.map(() => Promise.reject(new TidegateError('DataLost', `segment ${segment} is on no disk`)))
   }
 
-  /** What a file of ours tells, where there is nothing else. */
-  async #here<T>(segment: SegmentId, read: (sealed: SealedSegment) => Promise<T>): Promise<T> {
+  /** Undefined: if anybody has it, others do. */
+  async #readNear(place: Place, needed: number): Promise<number | undefined> {
     try {
-      return await this.#options.files.use(segment, read)
+      return await this.#fromHere(place)
     } catch (error) {
-      await this.#options.refuseElsewhere?.(segment)
-      throw error
+      const asked = await this.#options.neighbours?.ask({ ...place, needed }).catch(() => undefined)
+      const length = await asked?.length.catch(() => undefined)
+      if (length === undefined) throw error
+      return length
     }
+  }
+
+  async #fromHere(place: Place): Promise<number | undefined> {
+    const unsealed = await this.#readUnsealed(place)
+    if (unsealed !== undefined) return unsealed
+    const { behind, copies } = this.#options
+    const { segment, block, slabOffset } = place
+    const length = await this.#fromFile(behind, segment, (sealed) => this.#readSealed(sealed, place))
+    if (length !== undefined) return length
+    // A cache that fails is no reason not to look further.
+    const cached = await behind?.disk?.read(segment, block, slabOffset).catch(() => undefined)
+    return cached ?? (await copies?.read(segment, block, slabOffset).catch(() => undefined))
   }
 
   /** What a file of ours tells; undefined when there is none, or it is bad and there is another copy. */
   async #fromFile<T>(
-    behind: BehindFiles,
+    behind: BehindFiles | undefined,
     segment: SegmentId,
     read: (sealed: SealedSegment) => Promise<T>,
   ): Promise<T | undefined> {
     if (this.#fileless.has(segment)) return undefined
     try {
       const found = await this.#options.files.useIfHere(segment, async (sealed) => ({ result: await read(sealed) }))
-      if (!found) this.#rememberFileless(segment)
+      const isElsewhere = behind !== undefined || this.#options.neighbours !== undefined
+      if (!found && isElsewhere) this.#rememberFileless(segment)
       return found?.result
     } catch (error) {
-      const record = await behind.index.segment(segment)
+      const record = await behind?.index.segment(segment)
       if (record?.state !== 'persisted') throw error
       return undefined
     }
@@ -157,11 +204,11 @@ export class BlockSource {
   async footer(segment: SegmentId): Promise<Footer> {
     const { behind } = this.#options
     const read = ({ footer }: SealedSegment): Promise<Footer> => Promise.resolve(footer)
-    if (!behind) return await this.#here(segment, read)
+    if (!behind) return await this.#options.files.use(segment, read)
     return (await this.#fromFile(behind, segment, read)) ?? (await behind.remote.footer(segment))
   }
 
-  /** The segment is gone. */
+  /** The segment is gone, or lies elsewhere now. */
   forget(segment: SegmentId): void {
     this.#fileless.delete(segment)
     this.#options.behind?.remote.forget(segment)

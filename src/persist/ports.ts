@@ -56,7 +56,8 @@ export interface BlockMemory {
 
 /** What recovery, flushing and reclaim ask of metadata; satisfied by meta's namespace. */
 export interface SegmentIndex {
-  segmentOpened(segment: SegmentId): Promise<IndexCommit<void>>
+  /** `copies`: nodes that are about to hold the same bytes. */
+  segmentOpened(segment: SegmentId, copies?: readonly number[]): Promise<IndexCommit<void>>
   segmentChanged(segment: SegmentId, state: 'sealed' | 'persisted', bytes: number): Promise<IndexCommit<void>>
   segmentRemoved(segment: SegmentId): Promise<IndexCommit<void>>
   segment(segment: SegmentId): Promise<IndexedSegment | undefined>
@@ -86,6 +87,10 @@ export interface IndexedSegment {
   readonly state: 'open' | 'sealed' | 'persisted'
   readonly bytes: number
   readonly liveBytes: number
+  /** Whose it is, where several nodes share the metadata. */
+  readonly node?: number
+  /** Nodes that hold the same bytes. Absent: it was never copied; empty: it was, and wants another partner. */
+  readonly copies?: readonly number[]
 }
 
 /** A body in a segment, as the frame that precedes it says. `label` is what its names can be rebuilt from (C17). */

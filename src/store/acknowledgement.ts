@@ -5,24 +5,39 @@
  * |-----------|------------------------------------|----------------------------------------------------|
  * | memory    | the journal is told the bytes will be named unsynced | nothing                          |
  * | journal   | the bytes are synced               | the commit is durable                              |
+ * | replicated | the same, on another node too     | the commit is durable                              |
  * | persisted | the bytes are synced               | durable, every segment it names is persisted, and  |
  * |           |                                    | the remote store has its name                      |
  *
  * A delete, tags and settings have no bytes and no name of their own: alone they are as `journal` at every level above it.
  */
+import { must } from '../common/assert.ts'
 import { TidegateError } from '../common/errors.ts'
 import { isExternalSegment } from '../common/external.ts'
 import type { ContentId, Revision, SegmentId } from '../common/ids.ts'
 import type { AckLevel, BucketRecord } from '../common/model.ts'
-import type { JournaledBody, Journaling, Persisting, PublishedName } from './byte-ports.ts'
+import type { JournaledBody, Journaling, Persisting, PublishedName, Replicating } from './byte-ports.ts'
 import type { Commit, MetadataContents } from './ports.ts'
+
+/** Whether it takes more than this node's journal. */
+export function isAboveJournal(level: AckLevel): boolean {
+  return level === 'persisted' || level === 'replicated'
+}
 
 export class Acknowledgement {
   readonly #journal: Journaling
   readonly #persisting: Persisting
   readonly #contents: MetadataContents
+  readonly #replicating: Replicating | undefined
 
-  constructor(parts: { journal: Journaling; persisting: Persisting; contents: MetadataContents }) {
+  constructor(parts: {
+    journal: Journaling
+    persisting: Persisting
+    contents: MetadataContents
+    /** Undefined: there are no other nodes. */
+    replicating?: Replicating | undefined
+  }) {
+    this.#replicating = parts.replicating
     this.#journal = parts.journal
     this.#persisting = parts.persisting
     this.#contents = parts.contents
@@ -35,7 +50,7 @@ export class Acknowledgement {
 
   /** @throws InvalidArgument for a level that one node cannot keep */
   checked(level: AckLevel): AckLevel {
-    if (level === 'replicated') {
+    if (level === 'replicated' && !this.#replicating) {
       throw new TidegateError('InvalidArgument', 'acknowledgement level "replicated" needs more than one node')
     }
     return level
@@ -43,7 +58,19 @@ export class Acknowledgement {
 
   async beforeCommit(level: AckLevel, body: JournaledBody): Promise<void> {
     if (level === 'memory') this.#journal.nameUnsynced(body.run)
+    else if (level === 'replicated') await this.#replicated(body)
     else await body.sync()
+  }
+
+  async #replicated(body: JournaledBody): Promise<void> {
+    const { segment, segmentOffset, length } = body.run
+    // Both at once, and both settle: what is asked again finds no one at work on it.
+    const outcomes = await Promise.allSettled([body.sync(), this.#copied(segment, segmentOffset + length)])
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+  }
+
+  #copied(segment: SegmentId, through?: number): Promise<void> {
+    return must(this.#replicating, 'other nodes').copied(segment, through)
   }
 
   /** Settles when the commit is as durable as the level asks; what it names is published from then on. */
@@ -71,8 +98,14 @@ export class Acknowledgement {
     if (level === 'persisted') await this.#persisting.covered(revision, made)
   }
 
-  /** `persisted` for all that a content refers to: a copy's source, an upload's parts (C16). */
-  async persistedContent(level: AckLevel, content: ContentId): Promise<void> {
-    if (level === 'persisted') await this.persisted(level, await this.#contents.contentSegments(content))
+  /** Settles when what lies in these segments is as safe as the level asks, whoever wrote it and at whatever level. */
+  async raised(level: AckLevel, segments: readonly SegmentId[]): Promise<void> {
+    if (level !== 'replicated') return await this.persisted(level, segments)
+    await Promise.all(segments.map((segment) => (isExternalSegment(segment) ? undefined : this.#copied(segment))))
+  }
+
+  /** `raised` for all that a content refers to: a copy's source, an upload's parts (C16). */
+  async raisedContent(level: AckLevel, content: ContentId): Promise<void> {
+    if (isAboveJournal(level)) await this.raised(level, await this.#contents.contentSegments(content))
   }
 }

@@ -5,9 +5,9 @@ import type { Clock } from '../common/clock.ts'
 import type { Limits } from '../common/limits.ts'
 import type { ChecksumAlgorithm } from '../common/model.ts'
 import type { Bodies } from './doors.ts'
-import type { Hashing, JournaledBody, Journaling, Memory, Persisting } from './byte-ports.ts'
+import type { Hashing, JournaledBody, Journaling, Memory, Persisting, Replicating } from './byte-ports.ts'
 import { encodeLabel, type BodyLabel } from './labels.ts'
-import type { MetadataContents } from './ports.ts'
+import type { MetadataBuckets, MetadataContents } from './ports.ts'
 import type { Reservations } from './reservations.ts'
 import { StreamedBody } from './streamed-body.ts'
 import type { BodyDigests, BodyId, BodySource } from './types.ts'
@@ -18,6 +18,9 @@ export interface BodiesParts {
   readonly hashing: Hashing
   readonly persisting: Persisting
   readonly contents: MetadataContents
+  readonly buckets: Pick<MetadataBuckets, 'bucket'>
+  /** Undefined: there are no other nodes. */
+  readonly replicating?: Replicating | undefined
   readonly reservations: Reservations
   readonly limits: Limits
   readonly clock: Clock
@@ -43,8 +46,8 @@ export interface TakenBody {
   readonly digests: BodyDigests
   /** The bytes themselves, for a body small enough to lie inline. */
   readonly bytes: Uint8Array | undefined
-  /** Puts the bytes into the journal (not durable before `sync`). Call at most once. */
-  journal(label: MeantFor): Promise<JournaledBody>
+  /** Puts the bytes into the journal (not durable before `sync`), into what another node has too if they are to be `copied`. Call at most once. */
+  journal(label: MeantFor, options: { readonly copied: boolean }): Promise<JournaledBody>
   /** Gives everything back when it is not published; also after `journal` succeeded. Never rejects; a no-op after `done`. */
   discard(): Promise<void>
   /** It is published. */
@@ -73,6 +76,7 @@ export class OpenBodies implements Bodies {
         `a body of ${expectedLength} bytes is larger than ${limits.putBytesMax}`,
       )
     }
+    const copied = await this.#isCopied(request)
     await persisting.reserve(expectedLength ?? 0)
     const pacer = persisting.pacer()
     // Refused before its bytes are sent, if the backlog has no room at all.
@@ -93,7 +97,7 @@ export class OpenBodies implements Bodies {
       ]
       const hash = hashing.open({ md5: true, sha256, algorithms })
       const { bucket } = request.label
-      const body = new StreamedBody({ memory, journal, limits, hash, content, bucket, expectedLength })
+      const body = new StreamedBody({ memory, journal, limits, hash, content, bucket, expectedLength, copied })
       const id = this.#nextId++
       this.#open.set(id, { body, release, pacer, taken: false, discarded: false })
       return id
@@ -101,6 +105,16 @@ export class OpenBodies implements Bodies {
       release()
       throw error
     }
+  }
+
+  /** Whether it goes to another node as it comes. One that may share a segment is put there later, when more is known. @throws Unavailable when no node takes it */
+  async #isCopied({ ack, expectedLength, label }: Parameters<Bodies['open']>[0]): Promise<boolean> {
+    const { replicating, limits, buckets } = this.#parts
+    if (!replicating || (expectedLength !== undefined && expectedLength <= limits.sharedBodyBytesMax)) return false
+    // A bucket that is not there is told of when the body is published.
+    const level = ack ?? (await buckets.bucket(label.bucket).catch(() => undefined))?.ack
+    if (level === 'replicated') replicating.check()
+    return level === 'replicated'
   }
 
   #get(id: BodyId): OpenBody {
@@ -157,16 +171,17 @@ export class OpenBodies implements Bodies {
       length: bytes.length,
       digests,
       bytes,
-      journal: async (label) => {
+      journal: async (label, options) => {
         const content = await contents.allocateContentId()
         const pieces = [bytes]
-        journaled = await journal.append({
+        const body = {
           content,
           label: this.#label(label, digests),
           pieces,
           length: bytes.length,
           bodyCrc: crc32(bytes),
-        })
+        }
+        journaled = await journal.append(body, options)
         return journaled
       },
       discard: () => {
@@ -192,8 +207,8 @@ export class OpenBodies implements Bodies {
       digests,
       // Nothing needs no place in a segment.
       bytes: open.body.length === 0 && !open.body.streamedSegment ? new Uint8Array(0) : undefined,
-      journal: async (label) => {
-        journaled = await open.body.store(this.#label(label, digests))
+      journal: async (label, options) => {
+        journaled = await open.body.store(this.#label(label, digests), options)
         return journaled
       },
       discard: async () => {

@@ -72,22 +72,36 @@ export interface JournalStream {
 }
 
 export interface Journaling<Stream extends JournalStream = JournalStream> {
-  /** Pieces are copied before it settles. */
-  append(body: {
-    content: ContentId
-    label: string
-    pieces: readonly Uint8Array[]
-    length: number
-    bodyCrc: number
-  }): Promise<JournaledBody>
+  /** Pieces are copied before it settles. `copied`: `Replicating.copied` is about to be asked of it. @throws Unavailable when there is no node to copy it to */
+  append(
+    body: {
+      content: ContentId
+      label: string
+      pieces: readonly Uint8Array[]
+      length: number
+      bodyCrc: number
+    },
+    options?: { readonly copied: boolean },
+  ): Promise<JournaledBody>
   /** `bucket`: whose it is, where that is known. */
-  stream(body: { content: ContentId; bucket?: string }): Stream
+  stream(body: { content: ContentId; bucket?: string; copied?: boolean }): Stream
   streamPublished(segment: SegmentId): void
   discardStream(stream: Stream): Promise<void>
   /** A commit that does not wait for these bytes is about to name them. */
   nameUnsynced(run: StoredRun): void
   /** Seals the open segment now if it is this one. */
   sealSoon(segment: SegmentId): void
+}
+
+/** Bytes on other nodes (C17). */
+export interface Replicating {
+  /** @throws Unavailable when no other node can take a copy now */
+  check(): void
+  /**
+   * Resolves when another node has the first `through` bytes of a segment durably, or all that was appended to it so far, or every node reaches it elsewhere. Those that were
+   * appended as `copied` are on their way already. @throws Unavailable
+   */
+  copied(segment: SegmentId, through?: number): Promise<void>
 }
 
 /** What a durable commit published. */

@@ -37,6 +37,7 @@ import type {
   SlabSlice,
 } from './types.ts'
 
+import type { SharedFileLocks } from '../common/file-locks.ts'
 import type { ByteString, InodeId, Revision } from '../common/ids.ts'
 import type {
   FileChange,
@@ -119,6 +120,8 @@ export interface Bodies {
     sha256: boolean
     /** Bucket and key it is meant for, written beside the bytes so that names can be rebuilt from segments (C17). */
     label: { bucket: string; key: string }
+    /** The level that its write will ask for, where that is known before its bytes come; else the bucket's. */
+    ack?: AckLevel | undefined
   }): Promise<BodyId>
   /** Copies the bytes into the slab. Resolves when the caller may send more (back-pressure); `bytes` may then be reused. */
   append(body: BodyId, bytes: Uint8Array): Promise<void>
@@ -199,6 +202,8 @@ export interface Watching {
  * see it when it is published: at `fsync`, at the last `release` of a handle that wrote, after `publishAgeMsMax`, or under pressure (C20).
  */
 export interface Files {
+  /** Advisory locks that other nodes see too; undefined where no other node has these files. */
+  readonly locks?: SharedFileLocks | undefined
   node(inode: InodeId): Promise<FileNode>
   find(parent: InodeId, name: ByteString): Promise<FileNode>
   entries(

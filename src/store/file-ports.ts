@@ -21,6 +21,7 @@ import type {
   FileExtents,
   PublishFileRequest,
 } from '../common/file-contents.ts'
+import type { SharedFileLocks } from '../common/file-locks.ts'
 import type {
   FileChange,
   FileChanges,
@@ -35,6 +36,8 @@ import type { Commit } from './ports.ts'
 export interface MetadataFiles {
   /** Other nodes change files as well: what was asked of one that is open may be old. */
   readonly isShared?: boolean | undefined
+  /** Where they do. */
+  readonly locks?: SharedFileLocks | undefined
   fileNode(inode: InodeId): Promise<FileNode>
   findFile(parent: InodeId, name: ByteString): Promise<FileNode>
   /** In byte order of what listings call the name (a directory's ends in a slash), after `after`, at most `limit`. */

@@ -79,7 +79,7 @@ export class StoreObjects implements Objects {
     if (!commit) return await this.#copyBytes(request)
     const { target, source } = commit.value
     await acknowledgement.durable(ack, commit)
-    if (target.body.kind === 'content') await acknowledgement.persistedContent(ack, target.body.content)
+    if (target.body.kind === 'content') await acknowledgement.raisedContent(ack, target.body.content)
     await acknowledgement.named(ack, target)
     return { ...putResult(target, commit.revision), sourceVersionId: source.versionId }
   }

@@ -19,7 +19,7 @@ export async function journaledBody(
   taken: TakenBody,
   { acknowledgement, ack, label }: { acknowledgement: Acknowledgement; ack: AckLevel; label: MeantFor },
 ): Promise<RunBody> {
-  const journaled = await taken.journal(label)
+  const journaled = await taken.journal(label, { copied: ack === 'replicated' })
   await acknowledgement.beforeCommit(ack, journaled)
   return { kind: 'run', run: journaled.run }
 }

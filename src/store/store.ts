@@ -6,7 +6,7 @@ import type { AckLevel } from '../common/model.ts'
 import { Acknowledgement } from './acknowledgement.ts'
 import { OpenBodies } from './bodies.ts'
 import { StoreBuckets } from './buckets.ts'
-import type { Hashing, Journaling, Memory, Persisting } from './byte-ports.ts'
+import type { Hashing, Journaling, Memory, Persisting, Replicating } from './byte-ports.ts'
 import type { Store } from './doors.ts'
 import type { MetadataFiles } from './file-ports.ts'
 import type { FileFailure, FileSpace } from './files/file-parts.ts'
@@ -26,6 +26,8 @@ export interface StoreOptions {
   readonly journal: Journaling
   readonly hashing: Hashing
   readonly persisting: Persisting
+  /** Undefined: there are no other nodes. */
+  readonly replicating?: Replicating | undefined
   readonly limits: Limits
   readonly clock: Clock
   /** Level of buckets that are made without one. */
@@ -52,19 +54,21 @@ export interface RunningStore extends Store {
 }
 
 export function createStore(options: StoreOptions): RunningStore {
-  const { metadata, memory, journal, hashing, persisting, limits, clock } = options
+  const { metadata, memory, journal, hashing, persisting, replicating, limits, clock } = options
   const reservations = new Reservations({
     slotsMax: memory.bodySlotsMax,
     waitMsMax: limits.admissionWaitMsMax,
     clock,
   })
-  const acknowledgement = new Acknowledgement({ journal, persisting, contents: metadata })
+  const acknowledgement = new Acknowledgement({ journal, persisting, replicating, contents: metadata })
   const bodies = new OpenBodies({
     memory,
     journal,
     hashing,
     persisting,
     contents: metadata,
+    buckets: metadata,
+    replicating,
     reservations,
     limits,
     clock,

@@ -22,6 +22,8 @@ export interface StreamedBodyParts {
   readonly content: ContentId
   readonly bucket: string
   readonly expectedLength: number | undefined
+  /** It is known already that it is to be copied to another node. */
+  readonly copied?: boolean
 }
 
 export class StreamedBody {
@@ -53,8 +55,8 @@ export class StreamedBody {
   }
 
   #beginStream(): void {
-    const { journal, bucket } = this.#parts
-    this.#stream = journal.stream({ content: this.content, bucket })
+    const { journal, bucket, copied = false } = this.#parts
+    this.#stream = journal.stream({ content: this.content, bucket, copied })
   }
 
   async append(bytes: Uint8Array): Promise<void> {
@@ -145,7 +147,7 @@ export class StreamedBody {
   }
 
   /** Puts a finished body into the journal. Its slots are given back; `JournaledBody.sync` makes it durable. */
-  async store(label: string): Promise<JournaledBody> {
+  async store(label: string, options?: { readonly copied: boolean }): Promise<JournaledBody> {
     const { journal, memory, limits } = this.#parts
     const digests = this.#digests
     if (!digests) throw new TidegateError('InvalidRequest', 'the body was not finished before it was published')
@@ -164,7 +166,8 @@ export class StreamedBody {
       return memory.view(slot, last ? this.#length - index * limits.blockBytes : limits.blockBytes)
     })
     const bodyCrc = Buffer.from(digests.checksums.CRC32 ?? '', 'base64').readUInt32BE(0)
-    const journaled = await journal.append({ content: this.content, label, pieces, length: this.#length, bodyCrc })
+    const body = { content: this.content, label, pieces, length: this.#length, bodyCrc }
+    const journaled = await journal.append(body, options)
     for (const { slot } of this.#gathered.splice(0)) memory.release(slot)
     return journaled
   }

@@ -79,7 +79,9 @@ export class StoreUploads implements Uploads {
       const ack = acknowledgement.level(request.ack, await metadata.bucket(bucket))
       await metadata.upload(bucket, key, uploadId)
       const journaled =
-        taken.length > 0 ? await taken.journal({ bucket, key, part: { uploadId, partNumber } }) : undefined
+        taken.length > 0
+          ? await taken.journal({ bucket, key, part: { uploadId, partNumber } }, { copied: ack === 'replicated' })
+          : undefined
       if (journaled) await acknowledgement.beforeCommit(ack, journaled)
       const { length: size } = taken
       const { md5: etag } = taken.digests
@@ -138,7 +140,7 @@ export class StoreUploads implements Uploads {
       })
       if (!commit) return await this.#copyBytes(request, { opened, range, algorithm })
       await acknowledgement.durable(ack, commit)
-      await acknowledgement.persistedContent(ack, body.content)
+      await acknowledgement.raisedContent(ack, body.content)
       return { ...partResult(commit.value.part), sourceVersionId: opened.version.versionId }
     } finally {
       readers.close(opened.reader)
@@ -196,7 +198,7 @@ export class StoreUploads implements Uploads {
     const commit = await metadata.completeUpload({ bucket, key, uploadId, conditions, ack, ...completion })
     await acknowledgement.durable(ack, commit)
     const { body } = commit.value
-    if (body.kind === 'content') await acknowledgement.persistedContent(ack, body.content)
+    if (body.kind === 'content') await acknowledgement.raisedContent(ack, body.content)
     await acknowledgement.named(ack, commit.value)
     return putResult(commit.value, commit.revision)
   }

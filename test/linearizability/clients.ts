@@ -21,6 +21,8 @@ export interface ClientsOptions {
   readonly clients: number
   readonly operationsEach: number
   readonly largeValueBytes?: number
+  /** How many of the values are that long. */
+  readonly largeShare?: number | undefined
   /** Between two operations of a client, at most. */
   readonly pauseMsMax?: number
   /**
@@ -152,7 +154,7 @@ class Worker {
 
   #value(): string {
     const name = `${this.#index}.${this.#written++}`
-    return this.#random.chance(LARGE_SHARE)
+    return this.#random.chance(this.#options.largeShare ?? LARGE_SHARE)
       ? name.padEnd(this.#options.largeValueBytes ?? LARGE_VALUE_BYTES, '.')
       : name
   }

@@ -107,6 +107,7 @@ const NO_GATEWAYS: Surroundings['gateways'] = {
   pause: () => undefined,
   resume: () => undefined,
   kill: () => Promise.resolve(),
+  ends: () => Promise.resolve(true),
   start: () => Promise.resolve(),
 }
 

@@ -29,7 +29,13 @@ export const FAULTS = [
 /** Longer than anybody waits for etcd: what is on its way then is answered with an unknown outcome, and nothing else is done. */
 export const LONG_FAULTS = ['majority paused for long', 'gateway cut from all members for long'] as const
 
-export type Fault = (typeof FAULTS)[number] | (typeof LONG_FAULTS)[number]
+/** Of nodes that keep bytes for each other: none of these takes a majority of etcd away. */
+export const NODE_FAULTS = ['gateway killed', 'gateway paused', 'gateway killed', 'leader killed'] as const
+
+/** Longer than a node may be away: it is fenced, and what it had is taken over. Is it paused, it ends once it goes on. */
+export const LOST_NODE_FAULTS = ['gateway lost', 'gateway paused until it is lost'] as const
+
+export type Fault = (typeof FAULTS)[number] | (typeof LONG_FAULTS)[number] | (typeof LOST_NODE_FAULTS)[number]
 
 export interface PlannedFault {
   readonly fault: Fault
@@ -39,10 +45,13 @@ export interface PlannedFault {
   readonly target: number
 }
 
+/** The lease of a node, and its grace where there are such faults. */
+const LOST_AFTER_MS = 15_000
 const LASTS_MS = { min: 300, max: 3_000 }
 const LONG_MS = [8_000, 24_000] as const
 /** Of the faults, where long ones are wanted. */
 const LONG_SHARE = 1 / 16
+const LOST_NODE_SHARE = 1 / 3
 /** How long a look at who leads may take. */
 const LOOK_MS_MAX = 500
 
@@ -53,6 +62,8 @@ export interface FaultyGateways {
   pause(gateway: number): void
   resume(gateway: number): void
   kill(gateway: number): Promise<void>
+  /** Whether it ends by itself. */
+  ends(gateway: number): Promise<boolean>
   start(gateway: number): Promise<void>
 }
 
@@ -66,17 +77,20 @@ export interface FaultPlan {
   readonly count: number
   readonly operations: number
   readonly kinds: readonly Fault[]
+  /** What those are taken from that last longer; by default `LONG_FAULTS`. */
+  readonly longKinds?: readonly Fault[] | undefined
   /** Now and then one lasts longer than anybody waits. */
   readonly long?: boolean | undefined
 }
 
 /** Faults spread over the first part of that many operations. */
-export function planFaults(random: Random, { count, operations, kinds, long = false }: FaultPlan): PlannedFault[] {
+export function planFaults(random: Random, plan: FaultPlan): PlannedFault[] {
+  const { count, operations, kinds, longKinds, long = false } = plan
   const span = Math.floor((operations * 0.8) / count)
   return Array.from({ length: count }, (_, index) => {
-    const isLong = long && random.chance(LONG_SHARE)
+    const isLong = long && random.chance(longKinds === undefined ? LONG_SHARE : LOST_NODE_SHARE)
     return {
-      fault: random.pick(isLong ? LONG_FAULTS : kinds),
+      fault: random.pick(isLong ? (longKinds ?? LONG_FAULTS) : kinds),
       afterOperations: index * span + random.below(span),
       lastsMs: isLong ? random.pick(LONG_MS) : LASTS_MS.min + random.below(LASTS_MS.max - LASTS_MS.min),
       target: random.below(6),
@@ -160,6 +174,16 @@ export class FaultDriver {
         gateways.pause(gateway)
         await sleep(lastsMs)
         return gateways.resume(gateway)
+      case 'gateway lost':
+        await gateways.kill(gateway)
+        await sleep(LOST_AFTER_MS + lastsMs / 4)
+        return await gateways.start(gateway)
+      case 'gateway paused until it is lost':
+        gateways.pause(gateway)
+        await sleep(LOST_AFTER_MS + lastsMs / 4)
+        gateways.resume(gateway)
+        if (!(await gateways.ends(gateway))) throw new Error(`${gateways.name(gateway)} was lost, and goes on`)
+        return await gateways.start(gateway)
       case 'gateway killed':
         await gateways.kill(gateway)
         await sleep(lastsMs / 4)

@@ -8,6 +8,8 @@ const RENAMES_A_ROUND = 200
 export interface LongRun {
   readonly rounds: number
   readonly firstSeed: number
+  /** Through three gateways that are neighbours; else two that are not. */
+  readonly neighbours?: boolean
 }
 
 /** @returns how many rounds left no tree */
@@ -53,12 +55,13 @@ function tellFaults(faults: ReadonlyMap<Fault, number>): void {
 }
 
 /** @returns how many rounds were rejected, or came to no verdict */
-export async function runShared({ rounds, firstSeed }: LongRun): Promise<number> {
-  const shared = new SharedRounds()
+export async function runShared({ rounds, firstSeed, neighbours = false }: LongRun): Promise<number> {
+  const shared = new SharedRounds({ neighbours })
   const totals = { operations: 0, unknown: 0, notDone: 0, configurations: 0 }
   const faults = new Map<Fault, number>()
   let failed = 0
-  process.stdout.write(`${rounds} rounds through two gateways over three members of etcd, from seed ${firstSeed}\n`)
+  const gateways = neighbours ? 'three neighbours' : 'two gateways'
+  process.stdout.write(`${rounds} rounds through ${gateways} over three members of etcd, from seed ${firstSeed}\n`)
   try {
     await shared.start()
     for (let seed = firstSeed; seed < firstSeed + rounds; seed++) {
@@ -69,7 +72,7 @@ export async function runShared({ rounds, firstSeed }: LongRun): Promise<number>
         process.stdout.write(`${seed}: ${JSON.stringify(result)}\n`)
       } catch (error) {
         failed++
-        const again = `--shared --rounds 1 --seed ${seed}`
+        const again = `--${neighbours ? 'neighbours' : 'shared'} --rounds 1 --seed ${seed}`
         process.stdout.write(`${(error as Error).message}\nsame choices with: npm run linearizability -- ${again}\n`)
       }
     }

@@ -1,6 +1,6 @@
 /**
  * `npm run linearizability -- [--seeds N] [--killed N] [--seed S]`: histories of 16 clients, checked; the long form. With `--shared [--rounds N]` instead those
- * of two gateways over one etcd, with faults; with `--renames [--rounds N]` rounds of two processes that rename directories across each other there.
+ * of two gateways over one etcd, with faults; with `--neighbours [--rounds N]` those of three that keep bytes for each other, some of which are lost; with `--renames [--rounds N]` rounds of two processes that rename directories across each other there.
  */
 import { parseArgs } from 'node:util'
 import { Rounds } from './rounds.ts'
@@ -15,6 +15,7 @@ const { values } = parseArgs({
     /** Of the first history; the next ones count up from it. */
     seed: { type: 'string' },
     shared: { type: 'boolean', default: false },
+    neighbours: { type: 'boolean', default: false },
     renames: { type: 'boolean', default: false },
     rounds: { type: 'string', default: '100' },
   },
@@ -23,9 +24,10 @@ const quiet = Number(values.seeds)
 const killed = Number(values.killed)
 const firstSeed = Number(values.seed ?? Date.now() % 2 ** 31)
 
-if (values.shared || values.renames) {
-  const run = values.shared ? runShared : runRenames
-  process.exit((await run({ rounds: Number(values.rounds), firstSeed })) > 0 ? 1 : 0)
+if (values.shared || values.neighbours || values.renames) {
+  const { neighbours } = values
+  const run = values.renames ? runRenames : runShared
+  process.exit((await run({ rounds: Number(values.rounds), firstSeed, neighbours })) > 0 ? 1 : 0)
 }
 
 const rounds = new Rounds()

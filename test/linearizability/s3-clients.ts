@@ -16,6 +16,8 @@ export interface S3ClientsOptions {
   readonly clients: number
   readonly operationsEach: number
   readonly pauseMsMax: number
+  /** Every other value is that long. */
+  readonly largeValueBytes?: number | undefined
   readonly onOperation: () => void
   /** Told of each that the gateway says was not done; they are left out of the history. */
   readonly onNotDone: () => void
@@ -85,7 +87,9 @@ class S3Client {
   }
 
   #value(): string {
-    const value = `s${this.#index}.${this.#written++}`
+    const { largeValueBytes = 0 } = this.#options
+    const isLarge = this.#written % 2 === 1
+    const value = `s${this.#index}.${this.#written++}`.padEnd(isLarge ? largeValueBytes : 0, '.')
     this.#values.set(etagOf(value), value)
     return value
   }

@@ -1,7 +1,10 @@
 /**
- * Histories of clients that work through two gateways over one etcd of three members, while faults befall these (faults.ts), and the verdicts: in each round one of
- * KV clients and one of S3 clients, in buckets of their own. Values are small enough to lie in the metadata: the bytes of others are one gateway's.
+ * Histories of clients that work through several gateways over one etcd of three members, while faults befall these (faults.ts), and the verdicts: in each round one of
+ * KV clients and one of S3 clients, in buckets of their own. Two gateways that know nothing of each other take values that lie in the metadata. Three that are
+ * neighbours take larger ones as well, each acknowledged when it lies in two journals, so that it can be read while its gateway is away; and some of
+ * them are lost.
  */
+import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,7 +15,16 @@ import { EtcdCluster } from '../support/etcd-member.ts'
 import { randomCredentials, startGateway, type GatewayProcess } from '../support/gateway-process.ts'
 import { checkLinearizable } from './checker.ts'
 import { runClients } from './clients.ts'
-import { FaultDriver, FAULTS, nameMembers, planFaults, type Fault, type Surroundings } from './faults.ts'
+import {
+  FaultDriver,
+  FAULTS,
+  LOST_NODE_FAULTS,
+  nameMembers,
+  NODE_FAULTS,
+  planFaults,
+  type Fault,
+  type Surroundings,
+} from './faults.ts'
 import { packedKvModel } from './kv-model.ts'
 import { verdict } from './rounds.ts'
 import { runS3Clients } from './s3-clients.ts'
@@ -36,7 +48,11 @@ export interface SharedRoundResult {
   readonly faults: readonly Fault[]
 }
 
-const GATEWAYS = 2
+export interface SharedRoundsOptions {
+  /** Three gateways that keep and fetch bytes for each other. */
+  readonly neighbours?: boolean
+}
+
 const MEMBERS = 3
 const KV = { clients: 12, operationsEach: 20 }
 const S3 = { clients: 8, operationsEach: 20 }
@@ -44,6 +60,17 @@ export const OPERATIONS_A_ROUND = KV.clients * KV.operationsEach + S3.clients * 
 const FAULTS_A_ROUND = 4
 const PAUSE_MS_MAX = 60
 const LARGE_VALUE_BYTES = 400
+/** Too many to lie in the metadata. */
+const SEGMENT_VALUE_BYTES = 6_000
+const NEIGHBOUR_FLAGS = Object.entries({
+  '--neighbour': '127.0.0.1:0',
+  '--node-grace': '2s',
+  '--ack': 'replicated',
+  '--segment-age': '1s',
+  '--hash-workers': '1',
+}).flat()
+/** One that was paused past its grace learns so as soon as it goes on. */
+const ENDS_MS_MAX = 30_000
 const S3_CONFIGURATIONS_MAX = 500_000
 const ETCD_FLAGS = ['--heartbeat-interval=50', '--election-timeout=500']
 
@@ -52,7 +79,14 @@ export class SharedRounds {
   readonly #root = randomCredentials()
   readonly #gateways: GatewayProcess[] = []
   readonly #network = new CuttableNetwork()
+  readonly #count: number
+  readonly #areNeighbours: boolean
   #surroundings: Surroundings | undefined
+
+  constructor({ neighbours = false }: SharedRoundsOptions = {}) {
+    this.#areNeighbours = neighbours
+    this.#count = neighbours ? 3 : 2
+  }
 
   async start(): Promise<void> {
     const network = this.#network
@@ -64,7 +98,7 @@ export class SharedRounds {
     })
     this.#surroundings = { cluster, network, gateways: this.#faultyGateways() }
     await nameMembers(this.#surroundings)
-    for (let index = 0; index < GATEWAYS; index++) this.#gateways.push(await this.#startGateway(index))
+    for (let index = 0; index < this.#count; index++) this.#gateways.push(await this.#startGateway(index))
   }
 
   /** @throws Error with the seed when a history is not linearizable */
@@ -75,7 +109,12 @@ export class SharedRounds {
     const planned =
       faults === 0
         ? []
-        : planFaults(new Random(seed), { count: faults, operations: OPERATIONS_A_ROUND, kinds: FAULTS, long })
+        : planFaults(new Random(seed), {
+            count: faults,
+            operations: OPERATIONS_A_ROUND,
+            long,
+            ...(this.#areNeighbours ? { kinds: NODE_FAULTS, longKinds: LOST_NODE_FAULTS } : { kinds: FAULTS }),
+          })
     const driver = new FaultDriver(must(this.#surroundings, 'a start'), planned)
     let notDone = 0
     const common = {
@@ -84,8 +123,13 @@ export class SharedRounds {
       onOperation: () => driver.operationDone(),
       onNotDone: () => void notDone++,
     }
-    const ofKv = { url: (client: number) => this.#of(client % GATEWAYS).http, largeValueBytes: LARGE_VALUE_BYTES }
-    const ofS3 = { gateway: (client: number) => this.#of(client % GATEWAYS) }
+    const largeValueBytes = this.#areNeighbours ? SEGMENT_VALUE_BYTES : LARGE_VALUE_BYTES
+    const largeShare = this.#areNeighbours ? 0.5 : undefined
+    const ofKv = { url: (client: number) => this.#of(client % this.#count).http, largeValueBytes, largeShare }
+    const ofS3 = {
+      gateway: (client: number) => this.#of(client % this.#count),
+      largeValueBytes: this.#areNeighbours ? SEGMENT_VALUE_BYTES : undefined,
+    }
     const working = Promise.all([
       runClients({ ...common, ...KV, ...ofKv, bucket: `kv-${seed}`, accessKey, secretKey }),
       runS3Clients({ ...common, ...S3, ...ofS3, bucket: `s3-${seed}` }),
@@ -124,11 +168,12 @@ export class SharedRounds {
 
   #faultyGateways(): Surroundings['gateways'] {
     return {
-      count: GATEWAYS,
+      count: this.#count,
       name: gatewayName,
       pause: (index) => void this.#of(index).child.kill('SIGSTOP'),
       resume: (index) => void this.#of(index).child.kill('SIGCONT'),
       kill: (index) => this.#of(index).kill(),
+      ends: (index) => hasEnded(this.#of(index)),
       start: async (index) => {
         this.#gateways[index] = await this.#startGateway(index)
       },
@@ -147,9 +192,21 @@ export class SharedRounds {
       data: join(this.#directory, `data${index}`),
       root: this.#root,
       logFile: join(this.#directory, `log${index}`),
-      flags: ['--meta', `etcd://${endpoints.join(',')}`, '--cache-memory', '64MiB'],
+      flags: [
+        '--meta',
+        `etcd://${endpoints.join(',')}`,
+        '--cache-memory',
+        '64MiB',
+        ...(this.#areNeighbours ? NEIGHBOUR_FLAGS : []),
+      ],
     })
   }
+}
+
+async function hasEnded({ child }: GatewayProcess): Promise<boolean> {
+  if (child.exitCode === null && child.signalCode === null)
+    await once(child, 'exit', { signal: AbortSignal.timeout(ENDS_MS_MAX) }).catch(() => undefined)
+  return child.exitCode !== null || child.signalCode !== null
 }
 
 function gatewayName(index: number): string {

@@ -59,7 +59,7 @@ export interface CoherenceOptions {
   readonly log: Logger
   /** Whether the mount has the file open for writing: if no other mount does, its pages are then the newest there are. */
   readonly isWritten: (inode: InodeId) => boolean
-  /** Whether there is no other mount. */
+  /** Whether there is no other mount, on any node. */
   readonly isAlone: () => boolean
 }
 
@@ -73,6 +73,7 @@ export class Coherence {
   readonly #recent = new Map<InodeId, Changed>()
   /** What changed at which point, for the last `RECENT_MAX` points, in a ring: a Map is slow to give up its oldest. */
   readonly #changed: InodeId[] = []
+  readonly #telling = new Set<Promise<void>>()
   #now: ChangePoint = 0
   /** Up to here `#recent` has forgotten what changed. */
   #forgotten: ChangePoint = 0
@@ -184,11 +185,20 @@ export class Coherence {
     if (this.#recent.get(oldest)?.last === point) this.#recent.delete(oldest)
   }
 
+  /** Resolves when the kernel has been told of all that has changed so far. */
+  async told(): Promise<void> {
+    await Promise.all(this.#telling)
+  }
+
   #notify(length: number): void {
-    this.#options.channel.notify(Uint8Array.from(this.#encoder.bytes.subarray(0, length))).catch((error: unknown) => {
-      // What is not told is believed until its time-out at most.
-      this.#options.log.warn({ error }, 'the kernel could not be told of a change')
-    })
+    const telling = this.#options.channel
+      .notify(Uint8Array.from(this.#encoder.bytes.subarray(0, length)))
+      .catch((error: unknown) => {
+        // What is not told is believed until its time-out at most.
+        this.#options.log.warn({ error }, 'the kernel could not be told of a change')
+      })
+      .finally(() => this.#telling.delete(telling))
+    this.#telling.add(telling)
   }
 }
 

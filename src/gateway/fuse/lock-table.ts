@@ -1,26 +1,20 @@
 /**
  * Advisory locks of the mount, for all who use it on this node: POSIX byte ranges (fcntl(2)), which belong to an owner and are split
  * and merged as it changes them, and BSD locks (flock(2)) on whole files. The two sorts do not see each other, as on Linux. They live
- * in memory, as long as the mount.
+ * in memory, as long as the mount. Where other nodes have the same files it is shared-locks.ts that keeps them.
  *
  * A lock that waits is granted in the order of asking as soon as nothing held is in its way, or ends when its caller is interrupted.
  */
 import { assert } from '../../common/assert.ts'
+import { isInTheWay, withRange, type FileLock, type HeldLock, type LockSort } from '../../common/file-locks.ts'
 import { FuseError } from './protocol/errno.ts'
-import type { FileLock } from './protocol/requests.ts'
 
 /** Ranges held, all files together. Beyond: ENOLCK. */
 const LOCKS_MAX = 65_536
 
-export type LockSort = 'posix' | 'flock'
-
 export interface LockTarget {
   readonly nodeId: number
   readonly sort: LockSort
-  readonly owner: bigint
-}
-
-interface HeldLock extends FileLock {
   readonly owner: bigint
 }
 
@@ -32,11 +26,25 @@ interface Waiter {
 }
 
 interface LockedFile {
-  held: HeldLock[]
+  held: HeldLock<bigint>[]
   readonly waiters: Waiter[]
 }
 
-export class LockTable {
+/** What the operations of a mount ask. Promises where other nodes are asked. */
+export interface MountLocks {
+  /** Others see what is locked here, and what is written under a lock must be found by who has it next. */
+  readonly areShared: boolean
+  conflict(target: LockTarget, lock: FileLock): FileLock | undefined | Promise<FileLock | undefined>
+  set(target: LockTarget, lock: FileLock): boolean | Promise<boolean>
+  wait(unique: number, target: LockTarget, lock: FileLock): Promise<'granted' | 'interrupted'>
+  interrupt(unique: number): void
+  releaseOwner(target: LockTarget): void | Promise<void>
+  /** The mount has ended. */
+  stop(): Promise<void>
+}
+
+export class LockTable implements MountLocks {
+  readonly areShared = false
   readonly #files = new Map<string, LockedFile>()
   readonly #waiters = new Map<number, Waiter>()
   #heldCount = 0
@@ -83,6 +91,11 @@ export class LockTable {
   releaseOwner(target: LockTarget): void {
     if (!this.#files.has(keyOf(target))) return
     this.#replace(target, { type: 'unlock', start: 0, end: Number.MAX_SAFE_INTEGER, pid: 0 })
+  }
+
+  /** It goes with the mount. */
+  stop(): Promise<void> {
+    return Promise.resolve()
   }
 
   /** Whether whoever is in the way waits, over any number of steps, for this owner. */
@@ -152,29 +165,4 @@ export class LockTable {
 
 function keyOf({ sort, nodeId }: LockTarget): string {
   return `${sort} ${nodeId}`
-}
-
-function isInTheWay(held: HeldLock, owner: bigint, lock: FileLock): boolean {
-  if (held.owner === owner || held.start > lock.end || held.end < lock.start) return false
-  return held.type === 'write' || lock.type === 'write'
-}
-
-/** What is held once `owner`'s range is `lock`: pieces of its old locks that stick out stay, and what touches is merged. */
-function withRange(held: readonly HeldLock[], owner: bigint, lock: FileLock): HeldLock[] {
-  const kept: HeldLock[] = []
-  let { start, end } = lock
-  for (const each of held) {
-    const isSame = each.type === lock.type
-    if (each.owner !== owner || each.end < start - 1 || each.start > end + 1) {
-      kept.push(each)
-    } else if (isSame) {
-      start = Math.min(start, each.start)
-      end = Math.max(end, each.end)
-    } else {
-      if (each.start < lock.start) kept.push({ ...each, end: Math.min(each.end, lock.start - 1) })
-      if (each.end > lock.end) kept.push({ ...each, start: Math.max(each.start, lock.end + 1) })
-    }
-  }
-  if (lock.type !== 'unlock') kept.push({ type: lock.type, start, end, pid: lock.pid, owner })
-  return kept
 }

@@ -10,6 +10,7 @@
  *
  * Beside that, changes by others become notifications (coherence.ts).
  */
+import { randomBytes } from 'node:crypto'
 import { AssertionFailed } from '../../common/assert.ts'
 import type { Clock } from '../../common/clock.ts'
 import type { Logger } from '../../common/logging.ts'
@@ -18,7 +19,7 @@ import { Answers } from './answers.ts'
 import type { FuseChannel, RequestSlot } from './channel/ports.ts'
 import { Coherence } from './coherence.ts'
 import { DirectoryCursors } from './directory-cursors.ts'
-import { LockTable } from './lock-table.ts'
+import { LockTable, type MountLocks } from './lock-table.ts'
 import { MountMetrics } from './mount-metrics.ts'
 import { OpenFiles } from './open-files.ts'
 import { runOperation } from './operations.ts'
@@ -28,6 +29,7 @@ import { DirectoryReply } from './protocol/directory-reply.ts'
 import { ERRNO, errnoOf } from './protocol/errno.ts'
 import { expectsReply } from './protocol/opcodes.ts'
 import type { DecodedRequest, FuseRequest, RequestHeader } from './protocol/requests.ts'
+import { SharedLocks } from './shared-locks.ts'
 import type { MountStatistics } from './virtual/statistics.ts'
 import { VirtualTree } from './virtual/tree.ts'
 
@@ -74,6 +76,12 @@ export class FuseSession {
       metrics.notified()
       return channel.notify(message)
     }
+    const coherence = new Coherence({
+      channel: { notify },
+      log,
+      isWritten: (inode) => openFiles.isWritten(inode),
+      isAlone: () => this.#isAlone(),
+    })
     this.#mount = {
       files,
       reading,
@@ -84,14 +92,9 @@ export class FuseSession {
         deadlineMs: options.answerMsMax ?? ANSWER_MS_MAX,
         onError: (errno) => metrics.failed(errno),
       }),
-      coherence: new Coherence({
-        channel: { notify },
-        log,
-        isWritten: (inode) => openFiles.isWritten(inode),
-        isAlone: () => this.#isAlone(),
-      }),
+      coherence,
       isAlone: () => this.#isAlone(),
-      locks: new LockTable(),
+      locks: locksOf(options, coherence),
       openFiles,
       cursors: new DirectoryCursors(virtual),
       listing: new DirectoryReply(),
@@ -103,8 +106,10 @@ export class FuseSession {
     }
   }
 
+  /** Where nodes share the files, their mounts may show them at any time. */
   #isAlone(): boolean {
-    return this.#options.isAlone?.() ?? true
+    const { files, isAlone } = this.#options
+    return files.locks === undefined && (isAlone?.() ?? true)
   }
 
   start(): void {
@@ -131,6 +136,7 @@ export class FuseSession {
       if (outcome.status === 'rejected')
         this.#options.log.error({ error: outcome.reason as unknown }, 'a file of the mount could not be closed')
     }
+    await this.#mount.locks.stop()
   }
 
   #serve(slot: RequestSlot): void {
@@ -192,4 +198,11 @@ export class FuseSession {
     this.#mount.answers.expect(header, 'MALFORMED', this.#options.clock.monotonicMs())
     this.#mount.answers.error(header, ERRNO.EINVAL)
   }
+}
+
+function locksOf({ files, clock, log }: SessionOptions, coherence: Coherence): MountLocks {
+  const { locks } = files
+  if (!locks) return new LockTable()
+  const session = randomBytes(8).toString('hex')
+  return new SharedLocks({ locks, session, clock, log, told: () => coherence.told() })
 }

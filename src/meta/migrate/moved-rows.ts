@@ -5,7 +5,7 @@
  * - **stamps**, which whoever reads a row of etcd fills with its revision: in a data directory they are filled;
  * - **the node's name**. What one gateway alone has written is of node 0, named `local`, in segments, orphans, times of directories and contents that are being
  *   built. Such metadata are node 0's in etcd as well, so nothing changes on the way there. On the way back rows of another number become those of node 0;
- * - **horizons** (table N), which are of no use to one gateway alone, and times of directories that were written by nodes which have been forgotten
+ * - **horizons** and **locks** (tables N, H), which are of no use to one gateway alone, and times of directories that were written by nodes which have been forgotten
  *   since (raft/node-number.ts): such a directory then shows when it was last changed by the node that is left.
  *
  * The logs and the state of the engine (tables J, Y, M) belong to one side and are not moved: whoever watches, or copies names, is told that what came before is gone.
@@ -17,6 +17,7 @@ import { nodeName, THIS_NODE } from '../namespace/context.ts'
 import {
   DIRECTORY_TIMES,
   HORIZONS,
+  LOCKS,
   ORPHANS,
   RECLAIM,
   SEGMENT_LIVE_ROWS,
@@ -43,7 +44,7 @@ export function isMovedBack(key: ByteString, nodeNumber: number): boolean {
 }
 
 export function isMoved(key: ByteString): boolean {
-  return !key.startsWith(HORIZONS)
+  return !key.startsWith(HORIZONS) && !key.startsWith(LOCKS)
 }
 
 /** The row as node 0 has it. @throws InvalidRequest when it is another node's than that one */
@@ -64,9 +65,9 @@ export function rowOfNodeZero(row: Row, nodeNumber: number): Row {
 }
 
 function segmentOfNodeZero({ key, value }: Row, nodeNumber: number): Row {
-  const { node = 0, state, bytes } = decodeSegment(value)
+  const { node = 0, state, bytes, copies } = decodeSegment(value)
   if (node !== nodeNumber) throw elsewhere(`a segment that lies on node ${node}`)
-  return { key, value: node === 0 ? value : encodeSegment({ state, bytes }) }
+  return { key, value: node === 0 && !copies ? value : encodeSegment({ state, bytes }) }
 }
 
 function checkName(name: string, nodeNumber: number): void {

@@ -28,6 +28,9 @@
  *   O | inode | node                                unlinked and kept, because that node has it open; empty value
  *   F | inode                                       the file lies in too many pieces (C30): how many it must have to be looked at
  *   W | directory | node                            when that node last changed a directory through the mount (C8)
+ *   H | inode | sort                                advisory locks on a file that mounts of several nodes hold (locks/)
+ *   R | h  and  R | w | node                        who ships the names of a namespace that nodes share, and what each of the others waits for
+ *                                                   (names-holder.ts)
  *   A | t | id                                      bearer token
  *   A | n                                           number of tokens (counter)
  *   Z | kind | ...                                  attached buckets: the attachment (a), what of it has been listed (c), keys changed
@@ -67,6 +70,8 @@ export const ORPHANS: string = `O${RECORD_VERSION}`
 export const FRAGMENTED: string = `F${RECORD_VERSION}`
 export const DIRECTORY_TIMES: string = `W${RECORD_VERSION}`
 export const HORIZONS: string = `N${RECORD_VERSION}`
+export const LOCKS: string = `H${RECORD_VERSION}`
+export const NAMES_HOLDING: string = `R${RECORD_VERSION}`
 export const ATTACHED: string = `Z${RECORD_VERSION}`
 /** Of table Z (attached/rows.ts). */
 export const COVERAGE: string = `${ATTACHED}c`
@@ -325,6 +330,11 @@ export function orphansPrefix(inode: InodeId): string {
 
 export function orphanKey(inode: InodeId, node: string): ByteString {
   return (orphansPrefix(inode) + node) as ByteString
+}
+
+/** POSIX and BSD locks do not see each other. */
+export function locksKey(inode: InodeId, sort: 'posix' | 'flock'): ByteString {
+  return (LOCKS + integerBytes(inode) + (sort === 'posix' ? 'p' : 'f')) as ByteString
 }
 
 /** Its record: an integer. */

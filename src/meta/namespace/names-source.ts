@@ -5,7 +5,9 @@
  * Only what is durable here is given out. Names are all rows but
  *
  *   J, M, Y      the logs and the state of the store itself
+ *   01           parts of counters, where nodes share the rows (raft/counter-parts.ts)
  *   N            how far readers of the nodes have come
+ *   R            who of the nodes ships names
  *   Q, A n       counters of usage and of tokens, and
  *   S 01         the live bytes of segments: all of them follow from the other rows, and are counted anew on a restore
  *   Z c          what of an attached bucket has been listed: who restores an older state must list again
@@ -31,6 +33,7 @@ import {
 import type { NamespaceContext } from './context.ts'
 import { describePublished, type DescribedName } from './names-describe.ts'
 import { readChangedRows, sortedInTurns, type ChangedRows } from './names-delta.ts'
+import { createNamesHolding, type NamesHolding } from './names-holder.ts'
 import { noteIntent, notedIntents, type NotedIntent } from './names-intents.ts'
 import { decodeSegment } from './records-contents.ts'
 import { newestSegment, segmentRecord, type SegmentRecord } from './segments.ts'
@@ -54,6 +57,8 @@ export interface NamesOfNamespace {
     captured?: (unpersisted: readonly SegmentId[]) => void,
   ) => Promise<CopiedDelta | undefined>
   readonly reachesBack: (after: Revision) => boolean
+  /** The revision that is durable, if no name has changed since that one; undefined when one has, or when that cannot be told. */
+  readonly unchangedThrough: (after: Revision) => Revision | undefined
   readonly basePage: (after: ByteString | undefined, bytesMax: number) => Promise<CopiedPage>
   readonly describe: (
     published: readonly { bucket: string; key: string; inode: InodeId; revision: Revision }[],
@@ -64,6 +69,8 @@ export interface NamesOfNamespace {
   /** names-intents.ts */
   readonly noteIntent: (intent: NotedIntent, forgotten: readonly string[]) => Promise<void>
   readonly intents: () => readonly NotedIntent[]
+  /** Where nodes share the namespace: which of them ships (names-holder.ts). */
+  readonly holding: NamesHolding
 }
 
 export interface CopiedDelta {
@@ -80,7 +87,19 @@ export interface CopiedPage {
 }
 
 /** Ascending, and none within another. */
-const NOT_NAMES: readonly string[] = [TOKEN_COUNT_KEY, 'J', 'M', 'N', USAGE, SEGMENT_LIVE_ROWS, 'Y', COVERAGE]
+const NOT_NAMES: readonly string[] = [
+  '\x01',
+  TOKEN_COUNT_KEY,
+  'H',
+  'J',
+  'M',
+  'N',
+  USAGE,
+  'R',
+  SEGMENT_LIVE_ROWS,
+  'Y',
+  COVERAGE,
+]
 
 /** Times the extents of one (names-describe.ts): some thousands of rows are read in one go at most. */
 const DESCRIBED_AT_ONCE = 8
@@ -105,7 +124,7 @@ export function createNamesSource(context: NamespaceContext, offered: Partial<Co
   const unpersisted = new UnpersistedSegments(store, clock)
   return {
     revision: () => context.store.revision(),
-    durableRevision: () => context.store.durableRevision(),
+    durableRevision: () => durableRevision(context, store),
     flush: () => context.store.flush(),
     segment: (segment) => segmentRecord(context, segment),
     async delta(after, bytesMax, captured) {
@@ -125,6 +144,8 @@ export function createNamesSource(context: NamespaceContext, offered: Partial<Co
       return { after, through, rows: await inOrder(rows, clock), unpersisted: read.finished }
     },
     reachesBack: (after) => store.readDurable((view) => view.changedKeys(after, 1) !== undefined),
+    unchangedThrough: (after) =>
+      store.readDurable((view) => (view.changedKeys(after, 1)?.keys.length === 0 ? view.revision : undefined)),
     basePage: (after, bytesMax) => Promise.resolve(store.readDurable((view) => basePage(view, after, bytesMax))),
     async describe(published) {
       const described: (DescribedName | undefined)[] = []
@@ -141,6 +162,22 @@ export function createNamesSource(context: NamespaceContext, offered: Partial<Co
     shipped: (revision) => store.neededAfter(revision),
     noteIntent: (intent, forgotten) => noteIntent(context, intent, forgotten),
     intents: () => store.readDurable(notedIntents),
+    holding: createNamesHolding(context),
+  }
+}
+
+/**
+ * What captures and bases see. Where nodes share the rows everything that is visible is durable, in etcd, but the copy of it here that is read
+ * lies behind.
+ */
+function durableRevision({ store }: NamespaceContext, copiedStore: CopiedStore): Revision {
+  const visible = store.durableRevision()
+  if (store.isShared !== true) return visible
+  try {
+    return copiedStore.readDurable((view) => view.revision)
+  } catch {
+    // It has stopped, and whoever asks for a revision only shows it.
+    return visible
   }
 }
 

@@ -29,8 +29,6 @@ import { expire } from './expire.ts'
 import { createNamesSource, type CopiedStore, type NamesOfNamespace } from './names-source.ts'
 import { createFiles, type Files } from './files/files.ts'
 import type { BucketDefaults, FileDefaults } from './files/types.ts'
-import { joinHorizons } from './horizons.ts'
-import { removeNode, sharingNodes } from './remove-node.ts'
 import { IdSequence } from './id-sequence.ts'
 import { list } from './listing.ts'
 import { bucketRecord, lookup } from './lookup.ts'
@@ -40,6 +38,7 @@ import { remove } from './remove.ts'
 import { rename } from './rename.ts'
 import { createRestoring, type Restoring } from './restore/restoring.ts'
 import { listSegments, segmentChanged, segmentOpened, segmentRecord, segmentRemoved } from './segments.ts'
+import { createSharing, type Sharing } from './sharing.ts'
 import { stampedStore } from './stamped-store.ts'
 import { findToken, listTokens, putToken, removeToken } from './tokens.ts'
 import { listUploads } from './upload-listing.ts'
@@ -68,7 +67,7 @@ export interface NamespaceOptions {
   readonly newBuckets?: BucketDefaults | undefined
 }
 
-export interface Namespace {
+export interface Namespace extends Sharing {
   readonly createBucket: Bound<typeof createBucket>
   readonly bucket: Bound<typeof bucketRecord>
   readonly listBuckets: Bound<typeof listBuckets>
@@ -130,11 +129,6 @@ export interface Namespace {
   readonly revision: () => Revision
   readonly durableRevision: () => Revision
   readonly flush: () => Promise<void>
-  /** To be called before this node serves a namespace that it shares. */
-  readonly join: Bound<typeof joinHorizons>
-  readonly nodes: Bound<typeof sharingNodes>
-  /** Of a node that was shut out for good. */
-  readonly removeNode: Bound<typeof removeNode>
 }
 
 export function createNamespace(options: NamespaceOptions): Namespace {
@@ -217,8 +211,6 @@ export function createNamespace(options: NamespaceOptions): Namespace {
     revision: () => store.revision(),
     durableRevision: () => store.durableRevision(),
     flush: () => store.flush(),
-    join: bind(joinHorizons),
-    nodes: bind(sharingNodes),
-    removeNode: bind(removeNode),
+    ...createSharing(context),
   }
 }

@@ -12,10 +12,12 @@
  * U  upload     integer initiated ms, token (0: none); text owner; byte checksum (255: none, else algorithm * 2 + type), byte
  *               whether a type was given; integer mask; attributes (as in I)
  * P  part       one piece, as in E
- * S  segment    byte state; integer bytes; [integer node whose it is, if not 0]
+ * S  segment    byte state; integer bytes; [integer node whose it is, if not 0 or more follows; [integer count of copies, then integer node
+ *               of each; absent: it was never copied]]
  * G  content    byte state (0 dropped, 1 being built); text node that builds it; then the content record
  *    upload     the numbers of the parts whose references moved into the object, as a bitmap: bit n & 7 of byte n >> 3
  *    bucket     empty
+ * N  horizon    integer revision; [8 bytes: life of the node]
  * C  sequence   integer: the first id not yet given away
  *
  * A composite that does not own its pieces is being built from an upload's parts: until it is published the parts' own
@@ -124,6 +126,8 @@ export interface SegmentRow {
   readonly bytes: number
   /** The node that has it, where several share the namespace. */
   readonly node?: number
+  /** Nodes that hold the same bytes. Absent: it was never copied; empty: it was, and wants another partner. */
+  readonly copies?: readonly number[]
 }
 
 export interface DroppedContent {
@@ -323,14 +327,24 @@ export function encodeSegment(row: SegmentRow): Uint8Array {
   const writer = recordWriter.begin()
   writer.byte(SEGMENT_STATES.indexOf(row.state))
   writer.integer(row.bytes)
-  if (row.node !== undefined) writer.integer(row.node)
+  if (row.node !== undefined || row.copies) writer.integer(row.node ?? 0)
+  if (row.copies) {
+    writer.integer(row.copies.length)
+    for (const node of row.copies) writer.integer(node)
+  }
   return writer.finish()
 }
 
 export function decodeSegment(record: Uint8Array): SegmentRow {
   const reader = new RecordReader(record)
   const row = { state: must(SEGMENT_STATES[reader.byte()], 'segment state'), bytes: reader.integer() }
-  return reader.isAtEnd ? row : { ...row, node: reader.integer() }
+  if (reader.isAtEnd) return row
+  const node = reader.integer()
+  const owned = node === 0 ? row : { ...row, node }
+  if (reader.isAtEnd) return owned
+  const copies: number[] = []
+  for (let left = reader.integer(); left > 0; left--) copies.push(reader.integer())
+  return { ...owned, copies }
 }
 
 export function encodeDropped(dropped: DroppedContent): Uint8Array {
@@ -346,6 +360,25 @@ export function decodeDropped(record: Uint8Array): DroppedContent {
   const building = reader.byte() === 1
   const node = reader.text()
   return { builder: building ? node : undefined, content: readContent(reader) }
+}
+
+export interface Horizon {
+  readonly horizon: number
+  /** 16 hex digits. */
+  readonly life: string | undefined
+}
+
+export function encodeHorizon({ horizon, life }: Horizon): Uint8Array {
+  const writer = recordWriter.begin()
+  writer.integer(horizon)
+  if (life !== undefined) writer.hex(life)
+  return writer.finish()
+}
+
+export function decodeHorizon(record: Uint8Array): Horizon {
+  const reader = new RecordReader(record)
+  const horizon = reader.integer()
+  return { horizon, life: reader.isAtEnd ? undefined : reader.hex(8) }
 }
 
 export function encodeInteger(value: number): Uint8Array {

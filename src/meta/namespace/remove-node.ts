@@ -1,14 +1,18 @@
 /**
- * A node that will never be back is taken out of a namespace that it shared: what it kept for itself is let go by whoever is asked to.
+ * What a node kept for itself is let go by another one when it is lost, or will never be back.
  *
+ *   N   its horizon: first. From then on the node is *parted* from the namespace, until it joins again (horizons.ts)
  *   O   files without a name that it had open: gone, unless another node has them open too (files/links.ts)
  *   G   composites that it was building: the reclaimer takes them apart like everything else that was dropped (composites.ts)
- *   N   its horizon: last, since until then it holds back what others would free (horizons.ts)
+ *   H   locks that its mounts held (locks/)
  *
- * It must have been shut out first, and for good (raft/node-number.ts, forgetNode): it may be running, cut off from here. In steps, and safe to repeat. Its
- * segments stay as they are: whether their bytes can still be had is for others to say.
+ * It must have been shut out first (raft/nodes/lost-nodes.ts, raft/node-number.ts): it may be running, cut off from here. One that was not shut out for good may
+ * come back at any moment, and what it then opens or builds is not to be let go: so every transaction holds only while it is parted. Which life is to be parted is
+ * said: the one it had before it was seen to be shut out. In steps, and safe to repeat. Its segments stay as they are: inherit-segments.ts.
  */
+import { TidegateError } from '../../common/errors.ts'
 import type { ByteString, Revision } from '../../common/ids.ts'
+import type { ReadView } from '../ports.ts'
 import { nodeName, type NamespaceContext } from './context.ts'
 import { dropFile, orphanedFiles } from './files/remove.ts'
 import {
@@ -21,7 +25,9 @@ import {
   prefixRange,
   reclaimKindOf,
 } from './keys.ts'
-import { decodeDropped, decodeInteger, encodeDropped } from './records-contents.ts'
+import { PARTED, isParted } from './horizons.ts'
+import { dropLocks } from './locks/lock-rows.ts'
+import { decodeDropped, decodeHorizon, encodeDropped, encodeHorizon } from './records-contents.ts'
 
 const STEP_ROWS = 256
 const NODES_MAX = 1024
@@ -34,19 +40,66 @@ export interface SharingNode {
 
 export async function sharingNodes(context: NamespaceContext): Promise<readonly SharingNode[]> {
   const rows = await context.store.read((view) => view.scan(prefixRange(HORIZONS), NODES_MAX))
-  return rows.map(({ key, value }) => ({ number: integerAt(key, HORIZON_NODE_AT), horizon: decodeInteger(value) }))
+  return rows.map(({ key, value }) => ({
+    number: integerAt(key, HORIZON_NODE_AT),
+    horizon: decodeHorizon(value).horizon,
+  }))
 }
 
-export async function removeNode(
-  context: NamespaceContext,
-  number: number,
-): Promise<{ readonly files: number; readonly builds: number }> {
-  const gone = { ...context, node: nodeName(number), nodeNumber: number }
+/** True when it has been parted, by whomever. False: it is in another life. */
+export async function partNode(context: NamespaceContext, number: number, life: string): Promise<boolean> {
+  const key = horizonKey(number)
+  const { value, durable } = await context.store.transact(async (tx) => {
+    const row = await tx.get(key)
+    if (row === undefined || isParted(row)) return true
+    const before = decodeHorizon(row)
+    if (before.life !== life) return false
+    tx.put(key, encodeHorizon({ ...before, life: PARTED }))
+    return true
+  })
+  await durable
+  return value
+}
+
+export interface LetGo {
+  readonly files: number
+  readonly builds: number
+  readonly locks: number
+}
+
+/** What a parted node left. @throws ConditionalRequestConflict when it is back */
+export async function letGo(context: NamespaceContext, number: number): Promise<LetGo> {
+  const gone = asParted(context, number)
   const files = await dropOpenFiles(gone)
   const builds = await dropBuilds(gone)
+  return { files, builds, locks: await dropLocks(gone.store, number) }
+}
+
+/** Of a node that will never be back. */
+export async function removeNode(context: NamespaceContext, number: number): Promise<LetGo> {
   const { durable } = await context.store.transact((tx) => Promise.resolve(tx.delete(horizonKey(number))))
   await durable
-  return { files, builds }
+  return await letGo(context, number)
+}
+
+/** In the name of that node, as long as it is parted. */
+function asParted(context: NamespaceContext, number: number): NamespaceContext {
+  const { store } = context
+  const whileParted: NamespaceContext['store'] = {
+    ...store,
+    transact: (fn, options) =>
+      store.transact(async (tx) => {
+        await mustBeParted(tx, number)
+        return await fn(tx)
+      }, options),
+  }
+  return { ...context, store: whileParted, node: nodeName(number), nodeNumber: number }
+}
+
+/** Asked in every transaction that takes something from a node. @throws ConditionalRequestConflict */
+export async function mustBeParted(tx: Pick<ReadView, 'get'>, number: number): Promise<void> {
+  if (isParted(await tx.get(horizonKey(number)))) return
+  throw new TidegateError('ConditionalRequestConflict', `node ${number} is back`, { details: { node: number } })
 }
 
 async function dropOpenFiles(gone: NamespaceContext): Promise<number> {

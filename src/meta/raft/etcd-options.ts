@@ -3,6 +3,7 @@ import { assert } from '../../common/assert.ts'
 import { systemClock } from '../../common/clock.ts'
 import { stageSettings, type StageOptions, type StageSettings } from '../stage/options.ts'
 import type { Backend } from '../stage/ports.ts'
+import type { Incarnation } from './layout.ts'
 import type { Etcd } from './ports.ts'
 
 const MIB = 1024 * 1024
@@ -17,6 +18,8 @@ export interface EtcdStoreOptions extends Omit<StageOptions, 'unwantedGroupMsMax
   /** Where this node keeps its copy of the rows. Not used by anything else. */
   readonly replica: Backend
   readonly fillRandom?: (bytes: Uint8Array) => void
+  /** Of this process; made at random if not given. */
+  readonly incarnation?: Incarnation | undefined
   /** Another process has taken this node over: nothing can be read or written here any more. */
   readonly onFenced?: () => void
   /** How long a read, and the call that it waits for, may take before it is refused. */
@@ -62,6 +65,7 @@ export function etcdStoreSettings(options: EtcdStoreOptions): EtcdStoreSettings 
   const {
     etcd: _etcd,
     replica: _replica,
+    incarnation: _incarnation,
     prefix = '/tidegate/',
     node,
     fillRandom = (bytes: Uint8Array): void => void randomFillSync(bytes),

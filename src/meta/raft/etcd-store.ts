@@ -2,7 +2,7 @@ import { LogKeeper } from '../stage/log-keeper.ts'
 import { etcdStoreSettings, type EtcdStoreOptions } from './etcd-options.ts'
 import { EtcdStage } from './etcd-stage.ts'
 import type { SharedStore } from './figures.ts'
-import { byteString, EtcdLayout } from './layout.ts'
+import { byteString, EtcdLayout, type Incarnation } from './layout.ts'
 import { Replica } from './replica.ts'
 import { Session } from './session.ts'
 
@@ -21,9 +21,7 @@ export function createEtcdStore(options: EtcdStoreOptions): SharedStore {
     unwrittenRowsMax: settings.backlogRowsMax,
     unwrittenBytesMax: settings.backlogBytesMax,
   })
-  const random = new Uint8Array(8)
-  settings.fillRandom(random)
-  const incarnation = byteString(random)
+  const incarnation = options.incarnation ?? newIncarnation(settings.fillRandom)
   const session = new Session({ etcd, layout, clock, node, incarnation })
   return new EtcdStage({
     etcd,
@@ -35,4 +33,10 @@ export function createEtcdStore(options: EtcdStoreOptions): SharedStore {
     incarnation,
     keyBytesMax: backend.keyBytesMax,
   })
+}
+
+export function newIncarnation(fillRandom: (bytes: Uint8Array) => void): Incarnation {
+  const random = new Uint8Array(8)
+  fillRandom(random)
+  return byteString(random)
 }

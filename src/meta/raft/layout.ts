@@ -8,9 +8,11 @@
  *   <prefix> 00 base                       what is added to etcd's revisions below this prefix (8); without the row 0 (shifted-etcd.ts)
  *   <prefix> 00 moving                     these metadata are on their way to or from a data directory, or have left (src/meta/migrate/moving-row.ts)
  *   <prefix> 00 node/ node (4)             16 random bytes: who has that number (node-number.ts)
- *   <prefix> 00 session/ node (4)          incarnation of the node's process (8), a number that grows (8)
+ *   <prefix> 00 session/ node (4)          incarnation of the node's process (8; zeros: it was shut out, nodes/lost-nodes.ts), a number that grows (8)
  *   <prefix> 00 mark/ node (4) index (2)   name of the last group of that node of which component `index` took effect
  *   <prefix> 00 pause/ node (4)            empty; written when a transaction of that node that no other commit may come before has failed (group-transaction.ts)
+ *   <prefix> 00 secret                     32 random bytes, which nodes prove to each other that they know (nodes/secret.ts)
+ *   <prefix> 00 member/ node (4)           under a lease: what that node says of itself, as JSON (nodes/register.ts)
  *
  * A group's name is node (4), incarnation (8), number (8). Flags of a row, for the other nodes: bit 0 stamped, bit 1 only rewritten, bit 2 watchers are
  * not told (`Transaction.rewrite`, `rewriteUntold`).
@@ -42,6 +44,7 @@ export class EtcdLayout {
   readonly cluster: ByteString
   readonly base: ByteString
   readonly moving: ByteString
+  readonly secret: ByteString
 
   constructor(prefix: string) {
     assert(prefix.length > 0, 'rows in etcd lie below a prefix')
@@ -51,6 +54,7 @@ export class EtcdLayout {
     this.cluster = this.#own('cluster')
     this.base = this.#own('base')
     this.moving = this.#own('moving')
+    this.secret = this.#own('secret')
   }
 
   rowKey(key: ByteString): ByteString {
@@ -85,8 +89,34 @@ export class EtcdLayout {
     return Buffer.from(etcdKey.slice(this.#own('node/').length), 'latin1').readUInt32BE(0)
   }
 
+  member(node: number): ByteString {
+    return this.#own(`member/${uint32(node)}`)
+  }
+
+  get members(): KeyRange {
+    const start = this.#own('member/')
+    return { start, end: afterPrefix(start) }
+  }
+
+  /** Whose `member` row that is; undefined for what is none. */
+  memberOf(etcdKey: ByteString): number | undefined {
+    const before = this.#own('member/').length
+    if (etcdKey.length !== before + 4) return undefined
+    return Buffer.from(etcdKey.slice(before), 'latin1').readUInt32BE(0)
+  }
+
   session(node: number): ByteString {
     return this.#own(`session/${uint32(node)}`)
+  }
+
+  get sessions(): KeyRange {
+    const start = this.#own('session/')
+    return { start, end: afterPrefix(start) }
+  }
+
+  /** Whose `session` row that is. */
+  sessionNode(etcdKey: ByteString): number {
+    return Buffer.from(etcdKey.slice(this.#own('session/').length), 'latin1').readUInt32BE(0)
   }
 
   mark(node: number, index: number): ByteString {

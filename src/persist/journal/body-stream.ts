@@ -1,6 +1,9 @@
 /**
  * A segment of its own for one large body (C22). Blocks go to the device as they fill; the footer is written and synced
  * at the end, and only then may the body be published. Until then the file is worthless, and recovery removes it.
+ *
+ * One that is copied has its row, which names the partner, before its first byte is sent. If the partner fails the body goes on without it, and whoever wants it copied has
+ * the whole file sent, once it is finished (copies/recopier.ts).
  */
 import { crc32 } from '../../common/crc32.ts'
 import { assert, must } from '../../common/assert.ts'
@@ -8,6 +11,7 @@ import { TidegateError } from '../../common/errors.ts'
 import type { ContentId, SegmentId } from '../../common/ids.ts'
 import type { Limits } from '../../common/limits.ts'
 import type { StoredRun } from '../../common/model.ts'
+import type { OutgoingCopy } from '../copies/ports.ts'
 import type { DeviceResult, JournalDevice } from './device.ts'
 import { deviceError } from './device-error.ts'
 import { encodeFooter } from './format.ts'
@@ -20,6 +24,8 @@ export interface BodyStreamParts {
   readonly directory: string
   /** Tells metadata of the sealed segment, in order before the publish that names it. */
   readonly record: (segment: SegmentId, dataBytes: number) => Promise<void>
+  /** Opens its copy on another node, and its row before that; undefined: no node takes it. Never rejects. Absent: it is not copied. */
+  readonly copy?: ((segment: SegmentId) => Promise<OutgoingCopy | undefined>) | undefined
 }
 
 /** Dirty bytes that may wait for the final sync; a body is synced along the way so that its end does not stall. */
@@ -37,6 +43,7 @@ export class BodyStream {
   #failure: DeviceResult['error']
   #lastWrite: Promise<unknown>
   #ended = false
+  readonly #copy: Promise<OutgoingCopy | undefined> | undefined
 
   constructor(parts: BodyStreamParts, segment: SegmentId, body: { content: ContentId }) {
     this.#parts = parts
@@ -44,6 +51,8 @@ export class BodyStream {
     this.#content = body.content
     const { path, directory } = parts
     this.#lastWrite = parts.device.submit([{ kind: 'create', segment, path, directory }]).then((r) => this.#collect(r))
+    this.#copy = parts.copy?.(segment)
+    if (this.#copy) this.recorded = true
   }
 
   get length(): number {
@@ -74,7 +83,10 @@ export class BodyStream {
       this.#unsyncedBytes = 0
       this.#lastWrite = device.submit([{ kind: 'sync', segment }]).then((r) => this.#collect(r))
     }
+    // The slot is read from until the partner has it.
+    const copied = this.#copy?.then((copy) => copy?.write([slabView(slabOffset, length)]))
     await written
+    if (copied) await copied
     this.#throwIfFailed()
   }
 
@@ -83,6 +95,7 @@ export class BodyStream {
     this.#ended = true
     await this.#lastWrite
     this.#throwIfFailed()
+    const copy = this.#copy && (await this.#copy)
     const { segment } = this
     const dataBytes = this.#length
     const { pageBytes } = this.#parts.limits
@@ -92,6 +105,7 @@ export class BodyStream {
     )
     const bodies = [{ content: this.#content, offset: 0, length: dataBytes, label }]
     const footer = encodeFooter({ segment, dataBytes, pageBytes, pageCrcs, bodies })
+    const copied = copy?.seal(footer)
     const results = await this.#parts.device.submit([
       { kind: 'append', segment, position: dataBytes, bytes: footer },
       { kind: 'sync', segment },
@@ -101,6 +115,7 @@ export class BodyStream {
     this.#throwIfFailed()
     this.recorded = true
     await this.#parts.record(segment, dataBytes)
+    if (copied) await copied
     return { content: this.#content, segment, segmentOffset: 0, length: dataBytes }
   }
 
@@ -109,6 +124,7 @@ export class BodyStream {
     this.#failure ??= { code: 'ECANCELED', message: 'the body was discarded' }
     if (!this.#ended) await this.#lastWrite
     this.#ended = true
+    if (this.#copy) await (await this.#copy)?.abandon()
     await this.#parts.device.submit([{ kind: 'close', segment: this.segment }])
   }
 

@@ -11,11 +11,13 @@ import { newSegmentId, type ContentId, type SegmentId } from '../../common/ids.t
 import type { Clock } from '../../common/clock.ts'
 import type { Limits } from '../../common/limits.ts'
 import type { StoredRun } from '../../common/model.ts'
+import type { OutgoingCopy, StartsCopies } from '../copies/ports.ts'
 import type { BlockMemory, SegmentIndex } from '../ports.ts'
 import type { SegmentFiles } from '../segment-files.ts'
 import { BodyStream } from './body-stream.ts'
 import type { JournalDevice } from './device.ts'
 import { deviceError } from './device-error.ts'
+import { Lane } from './lane.ts'
 import { SharedSegment, type AppendRequest } from './shared-segment.ts'
 
 export interface JournalOptions {
@@ -32,6 +34,8 @@ export interface JournalOptions {
   /** A segment could not be sealed; it keeps its durable bytes and is mended later (`Journal.broken`). */
   readonly onBroken: (segment: SegmentId, cause: unknown) => void
   readonly slabView: (slabOffset: number, length: number) => Uint8Array
+  /** Undefined: there are no other nodes, and nothing is appended to the copied lane. */
+  readonly copies?: StartsCopies | undefined
 }
 
 /** A segment as it was sealed. */
@@ -63,10 +67,9 @@ export interface AppendedBody {
 
 export class Journal {
   readonly #options: JournalOptions
-  #current: SharedSegment | undefined
-  #openedMs = 0
-  /** The one after it, made ahead of time; undefined if that failed. */
-  #next: Promise<SharedSegment | undefined> | undefined
+  readonly #plain: Lane<AppendedBody>
+  readonly #copied: Lane<AppendedBody>
+  readonly #lanes: readonly Lane<AppendedBody>[]
   /** Shared segments whose memory and page checksums are still needed here: the open one, those being sealed, broken ones. */
   readonly #unsealed = new Map<SegmentId, SharedSegment>()
   /** Bodies appended and neither published nor given up, by segment; sealed segments may have some for a moment. */
@@ -74,36 +77,40 @@ export class Journal {
   readonly #unsyncedNamed = new Set<SharedSegment>()
   /** Cut by the mender while bodies in them were pending: what they named after the cut must never become durable. */
   readonly #cutWithPending = new Map<SegmentId, SharedSegment>()
-  readonly #sealing = new Set<Promise<void>>()
+  /** Being sealed. */
+  readonly #seals = new Map<SegmentId, Promise<void>>()
   /** Bodies on their way into segments of their own, until they are published or given up. */
   readonly #streams = new Map<SegmentId, OpenStream>()
-  #appending: Promise<unknown> = Promise.resolve()
 
   constructor(options: JournalOptions) {
     this.#options = options
+    this.#plain = this.#lane(() => this.#make())
+    this.#copied = this.#lane(() => this.#makeCopied())
+    this.#lanes = options.copies ? [this.#plain, this.#copied] : [this.#plain]
   }
 
-  /** Appends a body of at most `sharedBodyBytesMax` bytes to the open segment. Settles when it is readable from memory. */
-  append(request: AppendRequest): Promise<AppendedBody> {
-    const { clock, limits } = this.#options
-    const deadlineMs = clock.monotonicMs() + limits.admissionWaitMsMax
-    const appended = this.#appending.then(() => {
-      // Each append before it may have waited for memory; together they may not keep this one longer than allowed (C19).
-      if (clock.monotonicMs() <= deadlineMs) return this.#append(request)
-      throw new TidegateError('SlowDown', `the journal was busy for ${limits.admissionWaitMsMax} ms`)
+  /**
+   * Appends a body of at most `sharedBodyBytesMax` bytes to the open segment. Settles when it is readable from memory. `copied`: in the lane whose segments another
+   * node holds too. @throws Unavailable when there is no such node
+   */
+  append(request: AppendRequest, options?: { readonly copied: boolean }): Promise<AppendedBody> {
+    return (options?.copied === true ? this.#copied : this.#plain).append(request)
+  }
+
+  #lane(make: () => Promise<SharedSegment>): Lane<AppendedBody> {
+    const { limits, clock } = this.#options
+    return new Lane({
+      limits,
+      clock,
+      make,
+      unmake: (segment) => this.#unmake(segment),
+      seal: (segment, openedMs) => this.#seal(segment, openedMs),
+      appended: (segment, run) => this.#appended(segment, run),
     })
-    this.#appending = appended.catch(() => undefined)
-    return appended
   }
 
-  async #append(request: AppendRequest): Promise<AppendedBody> {
-    const segment = await this.#open()
-    const run = await segment.append(request)
+  #appended(segment: SharedSegment, run: StoredRun): AppendedBody {
     this.#pending.set(run.segment, (this.#pending.get(run.segment) ?? 0) + 1)
-    const { segmentBytesMax } = this.#options.limits
-    if (segment.bytes >= segmentBytesMax) this.#rotate()
-    // Making a segment takes two syncs, for which appends need not wait if it is begun early enough.
-    else if (segment.bytes >= segmentBytesMax / 2) this.#next ??= this.#make().catch(() => undefined)
     let pending = true
     return {
       run,
@@ -116,47 +123,59 @@ export class Journal {
     }
   }
 
-  /** The open segment; a new one when there is none, or the last one failed or is full. */
-  async #open(): Promise<SharedSegment> {
-    if (this.#current?.failed || this.#current?.sealing) this.#rotate()
-    if (this.#current) return this.#current
-    const next = this.#next
-    this.#next = undefined
-    this.#current = (await next) ?? (await this.#make())
-    this.#openedMs = this.#options.clock.monotonicMs()
-    return this.#current
-  }
-
   async #make(): Promise<SharedSegment> {
-    const { clock, sharedDevice, fillRandom, memory, limits, slabView } = this.#options
+    const { clock, fillRandom } = this.#options
     const id = newSegmentId(clock.nowMs(), fillRandom)
     await this.#create(id)
-    const segment = new SharedSegment({ device: sharedDevice, memory, limits, slabView }, id)
+    return this.#opened(id)
+  }
+
+  /** One whose partner has opened it too. What fails at one partner is tried at the others. @throws Unavailable when there is none */
+  async #makeCopied(): Promise<SharedSegment> {
+    const { clock, fillRandom, copies } = this.#options
+    if (!copies) throw new TidegateError('InvalidArgument', 'there is no other node to copy a segment to')
+    const id = newSegmentId(clock.nowMs(), fillRandom)
+    const tried = new Set<number>()
+    let partner = copies.partner()
+    await this.#create(id, [partner])
+    try {
+      for (;;) {
+        const copy = await copies.open(id, partner).catch(() => undefined)
+        if (copy) return this.#opened(id, copy)
+        tried.add(partner)
+        partner = copies.partner(tried)
+        await copies.named(id, partner)
+      }
+    } catch (error) {
+      await this.#unmake(id).catch(() => undefined)
+      throw error
+    }
+  }
+
+  #opened(id: SegmentId, copy?: OutgoingCopy): SharedSegment {
+    const { sharedDevice, memory, limits, slabView } = this.#options
+    const segment = new SharedSegment({ device: sharedDevice, memory, limits, slabView, copy }, id)
     this.#unsealed.set(id, segment)
     return segment
   }
 
-  /** What was made ahead and is not needed. */
-  async #unmakeNext(): Promise<void> {
-    const next = this.#next
-    this.#next = undefined
-    const segment = await next
-    if (!segment) return
+  async #unmake(segment: SegmentId): Promise<void> {
     const { index, sharedDevice, files } = this.#options
-    this.#unsealed.delete(segment.segment)
-    await sharedDevice.submit([{ kind: 'close', segment: segment.segment }])
+    await this.#unsealed.get(segment)?.abandonCopy()
+    this.#unsealed.delete(segment)
+    await sharedDevice.submit([{ kind: 'close', segment }])
     // In this order: a file without a record is an orphan, a record without a file would be a loss.
     await (
-      await index.segmentRemoved(segment.segment)
+      await index.segmentRemoved(segment)
     ).durable
-    await files.remove(segment.segment)
+    await files.remove(segment)
   }
 
   /**
    * The file and its record. The record is durable before a body goes in: were it undone with the group that it happened to
    * be in, later commits would name a segment that recovery takes for an orphan.
    */
-  async #create(segment: SegmentId): Promise<void> {
+  async #create(segment: SegmentId, copies?: readonly number[]): Promise<void> {
     const { index, sharedDevice, files } = this.#options
     const [created] = await sharedDevice.submit([
       { kind: 'create', segment, path: files.journalPath(segment), directory: files.places.journal },
@@ -164,7 +183,7 @@ export class Journal {
     if (created?.error) throw deviceError(segment, created.error)
     try {
       await (
-        await index.segmentOpened(segment)
+        await index.segmentOpened(segment, copies)
       ).durable
     } catch (error) {
       await sharedDevice.submit([{ kind: 'close', segment }])
@@ -173,23 +192,20 @@ export class Journal {
     }
   }
 
-  /** Begins sealing the open segment; the next append opens another. */
-  #rotate(): void {
-    const segment = this.#current
-    if (!segment) return
-    this.#current = undefined
-    const sealing = this.#seal(segment, this.#openedMs)
-    this.#sealing.add(sealing)
-    void sealing.finally(() => this.#sealing.delete(sealing))
+  #seal(segment: SharedSegment, openedMs: number): Promise<void> {
+    const sealing = this.#sealNow(segment, openedMs).finally(() => this.#seals.delete(segment.segment))
+    this.#seals.set(segment.segment, sealing)
+    return sealing
   }
 
-  async #seal(segment: SharedSegment, openedMs: number): Promise<void> {
+  async #sealNow(segment: SharedSegment, openedMs: number): Promise<void> {
     try {
       const bytes = await segment.seal()
       const { index } = this.#options
       await (
         await index.segmentChanged(segment.segment, 'sealed', bytes)
       ).durable
+      if (segment.isCopied) await segment.copyEnded()
       segment.settleAll()
       this.#unsealed.delete(segment.segment)
       this.#unsyncedNamed.delete(segment)
@@ -201,52 +217,79 @@ export class Journal {
 
   /** Seals what has been open longer than `segmentAgeMsMax`; called on a timer. */
   sealAged(): void {
-    const ageMs = this.#options.clock.monotonicMs() - this.#openedMs
-    if (ageMs >= this.#options.limits.segmentAgeMsMax && this.#current && this.#current.bytes > 0) {
-      this.#appending = this.#appending.then(() => this.#rotate())
-    }
+    for (const lane of this.#lanes) lane.sealAged()
   }
 
   /** Seals the open segment if it is this one (for `ack=persisted`). */
   sealSoon(segment: SegmentId): void {
-    this.#appending = this.#appending.then(() => {
-      if (this.#current?.segment === segment) this.#rotate()
-    })
+    for (const lane of this.#lanes) void lane.sealSoon(segment)
   }
 
-  /** Seals the open segment now, whatever it holds. Resolves when all that was being sealed is sealed, or broken. */
+  /** Seals the open segments now, whatever they hold. Resolves when all that was being sealed is sealed, or broken. */
   async sealOpen(): Promise<void> {
-    this.#appending = this.#appending.then(() => {
-      if (this.#current && this.#current.bytes > 0) this.#rotate()
-    })
-    await this.#appending
-    await Promise.all(this.#sealing)
+    await Promise.all(this.#lanes.map((lane) => lane.sealOpen()))
+  }
+
+  /** Resolves when this segment is sealed; at once if it is not one of ours that is open. @throws Unavailable when its seal failed: it is mended, later */
+  async sealed(segment: SegmentId): Promise<void> {
+    await Promise.all(this.#lanes.map((lane) => lane.sealSoon(segment)))
+    await this.#seals.get(segment)
+    if (!this.#unsealed.has(segment) && !this.#streams.has(segment)) return
+    throw new TidegateError('Unavailable', `segment ${segment} is not sealed yet`)
   }
 
   /** Begins a segment of its own for a body larger than `sharedBodyBytesMax`, or of unknown length. */
-  stream(body: { content: ContentId; bucket?: string }): BodyStream {
-    const { clock, files, limits, slabView, streamDevice, fillRandom } = this.#options
+  stream(body: { content: ContentId; bucket?: string; copied?: boolean }): BodyStream {
+    const { clock, files, limits, slabView, streamDevice, fillRandom, copies } = this.#options
     const id = newSegmentId(clock.nowMs(), fillRandom)
     this.#pending.set(id, 1)
-    const { index } = this.#options
-    const record = async (segment: SegmentId, dataBytes: number): Promise<void> => {
-      const opened = await index.segmentOpened(segment)
-      try {
-        // Durable before the publish, for the reason given at `#create`.
-        await (
-          await index.segmentChanged(segment, 'sealed', dataBytes)
-        ).durable
-      } catch (error) {
-        // If the first commit was undone, its reason is the one to tell.
-        await opened.durable
-        throw error
-      }
-    }
+    const row = { isOpened: false }
     const path = files.journalPath(id)
-    const parts = { device: streamDevice, limits, slabView, path, directory: files.places.journal, record }
+    const parts = {
+      device: streamDevice,
+      limits,
+      slabView,
+      path,
+      directory: files.places.journal,
+      record: (segment: SegmentId, dataBytes: number) => this.#recordStream(segment, dataBytes, row),
+      copy: body.copied && copies ? () => this.#copyStream(copies, id, row) : undefined,
+    }
     const stream = new BodyStream(parts, id, body)
     this.#streams.set(id, { stream, bucket: body.bucket, openedMs: clock.monotonicMs() })
     return stream
+  }
+
+  /** Undefined when no partner takes it: then it is copied once it is whole. */
+  async #copyStream(
+    copies: StartsCopies,
+    segment: SegmentId,
+    row: { isOpened: boolean },
+  ): Promise<OutgoingCopy | undefined> {
+    try {
+      const node = copies.partner()
+      await (
+        await this.#options.index.segmentOpened(segment, [node])
+      ).durable
+      row.isOpened = true
+      return await copies.open(segment, node)
+    } catch {
+      return undefined
+    }
+  }
+
+  async #recordStream(segment: SegmentId, dataBytes: number, row: { readonly isOpened: boolean }): Promise<void> {
+    const { index } = this.#options
+    const opened = row.isOpened ? undefined : await index.segmentOpened(segment)
+    try {
+      // Durable before the publish, for the reason given at `#create`.
+      await (
+        await index.segmentChanged(segment, 'sealed', dataBytes)
+      ).durable
+    } catch (error) {
+      // If the first commit was undone, its reason is the one to tell.
+      await opened?.durable
+      throw error
+    }
   }
 
   /** The stream's body was published: `onSealed` follows. */
@@ -337,18 +380,16 @@ export class Journal {
   /** The mender sealed a broken segment on disk. */
   mended(segment: SegmentId): void {
     const cut = this.#unsealed.get(segment)
-    cut?.settleAll()
+    // Its copy ended when it was found broken, or ends now; the slots are read from until then.
+    if (cut?.isCopied) void cut.abandonCopy().then(() => cut.settleAll())
+    else cut?.settleAll()
     if (cut && this.#pending.has(segment)) this.#cutWithPending.set(segment, cut)
     this.#unsealed.delete(segment)
     this.#options.memory.forget(segment)
   }
 
-  /** Seals the open segment and waits for all that is under way. */
+  /** Seals the open segments and waits for all that is under way. */
   async drain(): Promise<void> {
-    await this.#appending
-    this.#rotate()
-    while (this.#sealing.size > 0) await Promise.all(this.#sealing)
-    // If it fails, the next start forgets the segment.
-    await this.#unmakeNext().catch(() => undefined)
+    await Promise.all(this.#lanes.map((lane) => lane.drain()))
   }
 }

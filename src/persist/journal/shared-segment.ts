@@ -11,6 +11,7 @@ import { assert, must } from '../../common/assert.ts'
 import type { SegmentId } from '../../common/ids.ts'
 import type { Limits } from '../../common/limits.ts'
 import type { StoredRun } from '../../common/model.ts'
+import type { OutgoingCopy } from '../copies/ports.ts'
 import type { BlockMemory, SegmentBody } from '../ports.ts'
 import type { DeviceOperation, DeviceResult, JournalDevice } from './device.ts'
 import { deviceError } from './device-error.ts'
@@ -31,6 +32,8 @@ export interface SharedSegmentParts {
   readonly memory: BlockMemory
   readonly limits: Limits
   readonly slabView: (slabOffset: number, length: number) => Uint8Array
+  /** Another node is sent the same bytes. */
+  readonly copy?: OutgoingCopy | undefined
 }
 
 export class SharedSegment {
@@ -46,6 +49,10 @@ export class SharedSegment {
   /** Settles when the last write that was submitted has been answered. */
   #writing: Promise<unknown> = Promise.resolve()
   #settledBlocks = 0
+  /** How far the partner has it; blocks that are still to be sent stay where they are. */
+  #copiedTo = 0
+  /** Settles when nothing of it is sent any more. */
+  #copyEnded: Promise<unknown> | undefined
 
   constructor(parts: SharedSegmentParts, segment: SegmentId) {
     this.#parts = parts
@@ -58,6 +65,11 @@ export class SharedSegment {
 
   get failed(): boolean {
     return this.#failure !== undefined
+  }
+
+  /** Its partner failed: what comes next goes into another segment. */
+  get isCopyLost(): boolean {
+    return this.#parts.copy?.failed === true
   }
 
   /** End of what the last good sync made durable: where a broken segment is cut. */
@@ -135,6 +147,23 @@ export class SharedSegment {
       this.#collect(results)
       this.#settleFullBlocks(to)
     })
+    if (this.#parts.copy) this.#submitCopy(this.#parts.copy, { operations, to })
+  }
+
+  #submitCopy(
+    copy: OutgoingCopy,
+    { operations, to }: { readonly operations: readonly DeviceOperation[]; readonly to: number },
+  ): void {
+    const writing = this.#writing
+    const pieces = operations.flatMap((operation) =>
+      operation.kind === 'write' ? [this.#parts.slabView(operation.slabOffset, operation.length)] : [],
+    )
+    const copied = copy.write(pieces).then(async () => {
+      this.#copiedTo = Math.max(this.#copiedTo, to)
+      await writing
+      this.#settleFullBlocks(to)
+    })
+    this.#copyEnded = Promise.all([this.#copyEnded, copied])
   }
 
   #collect(results: readonly DeviceResult[]): void {
@@ -156,8 +185,10 @@ export class SharedSegment {
   /** A full block whose bytes the kernel has may be evicted: it can be read back from the file. */
   #settleFullBlocks(writtenTo: number): void {
     if (this.#failure) return
-    const { blockBytes } = this.#parts.limits
-    while ((this.#settledBlocks + 1) * blockBytes <= writtenTo) {
+    const { limits, copy } = this.#parts
+    const { blockBytes } = limits
+    const settledTo = copy ? Math.min(writtenTo, this.#copiedTo) : writtenTo
+    while ((this.#settledBlocks + 1) * blockBytes <= settledTo) {
       this.#parts.memory.settle(this.segment, this.#settledBlocks++)
     }
   }
@@ -207,6 +238,8 @@ export class SharedSegment {
       pageCrcs: this.#allPageCrcs(dataBytes),
       bodies: this.#bodies,
     })
+    const { copy } = this.#parts
+    if (copy) this.#copyEnded = Promise.all([this.#copyEnded, copy.failed ? copy.abandon() : copy.seal(footer)])
     const results = await this.#parts.device.submit([
       { kind: 'append', segment, position: dataBytes, bytes: footer },
       { kind: 'sync', segment },
@@ -216,6 +249,24 @@ export class SharedSegment {
     if (this.#failure) throw deviceError(segment, this.#failure)
     this.#durableTail = dataBytes
     return dataBytes
+  }
+
+  /** Resolves when nothing of it is sent to its partner any more, in a bounded time. */
+  async copyEnded(): Promise<void> {
+    const { copy } = this.#parts
+    if (!copy) return
+    if (this.#failure) await copy.abandon()
+    await this.#copyEnded
+  }
+
+  /** No more of it is sent. Resolves when its memory is not read for that any more. */
+  async abandonCopy(): Promise<void> {
+    await this.#parts.copy?.abandon()
+    await this.#copyEnded
+  }
+
+  get isCopied(): boolean {
+    return this.#parts.copy !== undefined
   }
 
   #allPageCrcs(dataBytes: number): Uint32Array {

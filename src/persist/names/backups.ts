@@ -22,6 +22,8 @@ export interface BackupsParts {
   readonly intervalMs: number
   /** Of all; older ones are dropped when one is made. */
   readonly keep: number
+  /** Awaited before anything of a backup is put: from then on it is known that what it needs must stay. */
+  readonly announce?: (manifest: BackupManifest) => Promise<void>
 }
 
 /** A backup as people are told of it. */
@@ -79,6 +81,7 @@ export class Backups {
       newestSegment: (await source.newestSegment()) ?? '',
       objects: objectsOfState(state).map(({ name, bytes }) => ({ name, bytes })),
     }
+    await this.#parts.announce?.(manifest)
     this.#unsure = manifest
     await remote.putBackup(manifest)
     this.#unsure = undefined

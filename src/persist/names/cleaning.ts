@@ -9,12 +9,13 @@
 import type { Revision, SegmentId } from '../../common/ids.ts'
 import { segmentCreatedMs } from '../../common/ids.ts'
 import { objectsOfState, wholeBases, type NamesState, type WholeBase } from './chain.ts'
+import type { Strays } from './loading.ts'
 import type { NamesObject } from './object-names.ts'
 import type { RemoteNames } from './remote-names.ts'
 
 const ANCESTRAL_KEPT_MS = 86_400_000
 /** By how much the clock of a former holder may have been ahead. */
-const CLOCKS_DIFFER_MS = 3_600_000
+export const CLOCKS_DIFFER_MS = 3_600_000
 
 export class FormerHolders {
   readonly #remote: RemoteNames
@@ -48,15 +49,18 @@ export interface Standing {
   /** Of the base that is being written. */
   readonly writing: string | undefined
   readonly formerHolders: FormerHolders
+  /** loading.ts */
+  readonly strays: Strays
 }
 
 /** Names that nobody needs any more. */
 export function superfluousNames(remote: RemoteNames, standing: Standing): NamesObject[] {
-  const { state, covered, writing, formerHolders } = standing
+  const { state, covered, writing, formerHolders, strays } = standing
   const needed = remote.pinned()
   for (const { name } of objectsOfState(state)) needed.add(name)
-  const own = remote.own()
-  const bases = new Set([writing, ...waitingBases(own, state.base).map(({ random }) => random)])
+  // Who restores may need strays until the state has come further than they.
+  const own = strays.through > state.revision ? strays.without(remote.own()) : remote.own()
+  const bases = new Set([writing, ...waitingBases(strays.without(own), state.base).map(({ random }) => random)])
   const past = own.filter((object) => isPast(object, { revision: state.revision, covered, bases }))
   const left = formerHolders.kept ? [] : remote.ancestral()
   return [...past, ...left].filter(({ name }) => !needed.has(name))

@@ -25,49 +25,25 @@
  */
 import type { BackgroundJob } from '../../common/background.ts'
 import { assert } from '../../common/assert.ts'
-import type { Clock } from '../../common/clock.ts'
 import { TidegateError } from '../../common/errors.ts'
 import type { Revision, SegmentId } from '../../common/ids.ts'
-import type { RemoteStore } from '../remote/ports.ts'
 import { Backups, type BackupSummary } from './backups.ts'
+import type { BackupManifest } from './manifest.ts'
 import { BaseWriter } from './base-writer.ts'
-import { beginOfNext, mergedFrom, newestState, stateWith, type NamesState } from './chain.ts'
+import { mergedFrom, newestState, stateWith, type NamesState } from './chain.ts'
 import { FormerHolders, superfluousNames, waitingBases } from './cleaning.ts'
 import { DeltaShipper, type Shipped } from './delta-shipper.ts'
 import type { Capture } from './encode-parts.ts'
-import { encodedRowBytesMax } from './format.ts'
 import { Intents } from './intents.ts'
-import type { Lineage } from './object-names.ts'
-import type { Names, NamesDelta, NamesSource, PublishedName } from './ports.ts'
+import { NO_STRAYS, checkCaughtUp, toldState } from './loading.ts'
+import { MERGED_BYTES_MAX, mergedBegin } from './merging.ts'
+import type { NamesObject } from './object-names.ts'
+import type { Names, PublishedName } from './ports.ts'
 import { RecordShipper } from './records.ts'
 import { RemoteNames } from './remote-names.ts'
+import { standingOf } from './shared/standing.ts'
 import type { NamesStatus } from './status.ts'
-
-export interface NamesStreamOptions {
-  readonly source: NamesSource
-  readonly remote: RemoteStore
-  /** Who holds the remote store: `holder` of its marker. */
-  readonly lineage: Lineage
-  readonly clock: Clock
-  readonly fillRandom: (bytes: Uint8Array) => void
-  /** Changes are shipped about this often. */
-  readonly intervalMs: number
-  readonly backupIntervalMs: number
-  readonly backupsKept: number
-  /** How long `named` waits. */
-  readonly waitMsMax: number
-  readonly mayDelete: () => Promise<boolean>
-  /** Resolves when a look at the remote store that began after the call has found it ours. */
-  readonly held: () => Promise<void>
-  /** Since when it is ours, ms since 1970; undefined as long as that is not known. */
-  readonly heldSinceMs: () => number | undefined
-  /** Somebody waits for these segments to arrive. */
-  readonly hurry?: (segments: readonly SegmentId[]) => void
-  /** What failed and is tried again, but for rounds, whose failures the job's runner tells. */
-  readonly onFailure: (cause: unknown) => void
-  readonly deltaBytesMax?: number
-  readonly basedOnBytesMin?: number
-}
+import type { NamesStreamOptions } from './stream-options.ts'
 
 export interface MadeBackup extends BackupSummary {
   /** Whether it has all that was durable when it was asked for. */
@@ -81,8 +57,6 @@ const DELTA_BYTES_MAX = 64 * MIB
 const DELTA_GROWTH_MAX = 8
 /** Deltas may grow to this, or to the size of their base if that is more, before a new base is written. */
 const DELTAS_BYTES_MIN = 64 * MIB
-/** Deltas up to this are merged with those before them. */
-const MERGED_BYTES_MAX = MIB / 4
 const ROUND_PAUSE_MS = 200
 const CLEANED_EVERY_MS = 60_000
 const BACKUP_POLL_MS = 50
@@ -104,6 +78,7 @@ export class NamesStream implements Names {
   #covered: Revision = -1
   #coveredMs = 0
   #base: BaseWriter | undefined
+  #strays = NO_STRAYS
   #askedFor = false
   #deltaBytesMax: number
   /** What the remote store holds is known, or never will be. */
@@ -151,6 +126,7 @@ export class NamesStream implements Names {
       mayDelete,
       intervalMs: options.backupIntervalMs,
       keep: options.backupsKept,
+      announce: (manifest) => this.#publish(manifest),
     })
   }
 
@@ -178,6 +154,11 @@ export class NamesStream implements Names {
     return this.#state === undefined || this.#formerHolders.kept || this.backups.pinsUnknown(segment)
   }
 
+  /** A delta is wanted now. */
+  ask(): void {
+    this.#askedFor = true
+  }
+
   /** One bounded step. @returns whether there is more to do at once */
   round(): Promise<boolean> {
     const turn = this.#turn.then(() => (this.#stopped ? false : this.#round()))
@@ -192,6 +173,7 @@ export class NamesStream implements Names {
       await this.#load()
       await this.#deltaStep()
       const more = await this.#baseStep()
+      await this.#publish()
       // After what must not wait for it: a manifest that the store refuses would stop all shipping.
       await this.backups.settle()
       if (this.#state) await this.#backUpWhenDue(this.#state)
@@ -211,26 +193,30 @@ export class NamesStream implements Names {
   async #load(): Promise<void> {
     if (this.#refused) throw this.#refused
     if (this.#remote.loaded) return
-    const { held, mayDelete } = this.#options
+    const { held, mayDelete, turns, source } = this.#options
     await held()
     this.#intents.load()
     await this.#remote.load()
+    // Until the rest is done nothing may be shipped that could make a state of what was found.
+    this.#remote.loaded = false
+    if (turns) checkCaughtUp(this.#remote.own(), source)
     try {
       this.#intents.refuseOlderDirectory(this.#remote.own())
     } catch (error) {
       this.#refused = error as Error
       this.#records.refuse(this.#refused.message)
+      turns?.refused(this.#refused.message)
       throw error
     }
-    const state = newestState(this.#remote.own())
-    const strange = this.#intents.strangeBases(this.#remote.own(), state)
+    const own = this.#remote.own()
+    const { state, strays } = turns ? toldState(own, turns.told) : { state: newestState(own), strays: NO_STRAYS }
+    this.#strays = strays
+    const strange = this.#intents.strangeBases(strays.without(own), state)
     if (strange.length > 0) {
-      // Until they are gone nothing may be shipped that could make a state of them.
-      this.#remote.loaded = false
       if (!(await mayDelete())) throw new TidegateError('Unavailable', 'the remote store is not known to be ours')
       await this.#remote.remove(strange)
-      this.#remote.loaded = true
     }
+    this.#remote.loaded = true
     if (state) {
       this.#state = state
       this.#position = state.revision
@@ -239,11 +225,17 @@ export class NamesStream implements Names {
     this.#ready.resolve()
   }
 
+  /** Of this lineage, and all that a state may be made of. */
+  #own(): NamesObject[] {
+    return this.#strays.without(this.#remote.own())
+  }
+
   async #deltaStep(): Promise<void> {
     const { source, clock } = this.#options
     // A base begins where it is begun; the first delta on top of it may not begin later.
     this.#position ??= await this.#beginAnew()
     const nowMs = clock.monotonicMs()
+    this.#coverUnchanged()
     const behind = source.durableRevision() > this.#covered || !this.#state
     if (!behind) this.#behindSinceMs = undefined
     else this.#behindSinceMs ??= nowMs
@@ -256,6 +248,29 @@ export class NamesStream implements Names {
     }
     const shipped = await this.#deltas.ship()
     if (shipped) this.#noteShipped(shipped)
+  }
+
+  /** Other nodes, and what they say of themselves, move the revision on without changing a name. */
+  #coverUnchanged(): void {
+    const { turns, clock } = this.#options
+    if (!turns || !this.#state || this.#deltas.holding || this.#position !== this.#state.revision) return
+    const through = turns.unchangedThrough(this.#covered)
+    if (through !== undefined && through > this.#covered) this.#cover(through, clock.nowMs())
+  }
+
+  async #publish(announced?: BackupManifest): Promise<void> {
+    const { turns } = this.#options
+    if (!turns) return
+    const standing = standingOf({
+      state: this.#state,
+      covered: this.#covered,
+      stateMs: this.#coveredMs,
+      isHolding: this.#deltas.holding,
+      remote: this.#remote,
+      announced,
+      isFormerKept: this.#formerHolders.kept,
+    })
+    await turns.publish(standing)
   }
 
   async #beginAnew(): Promise<Revision> {
@@ -274,7 +289,7 @@ export class NamesStream implements Names {
         this.#cover(delta.through, clock.nowMs())
         return
       }
-      const begin = this.#mergedBegin(delta)
+      const begin = mergedBegin(this.#state?.deltas ?? [], delta)
       const merged = begin === undefined ? undefined : await source.delta(begin, this.#deltaBytesMax, protect)
       await this.#deltas.hold(merged ?? delta, capture)
     } finally {
@@ -304,23 +319,13 @@ export class NamesStream implements Names {
     return this.#options.deltaBytesMax ?? DELTA_BYTES_MAX
   }
 
-  /** Where a delta should begin instead, further back, so that it takes the place of small deltas before it. */
-  #mergedBegin(delta: NamesDelta): Revision | undefined {
-    const deltas = this.#state?.deltas ?? []
-    if (deltas.at(-1)?.through !== delta.after) return undefined
-    let bytes = 0
-    for (const row of delta.rows) if ((bytes += encodedRowBytesMax(row)) > MERGED_BYTES_MAX) return undefined
-    const begin = beginOfNext(deltas, bytes, MERGED_BYTES_MAX)
-    return begin === delta.after ? undefined : begin
-  }
-
   #noteShipped({ delta, capturedMs, capturedAtMs }: Shipped): void {
     const { source } = this.#options
     this.#position = delta.through
     this.#deltaBytesMax = Math.max(this.#deltaBytesMin, this.#deltaBytesMax / 2)
     const goesOn = this.#state !== undefined && delta.after <= this.#state.revision
     if (this.#state && goesOn) this.#state = stateWith(this.#state, delta)
-    else this.#state = newestState(this.#remote.own())
+    else this.#state = newestState(this.#own())
     if (this.#state?.revision === delta.through) this.#cover(delta.through, capturedMs)
     if (this.#behindSinceMs !== undefined) this.#behindSinceMs = Math.max(this.#behindSinceMs, capturedAtMs)
     const deltas = this.#state?.deltas ?? []
@@ -347,7 +352,7 @@ export class NamesStream implements Names {
     this.#base = undefined
     // A delta must cover the time in which it was read; at the latest the next one does.
     this.#askedFor = true
-    this.#state = newestState(this.#remote.own()) ?? this.#state
+    this.#state = newestState(this.#own()) ?? this.#state
     if (this.#state && this.#state.revision > this.#covered) this.#cover(this.#state.revision, storedMs(this.#state))
     this.#cleanedAtMs = -Infinity
     return true
@@ -357,7 +362,7 @@ export class NamesStream implements Names {
     const deltaBytes = deltas.reduce((sum, { bytes }) => sum + bytes, 0)
     if (deltaBytes <= Math.max(this.#options.basedOnBytesMin ?? DELTAS_BYTES_MIN, base.bytes)) return false
     // One may have been completed and wait for its delta.
-    return waitingBases(this.#remote.own(), base).length === 0
+    return waitingBases(this.#own(), base).length === 0
   }
 
   async #newBase(): Promise<BaseWriter> {
@@ -370,7 +375,7 @@ export class NamesStream implements Names {
   async #newCapture(): Promise<Capture> {
     const { lineage, clock } = this.#options
     const random = this.#newRandom()
-    const waiting = waitingBases(this.#remote.own(), this.#state?.base)
+    const waiting = waitingBases(this.#own(), this.#state?.base)
     const bases = new Set([this.#base?.random, ...waiting.map((base) => base.random)])
     await this.#intents.note(random, { state: this.#state, bases })
     return { lineage, random, capturedMs: clock.nowMs() }
@@ -394,14 +399,17 @@ export class NamesStream implements Names {
   }
 
   async #clean(): Promise<void> {
-    const { clock, mayDelete } = this.#options
+    const { clock, mayDelete, turns } = this.#options
     this.#cleanedAtMs = clock.monotonicMs()
     if (!this.#state || this.#remote.unreadable.size > 0) return
+    // Those of the other nodes.
+    if (turns) await this.#remote.lookForRecords()
     const removed = superfluousNames(this.#remote, {
       state: this.#state,
       covered: this.#covered,
       writing: this.#base?.random,
       formerHolders: this.#formerHolders,
+      strays: this.#strays,
     })
     if (removed.length > 0 && (await mayDelete())) await this.#remote.remove(removed)
   }

@@ -17,13 +17,13 @@ import {
   encodeManifest,
   type BackupManifest,
 } from './manifest.ts'
-import { NAMES_PREFIX, parseNamesObject, type Lineage, type NamesObject } from './object-names.ts'
+import { NAMES_PREFIX, lineagePrefix, parseNamesObject, type Lineage, type NamesObject } from './object-names.ts'
 
 const REMOVED_AT_ONCE = 1000
 
 export class RemoteNames {
   readonly #remote: RemoteStore
-  readonly #lineage: Lineage
+  readonly lineage: Lineage
   readonly #nowMs: () => number
   /** By name. */
   readonly #objects = new Map<string, NamesObject>()
@@ -34,7 +34,7 @@ export class RemoteNames {
 
   constructor(parts: { remote: RemoteStore; lineage: Lineage; nowMs: () => number }) {
     this.#remote = parts.remote
-    this.#lineage = parts.lineage
+    this.lineage = parts.lineage
     this.#nowMs = parts.nowMs
   }
 
@@ -63,17 +63,25 @@ export class RemoteNames {
     this.loaded = true
   }
 
+  /** Where several nodes put records. What was removed here meanwhile stays removed, and does no harm if it comes back. */
+  async lookForRecords(): Promise<void> {
+    for await (const object of listAll(this.#remote, lineagePrefix(this.lineage))) {
+      const parsed = parseNamesObject(object)
+      if (parsed?.kind === 'records') this.#objects.set(parsed.name, parsed)
+    }
+  }
+
   own(): NamesObject[] {
-    return [...this.#objects.values()].filter(({ lineage }) => lineage === this.#lineage)
+    return [...this.#objects.values()].filter(({ lineage }) => lineage === this.lineage)
   }
 
   /** Of former holders of the remote store. */
   ancestral(): NamesObject[] {
-    return [...this.#objects.values()].filter(({ lineage }) => lineage !== this.#lineage)
+    return [...this.#objects.values()].filter(({ lineage }) => lineage !== this.lineage)
   }
 
   get anyAncestral(): boolean {
-    for (const { lineage } of this.#objects.values()) if (lineage !== this.#lineage) return true
+    for (const { lineage } of this.#objects.values()) if (lineage !== this.lineage) return true
     return false
   }
 

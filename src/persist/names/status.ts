@@ -26,4 +26,6 @@ export interface NamesStatus {
   readonly unreadableBackups: readonly string[]
   readonly nextBackupMs: number | undefined
   readonly lastError: string | undefined
+  /** Where several nodes share the namespace: number of the one that ships the names; undefined: none does. */
+  readonly holder?: number | undefined
 }

@@ -133,11 +133,13 @@ export class FileCompactor {
     const label = encodeLabel({ ...place, modifiedMs: clock.nowMs(), file: { inode, offset } })
     const content = await metadata.allocateContentId()
     const { length } = bytes
-    const body = await journal.append({ content, label, pieces: [bytes], length, bodyCrc: crc32(bytes) })
+    const bodyCrc = crc32(bytes)
+    const copied = ack === 'replicated'
+    const body = await journal.append({ content, label, pieces: [bytes], length, bodyCrc }, { copied })
     try {
       await body.sync()
       // What was in the remote store before is there again before anything refers to it.
-      await acknowledgement.persisted(ack, [body.run.segment])
+      await acknowledgement.raised(ack, [body.run.segment])
       return (await metadata.compactFile({ inode, pieces, run: body.run, ack })).value
     } finally {
       body.settled()

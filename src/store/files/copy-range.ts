@@ -9,6 +9,7 @@
 import { TidegateError } from '../../common/errors.ts'
 import type { HandleId } from '../../common/file-model.ts'
 import type { Files } from '../doors.ts'
+import { isAboveJournal } from '../acknowledgement.ts'
 import type { FilesParts } from './file-parts.ts'
 import type { Handle, OpenFile } from './open-file.ts'
 import type { FilePublisher } from './publish-file.ts'
@@ -75,7 +76,7 @@ async function clone(
     })
     const cloned = commit.value
     if (!cloned || cloned.length === 0) return cloned?.length
-    if (level === 'persisted') for (const segment of cloned.segments) target.unpersisted.add(segment)
+    if (isAboveJournal(level)) for (const segment of cloned.segments) target.unpersisted.add(segment)
     to.handle.wrote = true
     const settled = publisher.settler(target)
     target.cloned(to.offset + cloned.length, commit.durable, (undone) => {

@@ -8,6 +8,7 @@ import { TidegateError } from '../../common/errors.ts'
 import { must } from '../../common/assert.ts'
 import type { ByteString, InodeId } from '../../common/ids.ts'
 import type { BackgroundJob } from '../../common/background.ts'
+import type { SharedFileLocks } from '../../common/file-locks.ts'
 import type { Files } from '../doors.ts'
 import type {
   FileChange,
@@ -84,6 +85,10 @@ export class StoreFiles extends FileNames implements Files {
     })
     this.compactor = new FileCompactor(parts)
     metadata.keepFiles((inode) => this.isOpen(inode))
+  }
+
+  get locks(): SharedFileLocks | undefined {
+    return this.#parts.metadata.locks
   }
 
   get activity(): { readonly files: number; readonly handles: number; readonly dirtyBytes: number } {

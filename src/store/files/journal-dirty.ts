@@ -27,14 +27,14 @@ export class DirtyJournal {
 
   /**
    * Journals all that the overlay holds in memory when its turn comes. What fails stays in memory.
-   * @throws SlowDown, StorageFull, Unavailable
+   * `copied`: to where another node has it too. @throws SlowDown, StorageFull, Unavailable
    */
-  carry(file: OpenFile, overlay: Overlay): Promise<void> {
+  carry(file: OpenFile, overlay: Overlay, options = { copied: false }): Promise<void> {
     return file.journalNext(async () => {
       const batches = this.#batches(file, overlay)
       for (const { sources } of batches) for (const source of sources) source.freeze()
       try {
-        for (const batch of batches) await this.#append(file, batch)
+        for (const batch of batches) await this.#append(file, batch, options)
       } finally {
         for (const { sources } of batches) for (const source of sources) if (source.frozen) source.thaw()
       }
@@ -58,7 +58,11 @@ export class DirtyJournal {
     return batches
   }
 
-  async #append(file: OpenFile, { sources, offset: begins }: Batch): Promise<void> {
+  async #append(
+    file: OpenFile,
+    { sources, offset: begins }: Batch,
+    options: { readonly copied: boolean },
+  ): Promise<void> {
     const { metadata, journal, clock } = this.#parts
     const place = (await metadata.keyOf(file.inode)) ?? file.place ?? NOWHERE
     file.place = place
@@ -71,7 +75,7 @@ export class DirtyJournal {
     }
     const written = { inode: file.inode, offset: begins }
     const label = encodeLabel({ ...place, modifiedMs: clock.nowMs(), file: written })
-    const body = new UnpublishedBody(await journal.append({ content, label, pieces, length, bodyCrc }))
+    const body = new UnpublishedBody(await journal.append({ content, label, pieces, length, bodyCrc }, options))
     body.hold()
     let offset = 0
     for (const source of sources) {

@@ -15,6 +15,7 @@
 import { TidegateError, isTidegateError } from '../../common/errors.ts'
 import type { SegmentId } from '../../common/ids.ts'
 import type { AckLevel } from '../../common/model.ts'
+import { isAboveJournal } from '../acknowledgement.ts'
 import { DirtySource, type UnpublishedBody } from './dirty-bytes.ts'
 import type { DirtyMemory } from './dirty-memory.ts'
 import type { FileEdit } from '../../common/file-contents.ts'
@@ -86,7 +87,8 @@ export class FilePublisher {
       const { size, modified } = generation
       const commit = await metadata.publishFile({ inode: file.inode, edits, inline, size, modified, ack: level })
       if (goal === 'synced') await this.#durable(level, commit)
-      if (level === 'persisted') for (const { run } of edits) if (run) file.unpersisted.add(run.segment)
+      const isRaisedLater = level === 'persisted' || (level === 'replicated' && safeAs !== level)
+      if (isRaisedLater) for (const { run } of edits) if (run) file.unpersisted.add(run.segment)
       file.lies = inline ? 'inline' : 'extents'
       file.publishDone(generation, commit.durable, this.settler(file))
     } catch (error) {
@@ -148,7 +150,7 @@ export class FilePublisher {
 
   async #journaledEdits(file: OpenFile, generation: Generation, safeAs: AckLevel): Promise<FileEdit[]> {
     const { dirtyJournal, acknowledgement } = this.#parts
-    await dirtyJournal.carry(file, generation.overlay)
+    await dirtyJournal.carry(file, generation.overlay, { copied: safeAs === 'replicated' })
     const bodies = new Set<UnpublishedBody>()
     const edits: FileEdit[] = []
     for (const entry of generation.overlay.entries) {
@@ -175,13 +177,14 @@ export class FilePublisher {
   }
 
   async #persisted(file: OpenFile, level: AckLevel): Promise<void> {
-    if (level !== 'persisted') return
+    if (!isAboveJournal(level)) return
     // What was published before it was opened now: nobody may have waited for that.
     const earlier = file.isPersistenceKnown ? [] : await this.#segmentsOf(file)
     const segments = [...new Set([...file.unpersisted, ...earlier])]
-    await this.#parts.acknowledgement.persisted(level, segments)
+    await this.#parts.acknowledgement.raised(level, segments)
     for (const segment of segments) file.unpersisted.delete(segment)
     file.isPersistenceKnown = true
+    if (level !== 'persisted') return
     const { metadata, acknowledgement } = this.#parts
     const place = await metadata.keyOf(file.inode)
     // Whatever was done to it by now, its mode and the name it has among it; unlinked, it is nobody's to find again.

@@ -6,8 +6,10 @@ import { systemClock } from '../../../src/common/clock.ts'
 import { TidegateError } from '../../../src/common/errors.ts'
 import { createClusterPlugin } from '../../../src/gateway/admin/cluster.ts'
 import type { ClusterControl, ClusterHealthView } from '../../../src/gateway/admin/cluster.ts'
+import { createStatusPlugin } from '../../../src/gateway/admin/status.ts'
 import { runCli } from '../../../src/cli/run.ts'
 import { createAccessControl } from '../../../src/store/policy.ts'
+import { FakeStatus } from '../../support/fake-status.ts'
 import { runAgainst, startTokenPort, type CommandOutput, type TokenPort } from '../../support/token-port.ts'
 
 const MEMBER = { peerUrl: 'http://127.0.0.1:2380', role: 'leader', version: '3.6.5', dbBytes: 2 ** 21, lag: 0 }
@@ -75,6 +77,21 @@ MEMBER  ID  ROLE      STATE    VERSION  BEHIND  IN USE              ADDRESS
 a       11  leader    answers  3.6.5    0       1.0 MiB of 2.0 MiB  http://a:2379
 b       22  follower  away     -        -       -                   -
 `,
+  })
+})
+
+it('shows the nodes as well, where the gateway knows of them', async () => {
+  const access = createAccessControl([], systemClock)
+  await port.stop()
+  port = await startTokenPort({
+    plugins: [createClusterPlugin({ cluster, access }), createStatusPlugin({ status: new FakeStatus(), access })],
+  })
+  const { code, stdout } = await tidegate('status')
+  expect(code).toBe(0)
+  expect(stdout).toMatch(/^b +22 .*\n\nNODE +NAME .*\n1 \* +a +10\.0\.0\.1:9002 +serving/m)
+  expect(JSON.parse((await tidegate('status', '--json')).stdout)).toMatchObject({
+    members: [{ name: 'a' }, { name: 'b' }],
+    nodes: [{ number: 1 }, { number: 2 }, { number: 4 }],
   })
 })
 

@@ -163,7 +163,7 @@ describe('values', () => {
     ['--hash-workers', '0', 'a whole number from 1'],
     ['--ack', 'replicated', 'replicated needs more than one node'],
     ['--stale-reads', 'true', 'one of on, off'],
-    ['--ack', 'Journal', 'one of memory, journal, persisted'],
+    ['--ack', 'Journal', 'one of memory, journal, replicated, persisted'],
     ['--remote', 's3://', 's3://BUCKET/PREFIX'],
     ['--remote', 's3:bucket', 's3://BUCKET/PREFIX'],
     ['--remote', 's3://bucket:9000/a', 'bucket:9000 is no bucket name; an address goes into endpoint=URL'],

@@ -77,14 +77,19 @@ export const DATA_OPERATIONS: Operations<DataOperation> = {
   },
 
   async FLUSH({ header, handle, lockOwner }, mount) {
-    mount.locks.releaseOwner({ nodeId: header.nodeId, sort: 'posix', owner: lockOwner })
-    await published(mount, { header, handle }, () => mount.files.flush(handle))
+    const release = (): void | Promise<void> =>
+      mount.locks.releaseOwner({ nodeId: header.nodeId, sort: 'posix', owner: lockOwner })
+    await publishedUnderLock(mount, release, () =>
+      published(mount, { header, handle }, () => mount.files.flush(handle)),
+    )
     mount.answers.done(header)
   },
 
   async RELEASE({ header, handle, lockOwner, flockUnlock }, mount) {
-    if (flockUnlock) mount.locks.releaseOwner({ nodeId: header.nodeId, sort: 'flock', owner: lockOwner })
-    await published(mount, { header, handle }, () => close(mount, handle))
+    const release = (): void | Promise<void> => {
+      if (flockUnlock) return mount.locks.releaseOwner({ nodeId: header.nodeId, sort: 'flock', owner: lockOwner })
+    }
+    await publishedUnderLock(mount, release, () => published(mount, { header, handle }, () => close(mount, handle)))
     mount.answers.done(header)
   },
 
@@ -107,8 +112,25 @@ export const DATA_OPERATIONS: Operations<DataOperation> = {
   },
 }
 
+/** Who has the lock next, on another node, finds what was written under it. On this node it is found without being published. */
+async function publishedUnderLock(
+  mount: MountState,
+  release: () => void | Promise<void>,
+  publish: () => Promise<void>,
+): Promise<void> {
+  if (!mount.locks.areShared) {
+    await release()
+    return await publish()
+  }
+  try {
+    await publish()
+  } finally {
+    await release()
+  }
+}
+
 /** What this mount wrote, and now publishes, is nothing new to the kernel. */
-function published(
+export function published(
   mount: MountState,
   { header, handle }: { readonly header: RequestHeader; readonly handle: HandleId },
   publish: () => Promise<void>,

@@ -5,7 +5,7 @@ import type { FileNode } from '../../../common/file-model.ts'
 import type { Answers } from '../answers.ts'
 import type { Coherence } from '../coherence.ts'
 import type { DirectoryCursors } from '../directory-cursors.ts'
-import type { LockTable } from '../lock-table.ts'
+import type { MountLocks } from '../lock-table.ts'
 import { attributesOf, nodeIdOf } from '../nodes.ts'
 import type { MountMetrics } from '../mount-metrics.ts'
 import type { OpenFiles } from '../open-files.ts'
@@ -21,7 +21,7 @@ export interface MountState {
   readonly reading: Pick<Reading, 'view' | 'release'>
   readonly answers: Answers
   readonly coherence: Coherence
-  readonly locks: LockTable
+  readonly locks: MountLocks
   readonly openFiles: OpenFiles
   /** Whether no other mount shows the same files. */
   readonly isAlone: () => boolean

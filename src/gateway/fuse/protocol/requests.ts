@@ -7,6 +7,7 @@
  * - Offsets and lengths over 2^53 - 1 are FILE_OFFSET_MAX (wire.ts says what follows from that).
  * - What the kernel marks as not set is undefined.
  */
+import type { FileLock, LockType } from '../../../common/file-locks.ts'
 import type { ByteString, InodeId } from '../../../common/ids.ts'
 import type { OperationName } from './opcodes.ts'
 import type { FileTime } from '../../../common/file-model.ts'
@@ -214,15 +215,7 @@ export interface AccessRequest extends Request<'ACCESS'> {
   readonly mask: number
 }
 
-export type LockType = 'read' | 'write' | 'unlock'
-
-/** A range of bytes; `end` is its last byte, FILE_OFFSET_MAX for "to the end of the file, however it grows". */
-export interface FileLock {
-  readonly type: LockType
-  readonly start: number
-  readonly end: number
-  readonly pid: number
-}
+export type { FileLock, LockType }
 
 /** GETLK: what stands in the way of the lock? SETLK: take it or EAGAIN. SETLKW: wait for it, until an INTERRUPT (EINTR). */
 interface LockRequestOf<Name extends OperationName> extends Request<Name> {

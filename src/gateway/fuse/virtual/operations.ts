@@ -127,8 +127,8 @@ export const VIRTUAL_OPERATIONS: Operations<OperationName> = {
   COPY_FILE_RANGE: refused('EXDEV'),
   COPY_FILE_RANGE_64: refused('EXDEV'),
 
-  FLUSH({ header, lockOwner }, mount) {
-    mount.locks.releaseOwner({ nodeId: header.nodeId, sort: 'posix', owner: lockOwner })
+  async FLUSH({ header, lockOwner }, mount) {
+    await mount.locks.releaseOwner({ nodeId: header.nodeId, sort: 'posix', owner: lockOwner })
     mount.answers.done(header)
   },
 
@@ -136,8 +136,8 @@ export const VIRTUAL_OPERATIONS: Operations<OperationName> = {
     mount.answers.done(header)
   },
 
-  RELEASE({ header, handle, lockOwner, flockUnlock }, mount) {
-    if (flockUnlock) mount.locks.releaseOwner({ nodeId: header.nodeId, sort: 'flock', owner: lockOwner })
+  async RELEASE({ header, handle, lockOwner, flockUnlock }, mount) {
+    if (flockUnlock) await mount.locks.releaseOwner({ nodeId: header.nodeId, sort: 'flock', owner: lockOwner })
     mount.virtual.close(handle)
     mount.answers.done(header)
   },

@@ -7,7 +7,7 @@
  */
 import type { IncomingMessage } from 'node:http'
 import type { Limits } from '../../../common/limits.ts'
-import type { ChecksumAlgorithm } from '../../../common/model.ts'
+import type { AckLevel, ChecksumAlgorithm } from '../../../common/model.ts'
 import type { Store } from '../../../store/doors.ts'
 import type { AnnouncedChecksum, Authenticated, Exchange } from '../types.ts'
 
@@ -17,6 +17,8 @@ export interface BodyCall {
   readonly exchange: Exchange
   readonly bucket: string
   readonly key: string
+  /** The durability that the request asks for; undefined leaves it to the bucket. */
+  readonly ack?: AckLevel | undefined
   readonly door: {
     readonly store: Pick<Store, 'bodies'>
     readonly limits: Limits

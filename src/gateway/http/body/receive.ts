@@ -68,6 +68,7 @@ async function streamLarge(call: BodyCall, plan: BodyPlan): Promise<ReceivedBody
     algorithms: algorithm === undefined ? [] : [algorithm],
     sha256: claims.sha256 !== undefined,
     label: { bucket: call.bucket, key: call.key },
+    ack: call.ack,
   })
   try {
     call.sendContinue()

@@ -23,6 +23,8 @@ import { fileNode, findFile, keyOf, linkTarget, parentOf } from './lookup.ts'
 import { makeDirectory, makeFile } from './make.ts'
 import { dropFile, orphanedFiles, removeDirectory, removeFile } from './remove.ts'
 import { renameFile } from './rename.ts'
+import { createLocks } from '../locks/lock-rows.ts'
+import type { SharedFileLocks } from '../../../common/file-locks.ts'
 import type { FileChange } from '../../../common/file-model.ts'
 import { onFileChanges } from './watch.ts'
 
@@ -65,6 +67,8 @@ export interface Files {
   readonly findKey: Bound<typeof findKey>
   readonly keyEntries: Bound<typeof keyEntries>
   readonly describeFile: Bound<typeof describeFile>
+  /** Locks that the mounts of all nodes see; where the store is not shared a mount keeps its own. */
+  readonly locks: SharedFileLocks | undefined
 }
 
 export function createFiles(context: NamespaceContext, events: Partial<CommitEvents & GoneEvents>): Files {
@@ -114,5 +118,6 @@ export function createFiles(context: NamespaceContext, events: Partial<CommitEve
     findKey: bind(findKey),
     keyEntries: bind(keyEntries),
     describeFile: bind(describeFile),
+    locks: context.store.isShared ? createLocks(context, events) : undefined,
   }
 }

@@ -240,7 +240,7 @@ async function settleSegments(
   for await (const rows of tableRows(backend, SEGMENT_STATE_ROWS)) {
     for (const { key, value } of rows) {
       const segment = bytesHex(key.slice(SEGMENT_STATE_ROWS.length)) as SegmentId
-      const { state, bytes } = decodeSegment(value)
+      const { state, bytes, node, copies } = decodeSegment(value)
       if (!request.present.has(segment) && !liveBytes.has(segment)) {
         await writer.write(key, null)
         continue
@@ -248,6 +248,8 @@ async function settleSegments(
       known.add(segment)
       if (state === 'persisted') {
         settled.add(segment)
+        // It was another node's, or copied to some: here it is of the one gateway that there is.
+        if (node !== undefined || copies) await writer.write(key, encodeSegment({ state, bytes }))
         continue
       }
       const dataBytes = state === 'sealed' ? bytes : ((await request.dataBytes(segment)) ?? liveBytes.get(segment) ?? 0)

@@ -151,7 +151,7 @@ it('a node that is removed for good is shut out, and what it kept is let go', as
   await expect(two.namespace.files.fileNode(file)).rejects.toMatchObject({ code: 'Unavailable' })
   expect(two.fenced).toBe(true)
 
-  expect(await one.namespace.removeNode(2)).toEqual({ files: 1, builds: 0 })
+  expect(await one.namespace.removeNode(2)).toEqual({ files: 1, builds: 0, locks: 0 })
   expect((await one.namespace.nodes()).map(({ number }) => number)).toEqual([1])
   await reclaim([one])
   expect(await checkNamespace(one.store)).toMatchObject({ inodes: 1, contents: 0, dropped: 0 })

@@ -243,37 +243,16 @@ export class Model {
       objects: new Map(this.objects),
     })
     const state = newestState(await listNames(remote))
-    if (state) await this.#checkState(remote, state)
+    if (state) await checkState(this, remote, state)
     for (const { id } of this.stream.backups.list()) {
       const found = await remote.get(`backups/${id}.json`, 1e9)
       if (!found) continue
       const { decodeManifest } = await import('../../../../src/persist/names/manifest.ts')
       const { state: backedUp } = namesOfBackup(decodeManifest(found.bytes, id))
       if (!backedUp) throw new Error(`backup ${id} makes no state`)
-      await this.#checkState(remote, backedUp)
+      await checkState(this, remote, backedUp)
     }
     return state
-  }
-
-  async #checkState(remote: MemoryStore, state: NamesState): Promise<void> {
-    const rows: Rows = new Map()
-    for await (const some of stateRows(remote, state)) {
-      for (const { key, value } of some.rows) {
-        if (value) rows.set(key, Buffer.from(value).toString('hex'))
-        else rows.delete(key)
-      }
-    }
-    const expected = this.seen.get(state.revision)
-    if (!expected) throw new Error(`nobody has seen revision ${state.revision}`)
-    const wrong = differences(rows, expected)
-    if (wrong.length > 0) throw new Error(`revision ${state.revision}: ${wrong.slice(0, 5).join(', ')}`)
-    for (const [key, value] of rows) {
-      if (!key.startsWith(CONTENTS)) continue
-      const content = decodeContent(Buffer.from(value, 'hex'))
-      if (content.kind === 'leaf' && !this.arrived.has(content.segment)) {
-        throw new Error(`revision ${state.revision} names bytes in ${content.segment}, which is not there`)
-      }
-    }
   }
 
   /** Acknowledged writes that neither the newest state nor its records tell. */
@@ -283,20 +262,7 @@ export class Model {
       fileSystem: undefined as never,
       objects: new Map(this.objects),
     })
-    const objects = await listNames(remote)
-    const state = newestState(objects)
-    const records = new Map<string, Revision>()
-    for (const object of objects) {
-      if (object.kind !== 'records') continue
-      for (const { key, revision, extents } of await readRecords(remote, object, state?.revision ?? 0)) {
-        if (revision <= (state?.revision ?? 0)) continue
-        records.set(key, Math.max(revision, records.get(key) ?? 0))
-        for (const { segment } of extents) if (!this.arrived.has(segment)) throw new Error(`a record names ${segment}`)
-      }
-    }
-    return this.acknowledged
-      .filter(({ key, revision }) => revision > (state?.revision ?? 0) && (records.get(key) ?? 0) < revision)
-      .map(({ key, revision }) => `${key}@${revision}`)
+    return await unnamedWrites(this, remote)
   }
 
   async settle(): Promise<void> {
@@ -310,7 +276,53 @@ export class Model {
   }
 }
 
-function namesIn(view: DurableRows): Rows {
+interface Told {
+  readonly seen: ReadonlyMap<Revision, Rows>
+  readonly arrived: ReadonlySet<SegmentId>
+  readonly acknowledged: readonly { readonly key: string; readonly revision: Revision }[]
+}
+
+/** What a state holds, against what there was at its revision and which bytes have arrived. */
+export async function checkState({ seen, arrived }: Told, remote: MemoryStore, state: NamesState): Promise<void> {
+  const rows: Rows = new Map()
+  for await (const some of stateRows(remote, state)) {
+    for (const { key, value } of some.rows) {
+      if (value) rows.set(key, Buffer.from(value).toString('hex'))
+      else rows.delete(key)
+    }
+  }
+  const expected = seen.get(state.revision)
+  if (!expected) throw new Error(`nobody has seen revision ${state.revision}`)
+  const wrong = differences(rows, expected)
+  if (wrong.length > 0) throw new Error(`revision ${state.revision}: ${wrong.slice(0, 5).join(', ')}`)
+  for (const [key, value] of rows) {
+    if (!key.startsWith(CONTENTS)) continue
+    const content = decodeContent(Buffer.from(value, 'hex'))
+    if (content.kind === 'leaf' && !arrived.has(content.segment)) {
+      throw new Error(`revision ${state.revision} names bytes in ${content.segment}, which is not there`)
+    }
+  }
+}
+
+/** Acknowledged writes that neither the newest state nor its records tell. */
+export async function unnamedWrites({ arrived, acknowledged }: Told, remote: MemoryStore): Promise<string[]> {
+  const objects = await listNames(remote)
+  const state = newestState(objects)
+  const records = new Map<string, Revision>()
+  for (const object of objects) {
+    if (object.kind !== 'records') continue
+    for (const { key, revision, extents } of await readRecords(remote, object, state?.revision ?? 0)) {
+      if (revision <= (state?.revision ?? 0)) continue
+      records.set(key, Math.max(revision, records.get(key) ?? 0))
+      for (const { segment } of extents) if (!arrived.has(segment)) throw new Error(`a record names ${segment}`)
+    }
+  }
+  return acknowledged
+    .filter(({ key, revision }) => revision > (state?.revision ?? 0) && (records.get(key) ?? 0) < revision)
+    .map(({ key, revision }) => `${key}@${revision}`)
+}
+
+export function namesIn(view: DurableRows): Rows {
   const rows: Rows = new Map()
   for (const { key, value } of view.scan({ start: '\0' as ByteString, end: '\xff' as ByteString }, 1e9)) {
     if (NAMES_KEY_LOG.includes(key)) rows.set(key, Buffer.from(value).toString('hex'))

@@ -1,0 +1,135 @@
+/**
+ * Asks one node for one block, within the time that it deserves (peer-health.ts), and believes nothing of what it says: every page is checked by its checksum before anybody sees it (C14).
+ * Whatever comes of it is an outcome, and counted; nothing is thrown.
+ */
+import type { Clock } from '../../common/clock.ts'
+import { crc32 } from '../../common/crc32.ts'
+import { isTidegateError } from '../../common/errors.ts'
+import type { Limits } from '../../common/limits.ts'
+import type { NodeCalls, NodeReply } from '../../common/node-calls.ts'
+import { decodeAnswer, encodeQuestion, type BlockAnswer, type Outcome } from './messages.ts'
+import type { AskKind, PeerHealth } from './peer-health.ts'
+import type { BlockWanted, PageHashing, PeerAskFigures } from './ports.ts'
+
+export interface AskerOptions {
+  readonly calls: Pick<NodeCalls, 'call'>
+  readonly health: PeerHealth
+  readonly hashing: PageHashing
+  readonly limits: Pick<Limits, 'blockBytes' | 'hashInlineBytesMax'>
+  readonly slabView: (slabOffset: number, length: number) => Uint8Array
+  readonly clock: Clock
+}
+
+/** The length of the block, or why it did not come. `silent`: no answer in time, none at all, or none that makes sense. */
+export type Asked = { readonly length: number } | { readonly outcome: Exclude<Outcome, 'here'> | 'silent' | 'bad' }
+
+export interface AskOptions {
+  readonly kind: AskKind
+  readonly waitMsMax: number
+  readonly signal: AbortSignal
+}
+
+type Counts = { -readonly [name in keyof PeerAskFigures]: number }
+
+export class Asker {
+  readonly #options: AskerOptions
+  readonly #byPeer = new Map<number, Counts>()
+
+  constructor(options: AskerOptions) {
+    this.#options = options
+  }
+
+  figures(node: number): PeerAskFigures {
+    return { ...this.#counts(node) }
+  }
+
+  /** Those that were asked since the start. */
+  get nodes(): readonly number[] {
+    return [...this.#byPeer.keys()]
+  }
+
+  async ask(node: number, want: BlockWanted, options: AskOptions): Promise<Asked> {
+    const { health, clock } = this.#options
+    const counts = this.#counts(node)
+    const beganMs = clock.monotonicMs()
+    health.asked(node)
+    const reply = await this.#call(node, want, options)
+    const answer = reply && decodeAnswer(reply.head)
+    if (!reply || !answer || !this.#isSound(answer, reply)) {
+      // Of what did not come, `#call` has counted why.
+      if (reply) this.#failed(node)
+      return { outcome: 'silent' }
+    }
+    if (answer.outcome === 'here' && answer.length >= want.needed) {
+      if (!(await this.#check(want.slabOffset, answer))) {
+        counts.badPages++
+        health.failed(node)
+        return { outcome: 'bad' }
+      }
+      health.answered(node, options.kind, clock.monotonicMs() - beganMs)
+      counts.hits++
+      counts.bytesIn += answer.length
+      return { length: answer.length }
+    }
+    health.answered(node, options.kind, clock.monotonicMs() - beganMs)
+    counts.misses++
+    return { outcome: answer.outcome === 'here' ? 'elsewhere' : answer.outcome }
+  }
+
+  async #call(node: number, want: BlockWanted, options: AskOptions): Promise<NodeReply | undefined> {
+    const { calls, health, limits, slabView, clock } = this.#options
+    const { kind, waitMsMax, signal } = options
+    const head = encodeQuestion({ ...want, mayFetch: kind === 'fetched' })
+    const deservedMs = health.waitMs(node, kind)
+    const timeoutMs = Math.max(1, Math.min(deservedMs, Math.ceil(waitMsMax)))
+    const beganMs = clock.monotonicMs()
+    try {
+      const into = slabView(want.slabOffset, limits.blockBytes)
+      return await calls.call(node, { method: 'block', head }, { timeoutMs, into, signal })
+    } catch (error) {
+      const counts = this.#counts(node)
+      if (isTidegateError(error, 'SlowDown')) {
+        health.spared(node)
+        counts.misses++
+      } else if (clock.monotonicMs() - beganMs < timeoutMs) {
+        this.#failed(node)
+      } else {
+        counts.timeouts++
+        if (timeoutMs === deservedMs) health.timedOut(node, kind)
+        else health.spared(node)
+      }
+      return undefined
+    }
+  }
+
+  #failed(node: number): void {
+    this.#counts(node).failures++
+    this.#options.health.failed(node)
+  }
+
+  #isSound(answer: BlockAnswer, { body }: NodeReply): boolean {
+    if (answer.outcome !== 'here') return body.length === 0
+    return body.length === answer.length && answer.length <= this.#options.limits.blockBytes
+  }
+
+  async #check(
+    slabOffset: number,
+    { length, pageBytes, pageCrcs }: Extract<BlockAnswer, { outcome: 'here' }>,
+  ): Promise<boolean> {
+    const { hashing, limits, slabView } = this.#options
+    if (length > limits.hashInlineBytesMax) {
+      return await hashing.verifyPages({ slabOffset, length }, pageBytes, pageCrcs).catch(() => false)
+    }
+    const bytes = slabView(slabOffset, length)
+    return pageCrcs.every((crc, page) => crc32(bytes.subarray(page * pageBytes, (page + 1) * pageBytes)) === crc)
+  }
+
+  #counts(node: number): Counts {
+    let counts = this.#byPeer.get(node)
+    if (!counts) {
+      counts = { hits: 0, misses: 0, timeouts: 0, failures: 0, badPages: 0, bytesIn: 0 }
+      this.#byPeer.set(node, counts)
+    }
+    return counts
+  }
+}

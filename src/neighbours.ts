@@ -1,0 +1,148 @@
+/**
+ * The other nodes that share the metadata: who they are (meta/raft/nodes), and how they are called (rdma). Part of the composition root.
+ *
+ * Opened before the engine starts, so that a long recovery is not taken for a loss: the node's row says `starting` until the engine serves. Handlers are set before `serving`.
+ */
+import { randomFillSync } from 'node:crypto'
+import { hostname } from 'node:os'
+import { packageVersion } from './cli/version.ts'
+import { systemClock } from './common/clock.ts'
+import type { Logger } from './common/logging.ts'
+import type { NodeCalls } from './common/node-calls.ts'
+import type { NodeMember, NodeView } from './common/node-view.ts'
+import type { Config } from './config/parse.ts'
+import { NodeRegister } from './meta/raft/nodes/register.ts'
+import { readNodeSecret } from './meta/raft/nodes/secret.ts'
+import { unavailable } from './meta/raft/words.ts'
+import type { Transport } from './rdma/ports.ts'
+import type { TransportTls } from './rdma/tcp/secured.ts'
+import { TcpTransport } from './rdma/tcp/tcp-transport.ts'
+import type { SharedMetadata, SharedTls } from './shared-metadata.ts'
+
+export interface Neighbours {
+  readonly calls: NodeCalls
+  readonly view: NodeView
+  readonly transport: Transport
+  /** The engine serves: what the other nodes are told from here on. */
+  serving(): Promise<void>
+  /** Drains: the others give this node nothing new. */
+  leave(): Promise<void>
+  /** After the engine has stopped. */
+  stop(): Promise<void>
+}
+
+export type NeighbourConfig = Pick<
+  Config,
+  'neighbour' | 'neighbourAdvertise' | 'nodeWeight' | 'nodeLabel' | 'clusterNode'
+>
+
+export interface NeighbourContext {
+  readonly logger: Logger
+  /** A handler failed with what is no error of operation. Default: it is logged. */
+  readonly onBug?: ((error: unknown) => void) | undefined
+}
+
+/** @throws TidegateError when etcd does not answer, and what listening throws */
+export async function openNeighbours(
+  config: NeighbourConfig,
+  {
+    etcd,
+    layout,
+    nodeNumber,
+    incarnation,
+    tls,
+  }: Pick<SharedMetadata, 'etcd' | 'layout' | 'nodeNumber' | 'incarnation' | 'tls'>,
+  { logger, onBug = (error) => logger.error({ error }, 'a call of another node failed') }: NeighbourContext,
+): Promise<Neighbours> {
+  const fillRandom = (bytes: Uint8Array): void => void randomFillSync(bytes)
+  const readSecret = (): Promise<Uint8Array> => readNodeSecret({ etcd, layout, fillRandom })
+  let secret = await readSecret().catch((error: unknown) => Promise.reject(unavailable(error)))
+  let register: NodeRegister | undefined
+  const transport = new TcpTransport({
+    self: { node: nodeNumber, incarnation, secret: () => secret, fillRandom },
+    listen: config.neighbour,
+    member: (node) => register?.member(node),
+    tls: transportTls(tls),
+    clock: systemClock,
+    random: Math.random,
+    onBug,
+  })
+  await transport.start()
+  const member: NodeMember = {
+    number: nodeNumber,
+    name: config.clusterNode ?? hostname(),
+    incarnation,
+    address: advertised(config, transport.address),
+    weight: config.nodeWeight,
+    labels: Object.fromEntries(config.nodeLabel.map(({ name, value }) => [name, value])),
+    state: 'starting',
+    version: packageVersion(),
+  }
+  const view = (register = new NodeRegister({
+    etcd,
+    layout,
+    clock: systemClock,
+    member,
+    onLooked: async () => void (secret = await readSecret()),
+    onTrouble: (reason) => {
+      if (reason === undefined) logger.info({}, 'this node is known to the others again, and they to it')
+      else logger.warn({ reason }, 'this node cannot tell the others that it is there, or not see them')
+    },
+  }))
+  try {
+    await view.start()
+  } catch (error) {
+    await view.stop()
+    await transport.stop()
+    throw error
+  }
+  const forget = [view.onChange(() => transport.viewChanged()), logged(view, logger)]
+  logger.info(
+    { node: nodeNumber, address: member.address, tls: transportTls(tls) !== undefined },
+    'other nodes reach this one',
+  )
+  return {
+    calls: transport,
+    view,
+    transport,
+    serving: () => view.setState('serving'),
+    leave: () => view.setState('leaving'),
+    async stop() {
+      for (const end of forget) end()
+      await transport.drain()
+      await view.stop()
+      await transport.stop()
+    },
+  }
+}
+
+/** Undefined unless there are all three: both ends of a connection show a certificate. */
+function transportTls({ authorityPath, certificatePath, keyPath }: SharedTls = {}): TransportTls | undefined {
+  if (authorityPath === undefined || certificatePath === undefined || keyPath === undefined) return undefined
+  return { ca: authorityPath, cert: certificatePath, key: keyPath }
+}
+
+function advertised({ neighbour, neighbourAdvertise }: NeighbourConfig, listening: string): string {
+  const { host, port } = neighbourAdvertise ?? { ...neighbour, port: 0 }
+  const listeningPort = listening.slice(listening.lastIndexOf(':') + 1)
+  return `${host.includes(':') ? `[${host}]` : host}:${port === 0 ? listeningPort : port}`
+}
+
+/** Who comes and goes, for people. */
+function logged(view: NodeView, logger: Logger): () => void {
+  const said = new Map<number, string>()
+  const look = (): void => {
+    for (const { number, name, address, state, incarnation } of view.members()) {
+      const now = `${state} ${incarnation}`
+      if (number === view.self || said.get(number) === now) continue
+      said.set(number, now)
+      logger.info({ node: number, name, address, state }, 'another node')
+    }
+    for (const number of [...said.keys()].filter((one) => view.member(one) === undefined)) {
+      said.delete(number)
+      logger.warn({ node: number }, 'another node is not there any more')
+    }
+  }
+  look()
+  return view.onChange(look)
+}
