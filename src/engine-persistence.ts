@@ -25,7 +25,7 @@ import type { DrainResult, FlushStatus } from './persist/flush/status.ts'
 import { Flusher } from './persist/flusher.ts'
 import { Journal } from './persist/journal/journal.ts'
 import { sealScanned } from './persist/journal/scan.ts'
-import type { NamesStream } from './persist/names/names-stream.ts'
+import type { NamesKeeper } from './persist/names/keeper.ts'
 import type { Names } from './persist/names/ports.ts'
 import type { NamesStatus } from './persist/names/status.ts'
 import type { DiskBlocks } from './persist/reading/ports.ts'
@@ -272,7 +272,7 @@ export function writeBehind(engine: {
   journal: Journal
   flusher: Flusher
   pressure: BackPressure
-  names: NamesStream | undefined
+  names: NamesKeeper | undefined
   moves: Moves
   clock: Clock
 }): WriteBehind {

@@ -4,17 +4,20 @@ import type { SegmentId } from './common/ids.ts'
 import type { EngineParts } from './engine-parts.ts'
 import type { Namespace } from './meta/namespace/namespace.ts'
 import { Collector } from './persist/collector.ts'
+import type { NamesKeeper } from './persist/names/keeper.ts'
 import { NamesStream } from './persist/names/names-stream.ts'
+import type { LivingNodes } from './persist/names/shared/ports.ts'
+import { SharedNames } from './persist/names/shared/shared-names.ts'
 
 /** Undefined where segments lie beside the metadata that names them: names would be lost with them. */
 export function buildNames(
   parts: EngineParts,
   { namespace, hurry }: { namespace: Namespace; hurry: (segments: readonly SegmentId[]) => void },
-): NamesStream | undefined {
+): NamesKeeper | undefined {
   const { remote, clock, limits, fillRandom } = parts
   if (!remote) return undefined
   const { store, guard, names } = remote
-  return new NamesStream({
+  const options = {
     source: namespace.names,
     remote: store,
     lineage: guard.holder,
@@ -25,22 +28,36 @@ export function buildNames(
     backupsKept: names.backupsKept,
     ...(names.basedOnBytesMin !== undefined && { basedOnBytesMin: names.basedOnBytesMin }),
     waitMsMax: limits.persistWaitMsMax,
-    mayDelete: () =>
+    mayDelete: (): Promise<boolean> =>
       guard.verifiedNow().then(
         () => true,
         () => false,
       ),
-    held: () => guard.verifiedAfresh(),
-    heldSinceMs: () => guard.sinceMs,
+    held: (): Promise<void> => guard.verifiedAfresh(),
+    heldSinceMs: (): number | undefined => guard.sinceMs,
     hurry,
-    onFailure: (cause) => parts.onEvent({ kind: 'job-failed', job: 'names', cause }),
-  })
+    onFailure: (cause: unknown): void => parts.onEvent({ kind: 'job-failed', job: 'names', cause }),
+  }
+  if (parts.nodeNumber === undefined) return new NamesStream(options)
+  return new SharedNames({ ...options, rows: namespace.names.holding, nodes: livingNodes(parts) })
+}
+
+/** Where nobody says who there is, nobody is taken for gone. */
+function livingNodes({ neighbours }: EngineParts): LivingNodes {
+  const view = neighbours?.view
+  if (!view) return { incarnation: '', isAlive: () => true }
+  return {
+    get incarnation() {
+      return view.member(view.self)?.incarnation ?? ''
+    },
+    isAlive: (node, incarnation) => view.member(node)?.incarnation === incarnation,
+  }
 }
 
 /** Undefined where there is no remote store: there the directories are compared at each start. */
 export function buildCollector(
   parts: EngineParts,
-  { namespace, names }: { namespace: Namespace; names: NamesStream | undefined },
+  { namespace, names }: { namespace: Namespace; names: NamesKeeper | undefined },
 ): Collector | undefined {
   const { remote } = parts
   if (!remote) return undefined
@@ -48,6 +65,7 @@ export function buildCollector(
     remote: remote.store,
     index: namespace,
     verify: () => remote.guard.verifiedNow(),
+    ...(parts.nodeNumber !== undefined && { allSegments: namespace.names.holding.allSegments }),
     mayCollect: (segment) => names?.needsUnknown(segment) === false,
     onMissing: (segment) => parts.onEvent({ kind: 'segment-missing', segment }),
     onFailure: (doing, cause) => parts.onEvent({ kind: 'job-failed', job: `collector: ${doing}`, cause }),
@@ -61,7 +79,7 @@ const COLLECT_AGAIN_MS = 60_000
 /** What goes on in the background as long as there is a remote store. */
 export function remoteJobs(
   { remote, clock }: EngineParts,
-  { names, collector }: { names: NamesStream | undefined; collector: Collector | undefined },
+  { names, collector }: { names: NamesKeeper | undefined; collector: Collector | undefined },
 ): BackgroundJob[] {
   if (!remote) return []
   const jobs = [remote.guard.job]
@@ -72,6 +90,8 @@ export function remoteJobs(
     const nowMs = clock.monotonicMs()
     // Before names have looked it is not known what backups need, and nothing could be removed.
     if (nowMs < dueMs || (names && names.status().shippedThrough < 0)) return false
+    // One node at a time: the one that knows what names need.
+    if (names instanceof SharedNames && !names.isHolder) return false
     dueMs = nowMs + COLLECT_AGAIN_MS
     const more = await collector.step()
     dueMs = more ? -Infinity : nowMs + remote.collectIntervalMs

@@ -41,7 +41,7 @@ import { Moves } from './persist/flush/moves.ts'
 import type { Flusher } from './persist/flusher.ts'
 import type { Hashing } from './persist/hashing/ports.ts'
 import type { Journal } from './persist/journal/journal.ts'
-import type { NamesStream } from './persist/names/names-stream.ts'
+import type { NamesKeeper } from './persist/names/keeper.ts'
 import { noNames } from './persist/names/no-names.ts'
 import type { RemoteHealth } from './persist/reading/remote-health.ts'
 import type { Reclaimer } from './persist/reclaimer.ts'
@@ -65,7 +65,7 @@ export interface Engine {
   readonly writeBehind: WriteBehind
   readonly diskLevel: DiskLevel | undefined
   /** Undefined without a remote store of its own. */
-  readonly names: NamesStream | undefined
+  readonly names: NamesKeeper | undefined
   readonly collector: Collector | undefined
   readonly readHealth: RemoteHealth | undefined
   readonly hashing: Hashing

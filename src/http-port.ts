@@ -14,6 +14,7 @@ import { createFlushPlugin } from './gateway/admin/flush.ts'
 import { createMetricsPlugin } from './gateway/admin/metrics.ts'
 import { createMountsPlugin, type Mounts } from './gateway/admin/mounts.ts'
 import { createNodesPlugin, type NodeControl } from './gateway/admin/nodes.ts'
+import { createStatusPlugin } from './gateway/admin/status.ts'
 import { createTokensPlugin } from './gateway/admin/tokens.ts'
 import { createAuthenticator } from './gateway/http/auth/authenticator.ts'
 import { createPortAuthenticator } from './gateway/http/auth/port-authenticator.ts'
@@ -31,6 +32,7 @@ import { registerMatchRoute } from './gateway/kv/match.ts'
 import { registerScanOrWatchRoute } from './gateway/kv/scan-or-watch.ts'
 import { registerTransactRoute } from './gateway/kv/transact.ts'
 import { registerValueRoutes } from './gateway/kv/values.ts'
+import { createStatus, type NeighbourStatus } from './status.ts'
 import type { AccessControl, UserDirectory } from './store/access.ts'
 import { createTokens } from './store/tokens.ts'
 
@@ -43,6 +45,7 @@ export interface HttpPortParts {
   readonly cluster: ClusterControl | undefined
   /** Where it shares its metadata. */
   readonly nodes: NodeControl | undefined
+  readonly neighbours: NeighbourStatus | undefined
   readonly telemetry: Telemetry
   readonly metrics: RequestMetrics
   readonly users: UserDirectory
@@ -89,6 +92,7 @@ export function httpPortOf(parts: HttpPortParts): HttpPort {
       createMetricsPlugin({ collect: () => telemetry.collect(), authenticate }),
       createTokensPlugin({ tokens, access }),
       createMountsPlugin(parts.mounts),
+      statusPlugin(parts),
       createFlushPlugin({ flush: engine.writeBehind, access }),
       createBackupsPlugin({ names: engine.names, access, monotonicMs: () => systemClock.monotonicMs() }),
       ...attachmentsPlugin(engine, parts),
@@ -109,6 +113,18 @@ export function httpPortOf(parts: HttpPortParts): HttpPort {
       ),
     ],
   })
+}
+
+function statusPlugin({ engine, config, neighbours, access, condition }: HttpPortParts): PortPlugin {
+  const status = createStatus({
+    engine,
+    slabBytes: config.cacheMemory,
+    version: packageVersion(),
+    clock: systemClock,
+    trouble: () => condition()?.words,
+    neighbours,
+  })
+  return createStatusPlugin({ status, access })
 }
 
 function attachmentsPlugin({ attaching }: Engine, { access, config }: HttpPortParts): PortPlugin[] {

@@ -27,7 +27,7 @@ export interface LostNode {
   readonly number: number
   /** Where it was seen since this process began. */
   readonly name: string | undefined
-  /** `unknown`: its gateway is of before nodes had member rows, and nobody judges it. */
+  /** `unknown`: its gateway is of before nodes had member rows, or never joined; nobody judges it. */
   readonly state: 'away' | 'fenced' | 'cleaned' | 'unknown'
   /** As this process has seen it. */
   readonly awayMs: number
@@ -74,8 +74,10 @@ export interface LostNodesOptions {
 }
 
 const PAUSE_MS = 1_000
-/** How much later each further holder of a copy takes it, and how often is looked for what is left. */
+/** How much later each further holder of a copy takes it. */
 const TURN_MS = 10_000
+/** For what was not this node's turn. */
+const LOOK_AGAIN_MS = 5_000
 /** Rows of segments that one step looks at: below what one transaction may compare. */
 const STEP_ROWS = 64
 const ADOPTED_A_ROUND_MAX = 16
@@ -148,7 +150,8 @@ export class LostNodesJob {
   async #judge(absent: AbsentNode): Promise<LostNode['state']> {
     const { fencing, namespace, graceMs, onEvent } = this.#options
     if (absent.absentMs < graceMs) return 'away'
-    if ((await namespace.lifeOfNode(absent.node)) === 'unknown') return 'unknown'
+    const life = await namespace.lifeOfNode(absent.node)
+    if (life === 'unknown' || life === 'absent') return 'unknown'
     if (!this.#isFirst() || !(await fencing.fence(absent))) return 'away'
     onEvent({ kind: 'fenced', node: absent.node, absentMs: absent.absentMs })
     return 'fenced'
@@ -173,7 +176,7 @@ export class LostNodesJob {
     const { node } = absent
     if (absent.state === 'forgotten') await namespace.removeNode(node)
     const life = await namespace.lifeOfNode(node)
-    if (life !== 'parted') {
+    if (!isGone(life)) {
       // Asked after its life was read: so that is the life that was shut out, and not one that has begun since.
       if (!(await fencing.isStill(absent)) || !(await namespace.partNode(node, life))) return
     }
@@ -201,9 +204,10 @@ export class LostNodesJob {
   async #inherit(absent: AbsentNode, progress: Progress): Promise<boolean> {
     const { clock, namespace, view, copies } = this.#options
     if (!copies) progress.inherited = true
+    // A node that is shut out adds nothing to what it had.
+    if (!copies || progress.inherited) return false
     const nowMs = clock.monotonicMs()
-    if (!copies || (progress.inherited && nowMs - progress.lookedMs < TURN_MS)) return false
-    if (nowMs - progress.lookedMs < PAUSE_MS || (await namespace.lifeOfNode(absent.node)) !== 'parted') return false
+    if (nowMs - progress.lookedMs < LOOK_AGAIN_MS || !isGone(await namespace.lifeOfNode(absent.node))) return false
     let [taken, left] = [0, false]
     for (let after: SegmentId | undefined; taken < ADOPTED_A_ROUND_MAX;) {
       const page = await namespace.segmentsCopiedTo(view.self, after, STEP_ROWS)
@@ -255,4 +259,9 @@ export class LostNodesJob {
       }
     }
   }
+}
+
+/** It was parted from the namespace, for a while or for good. */
+function isGone(life: string): boolean {
+  return life === 'parted' || life === 'absent'
 }

@@ -21,11 +21,11 @@ export interface RemoteClaim extends RemoteHolder {
   readonly description: string
 }
 
-const FILE_NAME = 'REMOTE'
+export const CLAIM_FILE = 'REMOTE'
 
 /** @throws DataDirectoryUnusable when the file cannot be understood */
 export function readClaim(dataPath: string): RemoteClaim | undefined {
-  const path = join(dataPath, FILE_NAME)
+  const path = join(dataPath, CLAIM_FILE)
   if (!existsSync(path)) return undefined
   try {
     const { namespace, holder, state, description } = JSON.parse(readFileSync(path, 'utf8')) as Partial<RemoteClaim>
@@ -39,7 +39,7 @@ export function readClaim(dataPath: string): RemoteClaim | undefined {
 }
 
 export async function writeClaim(dataPath: string, claim: RemoteClaim): Promise<void> {
-  await writeFileDurably(join(dataPath, FILE_NAME), `${JSON.stringify(claim)}\n`, 0o600)
+  await writeFileDurably(join(dataPath, CLAIM_FILE), `${JSON.stringify(claim)}\n`, 0o600)
 }
 
 export function newHolderId(): string {

@@ -25,14 +25,14 @@ type RemoteConfig = Pick<
   'remote' | 'remoteConcurrency' | 'remoteTimeout' | 'remoteRate' | 'remoteRequests' | 'segmentSize'
 >
 
-/** A client of the store; nothing is asked of it yet. */
-async function remoteStoreOf(config: RemoteConfig): Promise<RemoteStore | undefined> {
+/** A client of the store; nothing is asked of it yet. `copies`: what is put into a directory stays where it was, too. */
+export async function remoteStoreOf(config: RemoteConfig, copies = false): Promise<RemoteStore | undefined> {
   const { remote } = config
   switch (remote?.kind) {
     case undefined:
       return undefined
     case 'file':
-      return new DirectoryStore({ directory: remote.directory, fileSystem: nodeFileSystem })
+      return new DirectoryStore({ directory: remote.directory, fileSystem: nodeFileSystem, copies })
     case 's3': {
       // The SDK takes a second and tens of MiB, which only those pay who want it.
       const { createS3Store } = await import('./persist/remote/s3-store.ts')
@@ -74,10 +74,21 @@ export async function openRemote(
     unmarkedIsOurs: remote.kind === 'file' && !directory.fresh,
   })
   const guard = new RemoteGuard({ remote: store, claim, clock: systemClock, onFenced })
-  await refuseFenced(guard, remote.kind)
-  const engineRemote: EngineRemote = {
+  const carries = remote.kind === 'file' ? 'adopting' : 'uploading'
+  const engineRemote = await engineRemoteOf(config, directory.path, { store, guard, carries })
+  return { remote: engineRemote, finishClaim: () => finishClaim(directory.path, claim) }
+}
+
+/** Seen to be ours, unless it does not answer. @throws DataDirectoryUnusable when it is somebody else's */
+export async function engineRemoteOf(
+  config: Config,
+  dataPath: string,
+  { store, guard, carries }: { store: RemoteStore; guard: RemoteGuard; carries: EngineRemote['carries'] },
+): Promise<EngineRemote> {
+  await refuseFenced(guard, config.remote?.kind ?? 's3')
+  return {
     store,
-    carries: remote.kind === 'file' ? 'adopting' : 'uploading',
+    carries,
     guard,
     names: {
       intervalMs: config.namesInterval,
@@ -86,9 +97,8 @@ export async function openRemote(
     },
     collectIntervalMs: config.collectInterval,
     drainMsMax: config.drainTimeout,
-    disk: await diskLevelOf(config, directory.path),
+    disk: await diskLevelOf(config, dataPath),
   }
-  return { remote: engineRemote, finishClaim: () => finishClaim(directory.path, claim) }
 }
 
 /**

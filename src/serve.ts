@@ -37,8 +37,11 @@ import { createHashWorkers } from './persist/hashing/hash-workers.ts'
 import { createThreadDevice } from './persist/journal/device-threads.ts'
 import { nodeFileSystem } from './persist/node-file-system.ts'
 import { openRemote } from './remote-store.ts'
+import { openSharedRemote } from './shared-remote.ts'
+import { Neighbourhood } from './neighbourhood.ts'
 import { isOfSharedMetadata } from './node-identity.ts'
 import { isShared, openSharedMetadata, SHARED_INLINE_BYTES_MAX, type SharedMetadata } from './shared-metadata.ts'
+import type { NeighbourStatus } from './status.ts'
 import type { AccessControl, UserDirectory } from './store/access.ts'
 import { createUserDirectory, userPrincipal, type UserConfig } from './store/users.ts'
 
@@ -84,7 +87,8 @@ function refuseUnnamedSegments(dataPath: string, config: Config): void {
 }
 
 function storePath(dataPath: string, config: Config): string {
-  return config.remote?.kind === 'file' ? config.remote.directory : join(dataPath, 'store')
+  // What nodes share is put into a directory, as into any other store, and not adopted there.
+  return config.remote?.kind === 'file' && !isShared(config) ? config.remote.directory : join(dataPath, 'store')
 }
 
 interface Surroundings extends ServeOptions {
@@ -94,6 +98,12 @@ interface Surroundings extends ServeOptions {
   readonly root: RootUser
   readonly users: readonly UserConfig[]
   readonly access: AccessControl
+}
+
+interface HttpPortOver {
+  readonly telemetry: Telemetry
+  readonly mounts: GatewayMounts
+  readonly neighbours: NeighbourStatus | undefined
 }
 
 /** No failure: the gateway was told to end before it served. */
@@ -166,22 +176,29 @@ class Gateway {
     ending.push(() => telemetry.stop())
     const { decorate } = this.#surroundings
     const { path, fresh } = this.#surroundings.directory
-    const opened = await openRemote(this.#config, { path, fresh }, (error) => this.#mustEnd(error))
+    const onFenced = (error: Error): void => this.#mustEnd(error)
+    const opened = isShared(this.#config) ? undefined : await openRemote(this.#config, { path, fresh }, onFenced)
     const shared = await this.#sharedMetadata()
     this.#shared = shared
     if (shared) ending.push(() => shared.stop())
-    const parts = this.#engineParts(opened?.remote, shared)
+    const remote = shared
+      ? await openSharedRemote(this.#config, { dataPath: path, ...shared }, onFenced)
+      : opened?.remote
+    const others = shared && (await Neighbourhood.open(this.#config, shared, this.#surroundings))
+    if (others) ending.push(() => others.stop())
+    const parts = { ...this.#engineParts(remote, shared), ...others?.parts }
     const engine = await startEngine(decorate ? decorate(parts) : parts)
     ending.push(() => engine.stop())
     await opened?.finishClaim()
     const readings = engineReadings(engine, this.#journal.stats)
     observeEngine(readings)
     if (shared) observeSharedMetadata(shared, systemClock)
+    const neighbours = others?.attend(engine, remote?.carries === 'uploading')
     if (engine.attaching) observeAttachments({ ...engine.attaching, clock: systemClock })
     await makeBuckets(engine, this.#config)
     ending.push(() => engine.drain())
     const mounts = this.#mounts(engine, readings)
-    const http = this.#httpPort(engine, { telemetry, mounts })
+    const http = this.#httpPort(engine, { telemetry, mounts, neighbours })
     ending.push(() => drained(http))
     await http.start()
     const s3 = this.#s3Door(engine, telemetry)
@@ -189,6 +206,8 @@ class Gateway {
     await s3.start()
     ending.push(() => mounts.stop())
     await mounts.start(this.#config.mount)
+    await others?.serving()
+    if (others) ending.push(() => others.leave())
     this.#ready = true
     this.#announce(s3.url, http.url)
   }
@@ -243,7 +262,7 @@ class Gateway {
     }
   }
 
-  #httpPort(engine: Engine, { telemetry, mounts }: { telemetry: Telemetry; mounts: GatewayMounts }): HttpPort {
+  #httpPort(engine: Engine, { telemetry, mounts, neighbours }: HttpPortOver): HttpPort {
     const { logger, access } = this.#surroundings
     return httpPortOf({
       config: this.#config,
@@ -252,6 +271,7 @@ class Gateway {
       mounts,
       cluster: this.#shared?.cluster,
       nodes: this.#shared && nodeControl(this.#shared, engine),
+      neighbours,
       telemetry,
       metrics: this.#metrics,
       users: this.#directory,

@@ -1,6 +1,6 @@
 /** What `tidegate status` shows (gateway/admin/status.ts), from the engine and from what this node knows of the others. Part of the composition root. */
-import type { Clock } from './common/clock.ts'
 import type { PeerAskFigures } from './cache-tier/neighbours/ports.ts'
+import type { Clock } from './common/clock.ts'
 import type { NodeMember, NodeView } from './common/node-view.ts'
 import type { Engine } from './engine.ts'
 import type {
@@ -40,6 +40,7 @@ export interface NeighbourStatus {
 export interface NeighbourStatusParts {
   readonly view: NodeView
   readonly transport: Pick<Transport, 'figures'>
+  /** The neighbour level; by node. */
   readonly level: { figures(): readonly PeerAskFigures[] } | undefined
   readonly copies: Pick<Copies, 'status'> | undefined
   readonly lost: () => readonly LostNodeView[]
@@ -64,16 +65,14 @@ export function neighbourStatus(parts: NeighbourStatusParts): NeighbourStatus {
 function neighbourFigures({ transport, level, copies }: NeighbourStatusParts): NeighbourFigures {
   const { peers } = transport.figures
   const asked = level?.figures() ?? []
-  const sum = <One>(all: readonly One[], read: (one: One) => number): number =>
-    all.reduce((total, one) => total + read(one), 0)
   return {
-    hits: sum(asked, ({ hits }) => hits),
-    misses: sum(asked, ({ misses }) => misses),
-    timeouts: sum(asked, ({ timeouts }) => timeouts),
-    badPages: sum(asked, ({ badPages }) => badPages),
+    hits: asked.reduce((sum, { hits }) => sum + hits, 0),
+    misses: asked.reduce((sum, { misses }) => sum + misses, 0),
+    timeouts: asked.reduce((sum, { timeouts }) => sum + timeouts, 0),
+    badPages: asked.reduce((sum, { badPages }) => sum + badPages, 0),
     // Of the connections, so that copies count as well.
-    bytesIn: sum(peers, ({ bytesIn }) => bytesIn),
-    bytesOut: sum(peers, ({ bytesOut }) => bytesOut),
+    bytesIn: peers.reduce((sum, peer) => sum + peer.bytesIn, 0),
+    bytesOut: peers.reduce((sum, peer) => sum + peer.bytesOut, 0),
     peers: peers.filter(({ connected }) => connected).length,
     copiesWaiting: copies?.status().wantingCopies ?? 0,
   }

@@ -112,10 +112,10 @@ const REACHING_ETCD = ['metaCa', 'metaCert', 'metaKey', 'metaUser', 'metaPasswor
 function checkMetadata(
   options: Pick<
     OptionValues,
-    'ack' | 'meta' | 'cluster' | 'clusterJoin' | 'staleReads' | 'remote' | (typeof REACHING_ETCD)[number]
+    'ack' | 'meta' | 'cluster' | 'clusterJoin' | 'staleReads' | 'remote' | 'remoteShared' | (typeof REACHING_ETCD)[number]
   >,
 ): void {
-  const { ack, meta, metaCa, metaCert, metaKey, cluster, clusterJoin, staleReads, remote } = options
+  const { ack, meta, metaCa, metaCert, metaKey, cluster, clusterJoin, staleReads, remote, remoteShared } = options
   if (meta !== undefined && cluster !== undefined)
     throw new ConfigError(
       '--meta and --cluster: the first names an etcd that somebody else runs, the second has one of its own; give one of them',
@@ -136,8 +136,15 @@ function checkMetadata(
     )
   if (staleReads && shared === undefined)
     throw new ConfigError('--stale-reads on: it is for metadata in etcd, and there is neither --meta nor --cluster')
-  if (shared !== undefined && remote !== undefined)
-    throw new ConfigError(`${shared} and --remote: metadata that several gateways share cannot name a remote store yet`)
+  if (remoteShared && (shared === undefined || remote?.kind !== 'file'))
+    throw new ConfigError(
+      '--remote-shared on: it says that all gateways which share metadata (--meta, --cluster) see the directory of --remote file://, and there is no such thing',
+    )
+  if (shared !== undefined && remote?.kind === 'file' && !remoteShared)
+    throw new ConfigError(
+      `${shared} and --remote file://${remote.directory}: what is persisted there must be in reach of every gateway that shares the metadata: ` +
+        'if that directory is the same on all of them, say so with --remote-shared on',
+    )
 }
 
 function readMetaLogin(

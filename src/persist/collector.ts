@@ -8,11 +8,11 @@
  * segments that this one never knew: `mayCollect` says.
  *
  * A round is bounded: one page of the listing. Before anything is removed the store must still be ours. Uploads under way are known to the store's
- * client and left alone; of others none can be alive, since nobody else may upload here. A store whose uploads cannot be listed (a right that
+ * client and left alone; of others none can be alive, since nobody else may upload here, unless nodes share it: then theirs have a day. A store whose uploads cannot be listed (a right that
  * is easily forgotten) is collected all the same, and that is told.
  */
 import { isSegmentId, type SegmentId } from '../common/ids.ts'
-import type { SegmentIndex } from './ports.ts'
+import type { IndexedSegment, SegmentIndex } from './ports.ts'
 import { segmentObjectName, type RemoteStore } from './remote/ports.ts'
 
 export interface CollectorOptions {
@@ -21,6 +21,8 @@ export interface CollectorOptions {
   /** Rejects when the store is not known to be ours right now. */
   readonly verify: () => Promise<void>
   readonly mayCollect: (segment: SegmentId) => boolean
+  /** Where other nodes upload here as well: segments of all. Without it those of the index are all that there are. */
+  readonly allSegments?: ((after: SegmentId | undefined, limit: number) => Promise<IndexedSegment[]>) | undefined
   /** Persisted, with live bytes, and not there. */
   readonly onMissing: (segment: SegmentId) => void
   readonly onFailure: (doing: string, cause: unknown) => void
@@ -39,6 +41,8 @@ const PAGE_OBJECTS = 1000
 const PAGE_SEGMENTS = 1000
 /** One of ours may have begun there, and its id not be here yet. */
 const UPLOAD_AGE_MS = 5000
+/** Of an upload that another node may have under way: no segment takes that long. */
+const OTHERS_UPLOAD_AGE_MS = 86_400_000
 
 export class Collector {
   readonly #options: CollectorOptions
@@ -82,12 +86,12 @@ export class Collector {
   }
 
   async #begin(): Promise<void> {
-    const { index, verify } = this.#options
+    const { index, verify, allSegments = index.segments.bind(index) } = this.#options
     await verify()
     await this.#abandonUploads()
     const expected = new Set<SegmentId>()
     for (let after: SegmentId | undefined; ;) {
-      const page = await index.segments(after, PAGE_SEGMENTS)
+      const page = await allSegments(after, PAGE_SEGMENTS)
       for (const { segment, state, liveBytes } of page)
         if (state === 'persisted' && liveBytes > 0) expected.add(segment)
       if (page.length < PAGE_SEGMENTS) break
@@ -97,9 +101,10 @@ export class Collector {
   }
 
   async #abandonUploads(): Promise<void> {
-    const { remote, nowMs, onFailure } = this.#options
+    const { remote, nowMs, onFailure, allSegments } = this.#options
+    const ageMs = allSegments ? OTHERS_UPLOAD_AGE_MS : UPLOAD_AGE_MS
     try {
-      const abandoned = await remote.abandonUploads(nowMs() - UPLOAD_AGE_MS)
+      const abandoned = await remote.abandonUploads(nowMs() - ageMs)
       this.#stats = { ...this.#stats, abandonedUploads: this.#stats.abandonedUploads + abandoned }
     } catch (error) {
       onFailure('give up unfinished uploads', error)

@@ -10,7 +10,7 @@ import { createLmdbStore } from '../../src/meta/lmdb/lmdb-store.ts'
 import { NAMES_KEY_LOG } from '../../src/meta/namespace/names-source.ts'
 import { createHashWorkers } from '../../src/persist/hashing/hash-workers.ts'
 import { createThreadDevice } from '../../src/persist/journal/device-threads.ts'
-import type { NamesStream } from '../../src/persist/names/names-stream.ts'
+import type { NamesKeeper } from '../../src/persist/names/keeper.ts'
 import { nodeFileSystem } from '../../src/persist/node-file-system.ts'
 import type { RemoteStore } from '../../src/persist/remote/ports.ts'
 import { claimFor, finishClaim } from '../../src/remote-claim.ts'
@@ -19,7 +19,7 @@ import { TINY_LIMITS } from '../sim/life.ts'
 
 export interface RemoteNode {
   readonly engine: Engine
-  readonly names: NamesStream
+  readonly names: NamesKeeper
   readonly events: readonly EngineEvent[]
   /** Until everything has arrived, and what may go has gone. */
   settle(): Promise<void>

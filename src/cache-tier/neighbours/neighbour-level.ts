@@ -153,7 +153,8 @@ export class NeighbourLevel {
       if (next.ask === 'owner') return await this.#askOwner(want, next.node)
       const isLost = round.isLost && next.nodes.join() === plan.nodes.join()
       plan = next
-      this.#refuse(want, plan, { isLost, isLate: this.#clock.monotonicMs() + pauseMs > deadlineMs })
+      const isLate = want.needed === 0 || this.#clock.monotonicMs() + pauseMs > deadlineMs
+      this.#refuse(want, plan, { isLost, isLate })
       await this.#clock.sleep(pauseMs, this.#ending.signal)
       pauseMs = Math.min(2 * pauseMs, PAUSE_MS.max)
     }

@@ -1,7 +1,7 @@
 /** What the neighbour level stands on beside the calls between nodes (common/node-calls.ts), and what it says of itself. */
 import type { SegmentId } from '../../common/ids.ts'
 
-/** A block, the slot of the slab that it is to fill, and how much of it there must be: one of an open segment still grows. */
+/** A block, the slot of the slab that it is to fill, and how much of it there must be: one of an open segment still grows. 0: nobody waits for it, so it is tried once. */
 export interface BlockWanted {
   readonly segment: SegmentId
   readonly block: number

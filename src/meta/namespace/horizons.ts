@@ -36,11 +36,11 @@ export async function joinHorizons(context: NamespaceContext): Promise<void> {
   await durable
 }
 
-/** `parted`: it was, or it has not joined yet. `unknown`: its gateway is of before there were lives. */
+/** `absent`: it never joined, or was removed for good. `parted`: until it joins again. `unknown`: its gateway is of before there were lives. */
 export async function lifeOfNode(context: NamespaceContext, number: number): Promise<string> {
   const row = await context.store.read((view) => view.get(horizonKey(number)))
-  if (isParted(row)) return 'parted'
-  return (row && decodeHorizon(row).life) ?? 'unknown'
+  if (row === undefined) return 'absent'
+  return isParted(row) ? 'parted' : (decodeHorizon(row).life ?? 'unknown')
 }
 
 export function isParted(row: Uint8Array | undefined): boolean {

@@ -12,6 +12,7 @@
  *   <prefix> 00 mark/ node (4) index (2)   name of the last group of that node of which component `index` took effect
  *   <prefix> 00 pause/ node (4)            empty; written when a transaction of that node that no other commit may come before has failed (group-transaction.ts)
  *   <prefix> 00 secret                     32 random bytes, which nodes prove to each other that they know (nodes/secret.ts)
+ *   <prefix> 00 remote                     which remote store is that of these metadata, as JSON (src/shared-remote.ts)
  *   <prefix> 00 member/ node (4)           under a lease: what that node says of itself, as JSON (nodes/register.ts)
  *
  * A group's name is node (4), incarnation (8), number (8). Flags of a row, for the other nodes: bit 0 stamped, bit 1 only rewritten, bit 2 watchers are
@@ -45,6 +46,7 @@ export class EtcdLayout {
   readonly base: ByteString
   readonly moving: ByteString
   readonly secret: ByteString
+  readonly remote: ByteString
 
   constructor(prefix: string) {
     assert(prefix.length > 0, 'rows in etcd lie below a prefix')
@@ -55,6 +57,7 @@ export class EtcdLayout {
     this.base = this.#own('base')
     this.moving = this.#own('moving')
     this.secret = this.#own('secret')
+    this.remote = this.#own('remote')
   }
 
   rowKey(key: ByteString): ByteString {

@@ -38,7 +38,8 @@ import { Intents } from './intents.ts'
 import { NO_STRAYS, checkCaughtUp, toldState } from './loading.ts'
 import { MERGED_BYTES_MAX, mergedBegin } from './merging.ts'
 import type { NamesObject } from './object-names.ts'
-import type { Names, PublishedName } from './ports.ts'
+import type { NamesKeeper } from './keeper.ts'
+import type { PublishedName } from './ports.ts'
 import { RecordShipper } from './records.ts'
 import { RemoteNames } from './remote-names.ts'
 import { standingOf } from './shared/standing.ts'
@@ -62,7 +63,7 @@ const CLEANED_EVERY_MS = 60_000
 const BACKUP_POLL_MS = 50
 const RETRY_MS_MAX = 15_000
 
-export class NamesStream implements Names {
+export class NamesStream implements NamesKeeper {
   readonly #options: NamesStreamOptions
   readonly #remote: RemoteNames
   readonly #deltas: DeltaShipper

@@ -30,6 +30,8 @@ export interface DirectoryStoreOptions {
   /** Absolute. Made if absent. */
   readonly directory: string
   readonly fileSystem: FileSystem
+  /** `putFile` leaves the file where it is: somebody reads it there until the object counts. */
+  readonly copies?: boolean
   readonly clock?: Clock
   /** Tells uploads apart. */
   readonly randomText?: () => string
@@ -38,7 +40,7 @@ export interface DirectoryStoreOptions {
 }
 
 export class DirectoryStore implements RemoteStore {
-  readonly capabilities = { conditionalPut: false, takesFiles: true }
+  readonly capabilities: { readonly conditionalPut: boolean; readonly takesFiles: boolean }
   readonly description: string
   readonly #directory: string
   readonly #fileSystem: FileSystem
@@ -49,6 +51,7 @@ export class DirectoryStore implements RemoteStore {
 
   constructor(options: DirectoryStoreOptions) {
     this.description = `file://${options.directory}`
+    this.capabilities = { conditionalPut: false, takesFiles: options.copies !== true }
     this.#directory = options.directory
     this.#fileSystem = options.fileSystem
     this.#clock = options.clock ?? systemClock
@@ -88,7 +91,8 @@ export class DirectoryStore implements RemoteStore {
       }
       if (size !== bytes) throw new Error(`${path} has ${size} bytes, not ${bytes}`)
       signal?.throwIfAborted()
-      await this.#take(name, path, signal)
+      if (this.capabilities.takesFiles) await this.#take(name, path, signal)
+      else await this.#copy(name, path, signal)
     })
   }
 
@@ -99,10 +103,14 @@ export class DirectoryStore implements RemoteStore {
       await this.#fileSystem.rename(path, target)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EXDEV') throw error
-      await this.#publish(name, (file) => copyInto(file, { fileSystem: this.#fileSystem, path }, signal))
+      await this.#copy(name, path, signal)
       await this.#fileSystem.remove(path)
     }
     await this.#syncFrom(posix.dirname(target), posix.dirname(path))
+  }
+
+  async #copy(name: string, path: string, signal: AbortSignal | undefined): Promise<void> {
+    await this.#publish(name, (file) => copyInto(file, { fileSystem: this.#fileSystem, path }, signal))
   }
 
   /** Writes a file under a name of its own, and gives it this one once it is whole and durable. */

@@ -20,6 +20,8 @@ import type {
 import { decodeFailure, encodeFailure, unavailableNode } from '../failures.ts'
 import { REFUSALS, type PeerFigures, type Refusal, type Transport, type TransportFigures } from '../ports.ts'
 
+const DRAIN_MS_MAX = 10_000
+
 export type Cut = 'refused' | 'silent'
 
 interface PeerCount {
@@ -112,7 +114,9 @@ export class LoopbackTransport implements Transport {
 
   async drain(): Promise<void> {
     if (this.#state === 'started') this.#state = 'draining'
-    while (this.#running.size + this.#underWay.size > 0) await new Promise((resolve) => setImmediate(resolve))
+    const { clock } = this.#options.network
+    const endMs = clock.monotonicMs() + DRAIN_MS_MAX
+    while (this.#running.size + this.#underWay.size > 0 && clock.monotonicMs() < endMs) await clock.sleep(1)
   }
 
   async stop(): Promise<void> {
@@ -249,4 +253,8 @@ function sentOff({ head, pieces = [], sent }: NodeAnswer): { head: Uint8Array; b
 function joined(pieces: readonly Uint8Array[]): Uint8Array {
   const [only] = pieces
   return pieces.length === 1 ? must(only, 'a piece').slice() : new Uint8Array(Buffer.concat(pieces))
+}
+
+function pair(a: number, b: number): string {
+  return `${Math.min(a, b)} ${Math.max(a, b)}`
 }

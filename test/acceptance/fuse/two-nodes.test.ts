@@ -116,6 +116,26 @@ describe.skipIf(unmetNeeds() !== undefined)('mounts of two nodes', () => {
     expect((await held.end()).stdout).toBe('old\nrather new\nold\nrather new\n')
   })
 
+  it('lock for each other: what was written under a lock is read by who has it next, without a close or a sync', async () => {
+    const rounds = 25
+    await on(one, 'printf 000000 > counter; touch lock')
+    const byRange = `python3 -c "
+import fcntl, os
+file = os.open('counter', os.O_RDWR)
+for _ in range(${rounds}):
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    os.pwrite(file, b'%06d' % (int(os.pread(file, 6, 0)) + 1), 0)
+    fcntl.lockf(file, fcntl.LOCK_UN)
+"`
+    const byFile = `for i in $(seq ${rounds}); do (flock 9; n=$(cat lines | wc -l); echo $n >> lines) 9>> lock; done`
+    await Promise.all([one, other, one, other].map((node) => on(node, byRange)))
+    expect(await on(other, 'cat counter')).toBe(String(4 * rounds).padStart(6, '0'))
+    await on(one, 'touch lines')
+    await Promise.all([one, other].map((node) => on(node, byFile)))
+    const lines = Array.from({ length: 2 * rounds }, (_, line) => `${line}\n`)
+    expect(await on(one, 'cat lines; rm counter lock lines')).toBe(lines.join(''))
+  })
+
   it('list and rename the same names', async () => {
     await on(one, 'mkdir -p tree/a; for n in 1 2 3; do echo $n > tree/a/$n; done')
     expect(await on(other, 'ls tree/a; cat tree/a/*')).toBe('1\n2\n3\n1\n2\n3\n')

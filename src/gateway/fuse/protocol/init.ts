@@ -9,7 +9,7 @@
  * Flags that are taken, of include/uapi/linux/fuse.h (why, where it is not the name alone):
  *
  *     ASYNC_READ               reads of one file need not wait for one another, so read-ahead overlaps
- *     POSIX_LOCKS, FLOCK_LOCKS both sorts of locks come here, and hold for all who mount this namespace on this node
+ *     POSIX_LOCKS, FLOCK_LOCKS both sorts of locks come here, and hold for all who use this mount; where nodes share the namespace, for all mounts of it
  *     ATOMIC_O_TRUNC           O_TRUNC comes with OPEN, instead of a SETATTR before it
  *     BIG_WRITES, MAX_PAGES    requests of 1 MiB
  *     DO_READDIRPLUS, READDIRPLUS_AUTO  listings bring attributes while the reader looks at them (`ls -l`, not `ls`)

@@ -34,7 +34,8 @@ import type { RemoteStore } from '../../remote/ports.ts'
 import type { BackupSummary } from '../backups.ts'
 import { CLOCKS_DIFFER_MS } from '../cleaning.ts'
 import { NamesStream, type MadeBackup } from '../names-stream.ts'
-import type { Names, PublishedName } from '../ports.ts'
+import type { NamesKeeper } from '../keeper.ts'
+import type { PublishedName } from '../ports.ts'
 import { RecordShipper } from '../records.ts'
 import type { NamesStatus } from '../status.ts'
 import type { NamesStreamOptions } from '../stream-options.ts'
@@ -57,7 +58,7 @@ const POLL_MS = 50
 /** Without it another takes over a little later. */
 const RELEASE_MS_MAX = 2000
 
-export class SharedNames implements Names {
+export class SharedNames implements NamesKeeper {
   readonly #options: SharedNamesOptions
   readonly #records: RecordShipper
   readonly #ready = Promise.withResolvers<void>()

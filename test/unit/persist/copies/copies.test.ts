@@ -1,0 +1,243 @@
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { readFooter } from '../../../../src/persist/segment-files.ts'
+import { Random } from '../../../model/random.ts'
+import { copyPath, GRACE_MS, replicated, TestCluster, type TestNode } from './fixture.ts'
+
+let cluster: TestCluster
+let one: TestNode
+let two: TestNode
+
+beforeEach(async () => {
+  cluster = new TestCluster()
+  one = await cluster.start(1)
+  two = await cluster.start(2)
+})
+
+afterEach(() => cluster.stop())
+
+function turns(ms = 10): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}
+
+function bytesOf(length: number, seed = 1): Buffer {
+  return Buffer.from(Uint8Array.from({ length }, (_, index) => (index * 7 + seed) % 251))
+}
+
+test('C17: a replicated body is synced on two nodes, at the same place of the same segment', async () => {
+  const body = bytesOf(700)
+  const appended = await one.append(body)
+  await replicated(one, appended)
+  const { segment, segmentOffset } = appended.run
+  expect(cluster.table.get(segment)).toMatchObject({ node: 1, copies: [2], state: 'open' })
+  // What a power cut leaves of it.
+  const found = two.fileSystem.crash(new Random(1))
+  expect(found.contents(copyPath(segment)).subarray(segmentOffset, segmentOffset + 700)).toEqual(body)
+})
+
+test('the row names the partner before a byte is sent to it', async () => {
+  const named: unknown[] = []
+  cluster.wires.intercept = ({ method, head }) => {
+    if (method === 'copy-open') named.push(cluster.table.get(head['segment'] as never)?.copies)
+    return Promise.resolve()
+  }
+  await one.append(bytesOf(10))
+  expect(named).toEqual([[2]])
+})
+
+test('C22: bodies appended together share a call and a sync on the partner', async () => {
+  await replicated(one, await one.append(bytesOf(10)))
+  const { syncs } = two.fileSystem.counts
+  const calls = cluster.wires.seen.length
+  const bodies = await Promise.all(Array.from({ length: 20 }, (_, index) => one.append(bytesOf(20, index))))
+  await Promise.all(bodies.map((body) => replicated(one, body)))
+  expect(cluster.wires.seen.length - calls).toBeLessThanOrEqual(3)
+  expect(two.fileSystem.counts.syncs - syncs).toBeLessThanOrEqual(3)
+})
+
+test('the plain lane sends nothing, and has segments of its own', async () => {
+  const plain = await one.append(bytesOf(100), { copied: false })
+  await plain.sync()
+  expect(cluster.wires.seen).toEqual([])
+  expect(cluster.table.get(plain.run.segment)).not.toHaveProperty('copies')
+  const copied = await one.append(bytesOf(100))
+  expect(copied.run.segment).not.toBe(plain.run.segment)
+})
+
+test('a sealed segment is the same on both nodes, byte by byte', async () => {
+  const bodies = await Promise.all(Array.from({ length: 3 }, (_, index) => one.append(bytesOf(1000, index))))
+  const { segment } = bodies[0]!.run
+  for (const body of bodies) await replicated(one, body)
+  await one.journal.sealOpen()
+  const here = one.fileSystem.contents(one.files.journalPath(segment))
+  expect(two.fileSystem.contents(copyPath(segment))).toEqual(here)
+  expect(cluster.table.get(segment)).toMatchObject({ state: 'sealed', copies: [2] })
+  // Blocks may be evicted now: nothing is read from them any more.
+  expect(one.sealed).toEqual([segment])
+})
+
+test('what waits when the partner fails is made safe on another, and its place does not change', async () => {
+  const three = await cluster.start(3)
+  const first = await one.append(bytesOf(300))
+  await replicated(one, first)
+  const { segment } = first.run
+  const partner = cluster.table.get(segment)?.copies?.[0]
+  const other = partner === 2 ? three : two
+  const body = bytesOf(500, 9)
+  const second = await one.append(body)
+  cluster.wires.kill(partner!)
+  await replicated(one, second)
+  expect(second.run.segment).toBe(segment)
+  expect(cluster.table.get(segment)).toMatchObject({ state: 'sealed', copies: [other.number] })
+  const found = other.fileSystem.crash(new Random(2))
+  const { segmentOffset } = second.run
+  expect(found.contents(copyPath(segment)).subarray(segmentOffset, segmentOffset + 500)).toEqual(body)
+  // The next segment goes to a partner that answers.
+  const third = await one.append(bytesOf(10))
+  expect(third.run.segment).not.toBe(segment)
+  expect(cluster.table.get(third.run.segment)?.copies).toEqual([other.number])
+  expect(one.broken).toEqual([])
+})
+
+test('without a partner nothing is appended and nothing stays; a body that waits is told within the time', async () => {
+  const waiting = await one.append(bytesOf(50))
+  cluster.lose(2)
+  await expect(replicated(one, waiting)).rejects.toMatchObject({ code: 'Unavailable' })
+  // It can still be published at a lower level: its bytes are here.
+  await waiting.sync()
+  const rows = cluster.table.size
+  await expect(one.append(bytesOf(10))).rejects.toMatchObject({ code: 'Unavailable' })
+  expect(cluster.table.size).toBe(rows)
+  await expect(one.append(bytesOf(10), { copied: false })).resolves.toBeDefined()
+})
+
+test('a partner that refuses is passed over, and the row names the one that took it', async () => {
+  await cluster.start(3)
+  let refused: number | undefined
+  cluster.wires.intercept = ({ method, to }) => {
+    if (method !== 'copy-open' || (refused !== undefined && refused !== to)) return Promise.resolve()
+    refused = to
+    return Promise.reject(new Error('no'))
+  }
+  const body = await one.append(bytesOf(10))
+  await replicated(one, body)
+  expect(cluster.table.get(body.run.segment)?.copies).toEqual([refused === 2 ? 3 : 2])
+})
+
+test('C33: bytes that were changed on the way are not written, and the copy is made good elsewhere or anew', async () => {
+  let broken = 0
+  cluster.wires.intercept = ({ method }, pieces) => {
+    const last = pieces.at(-1)
+    if (method === 'copy-write' && last && broken++ === 0) last[0] = (last[0] ?? 0) ^ 1
+    return Promise.resolve()
+  }
+  const body = bytesOf(300)
+  const appended = await one.append(body)
+  await replicated(one, appended)
+  const { segment, segmentOffset } = appended.run
+  expect(two.fileSystem.contents(copyPath(segment)).subarray(segmentOffset, segmentOffset + 300)).toEqual(body)
+})
+
+test('writes that come in another order are carried out in that of their positions', async () => {
+  const held = Promise.withResolvers<void>()
+  let first = true
+  cluster.wires.intercept = async ({ method }) => {
+    if (method !== 'copy-write' || !first) return
+    first = false
+    await held.promise
+  }
+  const early = await one.append(bytesOf(100, 1))
+  const waiting = replicated(one, early)
+  await turns()
+  const late = await one.append(bytesOf(100, 2))
+  const waitingToo = replicated(one, late)
+  await turns()
+  held.resolve()
+  await Promise.all([waiting, waitingToo])
+  const here = one.fileSystem.contents(one.files.journalPath(early.run.segment))
+  expect(two.fileSystem.contents(copyPath(early.run.segment))).toEqual(here)
+})
+
+test('C16: what was written in the plain lane is sent whole when something replicated refers to it', async () => {
+  const plain = await one.append(bytesOf(600), { copied: false })
+  await plain.sync()
+  const { segment } = plain.run
+  await one.copies.copied(segment)
+  expect(cluster.table.get(segment)).toMatchObject({ state: 'sealed', copies: [2] })
+  const here = one.fileSystem.contents(one.files.journalPath(segment))
+  expect(two.fileSystem.crash(new Random(3)).contents(copyPath(segment))).toEqual(here)
+})
+
+test("C16: of another node's segment the owner is asked", async () => {
+  const plain = await two.append(bytesOf(600), { copied: false })
+  await plain.sync()
+  await one.copies.copied(plain.run.segment)
+  expect(cluster.table.get(plain.run.segment)).toMatchObject({ node: 2, state: 'sealed', copies: [1] })
+  await expect(one.copies.holds(plain.run.segment)).resolves.toBe(true)
+})
+
+test('a large body is on both nodes when it is finished, and given up on both when it is not', async () => {
+  const stream = one.journal.stream({ content: 1, copied: true })
+  for (let block = 0; block < 6; block++) {
+    const slot = await one.memory.acquire('stream')
+    one.slab.view(slot, 256).set(bytesOf(256, block))
+    await stream.write(slot, 256)
+    one.memory.release(slot)
+  }
+  const run = await stream.finish('{}')
+  await one.copies.copied(run.segment, run.length)
+  one.journal.streamPublished(run.segment)
+  const here = one.fileSystem.contents(one.files.journalPath(run.segment))
+  expect(two.fileSystem.crash(new Random(4)).contents(copyPath(run.segment))).toEqual(here)
+  expect(cluster.wires.seen.filter(({ head }) => head['mode'] === 'whole')).toEqual([])
+})
+
+test('a large body whose partner fails half way goes on, and is sent whole once it is there', async () => {
+  const three = await cluster.start(3)
+  const stream = one.journal.stream({ content: 1, copied: true })
+  const slot = await one.memory.acquire('stream')
+  one.slab.view(slot, 256).set(bytesOf(256))
+  await stream.write(slot, 256)
+  const partner = cluster.table.get(stream.segment)?.copies?.[0]
+  cluster.wires.kill(partner!)
+  await stream.write(slot, 256)
+  const run = await stream.finish('{}')
+  await one.copies.copied(run.segment, run.length)
+  const other = partner === 2 ? three : two
+  expect(cluster.table.get(run.segment)?.copies).toEqual([other.number])
+  const here = one.fileSystem.contents(one.files.journalPath(run.segment))
+  expect(other.fileSystem.contents(copyPath(run.segment))).toEqual(here)
+})
+
+test('a large body that is discarded leaves no row, and its copy goes with the next sweep', async () => {
+  const stream = one.journal.stream({ content: 1, copied: true })
+  const slot = await one.memory.acquire('stream')
+  await stream.write(slot, 256)
+  await expect(two.copies.holds(stream.segment)).resolves.toBe(true)
+  await one.journal.discardStream(stream)
+  expect(cluster.table.has(stream.segment)).toBe(false)
+  await two.copies.jobs[1]!.round()
+  await expect(two.copies.holds(stream.segment)).resolves.toBe(false)
+})
+
+test('a copy that was lost later is made again, after the grace', async () => {
+  const three = await cluster.start(3)
+  const body = await one.append(bytesOf(300))
+  await replicated(one, body)
+  const { segment } = body.run
+  await one.journal.sealOpen()
+  const partner = cluster.table.get(segment)?.copies?.[0]
+  const other = partner === 2 ? three : two
+  const [again] = one.copies.jobs
+  await again!.round()
+  cluster.lose(partner!)
+  await again!.round()
+  expect(cluster.table.get(segment)?.copies).toEqual([partner])
+  await turns(GRACE_MS + 20)
+  // The first look only notices since when it is away.
+  await again!.round()
+  await turns(GRACE_MS + 20)
+  await again!.round()
+  expect(cluster.table.get(segment)?.copies).toEqual([other.number])
+  const file = await other.fileSystem.open(copyPath(segment), 'read')
+  expect(await readFooter(file, segment)).toBeDefined()
+})
