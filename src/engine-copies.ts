@@ -4,6 +4,7 @@ import type { NodeView } from './common/node-view.ts'
 import type { SegmentId } from './common/ids.ts'
 import type { Bytes } from './engine-bytes.ts'
 import type { EngineParts, EngineRemote } from './engine-parts.ts'
+import { HandOver } from './hand-over.ts'
 import type { Namespace } from './meta/namespace/namespace.ts'
 import { NodeCopies } from './persist/copies/copies.ts'
 import type { DiskSpace } from './persist/disk-space.ts'
@@ -109,6 +110,21 @@ export function copiedAgain(body: AppendedBody, copies: NodeCopies): AppendedBod
       await copies.copied(segment, segmentOffset + length)
     },
   }
+}
+
+/** For a node that leaves. */
+export function buildHandOver(
+  { clock, remote }: EngineParts,
+  { namespace, journal, copies }: { namespace: Namespace; journal: Journal; copies: BuiltCopies | undefined },
+): HandOver | undefined {
+  if (!copies) return undefined
+  return new HandOver({
+    clock,
+    index: namespace,
+    isReachedByAll: (record) => isReachedByAll(record, remote),
+    copied: (segment) => copies.copies.copied(segment),
+    sealOpen: () => journal.sealOpen(),
+  })
 }
 
 export async function stopCopies(built: BuiltCopies | undefined): Promise<void> {

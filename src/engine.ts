@@ -16,9 +16,10 @@ import type { Clock } from './common/clock.ts'
 import { TidegateError } from './common/errors.ts'
 import { segmentCreatedMs, type SegmentId } from './common/ids.ts'
 import { buildAttaching, type Attaching } from './engine-attach.ts'
-import { replicating, stopCopies } from './engine-copies.ts'
+import { buildHandOver, replicating, stopCopies } from './engine-copies.ts'
 import { buildBytes, stopBytes, storeMemory, type Bytes } from './engine-bytes.ts'
 import type { Neighbouring } from './engine-neighbours.ts'
+import type { HandOver } from './hand-over.ts'
 import type { EngineParts } from './engine-parts.ts'
 import { buildCollector, buildNames, remoteJobs } from './engine-remote.ts'
 import {
@@ -73,6 +74,8 @@ export interface Engine {
   readonly neighbours: Neighbouring | undefined
   /** Segments on other nodes, and those of others here. Undefined: there are no other nodes. */
   readonly copies: NodeCopies | undefined
+  /** Undefined where there are no other nodes. */
+  readonly handOver: HandOver | undefined
   /** Undefined where no bucket can be attached. */
   readonly attaching: Attaching | undefined
   jobs(): readonly BackgroundStatus[]
@@ -83,6 +86,8 @@ export interface Engine {
 
 /** At a stop the remote store is told the last names, if it answers and everything has arrived. */
 const DRAIN_NAMES_MS_MAX = 5000
+/** At the stop of a node that leaves: what came since it was drained. */
+const HAND_OVER_MS_MAX = 30_000
 /** S3 owner of what is made through the mount: the id of the root user. */
 const MOUNT_OWNER = 'root'
 /** What S3 or KV made, and the mount's root, belong to who runs the gateway, who could do nothing in a mount of his own otherwise. */
@@ -196,6 +201,7 @@ function buildEngine(parts: EngineParts): BuiltEngine {
     store.files.job,
     { ...store.files.compactor.job, round: () => moves.run(() => store.files.compactor.round()) },
   ])
+  const handOver = buildHandOver(parts, { namespace, journal, copies })
   const engine: Engine = {
     store,
     namespace,
@@ -214,6 +220,7 @@ function buildEngine(parts: EngineParts): BuiltEngine {
     hashing,
     neighbours,
     copies: copies?.copies,
+    handOver,
     attaching,
     jobs: () => runners.map((runner) => runner.status),
     async drain() {
@@ -223,6 +230,7 @@ function buildEngine(parts: EngineParts): BuiltEngine {
       await moves.hold()
       await journal.drain()
       await flusher.drain(parts.remote?.drainMsMax)
+      if (handOver?.wanted) await handOver.run(HAND_OVER_MS_MAX)
       await orderedStore.flush()
       await stream?.drain(clock.monotonicMs() + DRAIN_NAMES_MS_MAX)
     },

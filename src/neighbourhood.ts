@@ -98,7 +98,7 @@ export class Neighbourhood {
     return this.#neighbours.serving()
   }
 
-  /** Nothing new is given to this node, and it judges nobody any more. */
+  /** Nothing new is given to this node, and it judges nobody any more. Safe to repeat. */
   async leave(): Promise<void> {
     await this.#runner?.stop()
     await this.#neighbours.leave()

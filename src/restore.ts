@@ -26,6 +26,7 @@ import { openRestoredDirectory, type RestoredDirectory } from './config/data-dir
 import { LmdbBackend } from './meta/lmdb/lmdb-backend.ts'
 import { createLmdbStore } from './meta/lmdb/lmdb-store.ts'
 import { createNamespace } from './meta/namespace/namespace.ts'
+import { ofOneNode } from './meta/namespace/restore/one-node.ts'
 import { recount, type Recounted } from './meta/namespace/restore/recount.ts'
 import { RowWriter } from './meta/namespace/restore/rows.ts'
 import type { NamesObject } from './persist/names/object-names.ts'
@@ -286,6 +287,7 @@ class Restore {
       try {
         const capturedMs = await this.#writeState(new RowWriter(backend), seen)
         this.#request.onProgress({ doing: 'counting', done: 0, total: undefined })
+        await ofOneNode(backend)
         const recounted = await recount(backend, {
           present: new Set(footers.segments.keys()),
           dataBytes: async (segment) => (await footers.footer(segment))?.dataBytes,

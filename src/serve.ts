@@ -3,7 +3,7 @@ import { randomFillSync } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { observeAttachments } from './attachment-metrics.ts'
-import { AssertionFailed } from './common/assert.ts'
+import { AssertionFailed, must } from './common/assert.ts'
 import { configuredAccess } from './cli/access.ts'
 import { packageVersion } from './cli/version.ts'
 import { systemClock } from './common/clock.ts'
@@ -103,6 +103,7 @@ interface Surroundings extends ServeOptions {
 interface HttpPortOver {
   readonly telemetry: Telemetry
   readonly mounts: GatewayMounts
+  readonly others: Neighbourhood | undefined
   readonly neighbours: NeighbourStatus | undefined
 }
 
@@ -198,7 +199,7 @@ class Gateway {
     await makeBuckets(engine, this.#config)
     ending.push(() => engine.drain())
     const mounts = this.#mounts(engine, readings)
-    const http = this.#httpPort(engine, { telemetry, mounts, neighbours })
+    const http = this.#httpPort(engine, { telemetry, mounts, others, neighbours })
     ending.push(() => drained(http))
     await http.start()
     const s3 = this.#s3Door(engine, telemetry)
@@ -262,7 +263,7 @@ class Gateway {
     }
   }
 
-  #httpPort(engine: Engine, { telemetry, mounts, neighbours }: HttpPortOver): HttpPort {
+  #httpPort(engine: Engine, { telemetry, mounts, others, neighbours }: HttpPortOver): HttpPort {
     const { logger, access } = this.#surroundings
     return httpPortOf({
       config: this.#config,
@@ -270,7 +271,7 @@ class Gateway {
       engine,
       mounts,
       cluster: this.#shared?.cluster,
-      nodes: this.#shared && nodeControl(this.#shared, engine),
+      nodes: this.#shared && others && nodeControl(this.#shared, engine, others),
       neighbours,
       telemetry,
       metrics: this.#metrics,
@@ -377,11 +378,15 @@ class Gateway {
   }
 }
 
-function nodeControl(shared: SharedMetadata, { namespace }: Engine): NodeControl {
+function nodeControl(shared: SharedMetadata, { namespace, handOver }: Engine, others: Neighbourhood): NodeControl {
   return {
     own: shared.nodeNumber,
     list: () => namespace.nodes(),
     remove: async (number) => ((await shared.forgetNode(number)) ? await namespace.removeNode(number) : undefined),
+    async drain(waitMsMax) {
+      await others.leave()
+      return await must(handOver, 'copies of a node among others').run(waitMsMax)
+    },
   }
 }
 

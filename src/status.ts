@@ -1,5 +1,4 @@
 /** What `tidegate status` shows (gateway/admin/status.ts), from the engine and from what this node knows of the others. Part of the composition root. */
-import type { PeerAskFigures } from './cache-tier/neighbours/ports.ts'
 import type { Clock } from './common/clock.ts'
 import type { NodeMember, NodeView } from './common/node-view.ts'
 import type { Engine } from './engine.ts'
@@ -40,8 +39,8 @@ export interface NeighbourStatus {
 export interface NeighbourStatusParts {
   readonly view: NodeView
   readonly transport: Pick<Transport, 'figures'>
-  /** The neighbour level; by node. */
-  readonly level: { figures(): readonly PeerAskFigures[] } | undefined
+  /** Of the neighbour level. */
+  readonly asked: () => Pick<NeighbourFigures, 'hits' | 'misses' | 'timeouts' | 'badPages'>
   readonly copies: Pick<Copies, 'status'> | undefined
   readonly lost: () => readonly LostNodeView[]
   readonly isRemoteShared: boolean
@@ -62,14 +61,14 @@ export function neighbourStatus(parts: NeighbourStatusParts): NeighbourStatus {
   }
 }
 
-function neighbourFigures({ transport, level, copies }: NeighbourStatusParts): NeighbourFigures {
+function neighbourFigures({ transport, asked, copies }: NeighbourStatusParts): NeighbourFigures {
   const { peers } = transport.figures
-  const asked = level?.figures() ?? []
+  const { hits, misses, timeouts, badPages } = asked()
   return {
-    hits: asked.reduce((sum, { hits }) => sum + hits, 0),
-    misses: asked.reduce((sum, { misses }) => sum + misses, 0),
-    timeouts: asked.reduce((sum, { timeouts }) => sum + timeouts, 0),
-    badPages: asked.reduce((sum, { badPages }) => sum + badPages, 0),
+    hits,
+    misses,
+    timeouts,
+    badPages,
     // Of the connections, so that copies count as well.
     bytesIn: peers.reduce((sum, peer) => sum + peer.bytesIn, 0),
     bytesOut: peers.reduce((sum, peer) => sum + peer.bytesOut, 0),

@@ -41,6 +41,7 @@ interface ShownNames {
   readonly heldUpBy: readonly string[]
   readonly backups: number
   readonly lastError: string | null
+  readonly holder: number | null
 }
 
 export function statusText(shown: ShownFlush): string {
@@ -68,13 +69,14 @@ export function statusText(shown: ShownFlush): string {
 /** Of the state that a restore would find now. */
 function namesLines(names: ShownNames | null): [string, string][] {
   if (names === null) return []
-  const { shippedRevision, behindMs, heldUpBy, backups, lastError } = names
+  const { shippedRevision, behindMs, heldUpBy, backups, lastError, holder } = names
   const age = behindMs === 0 ? 'up to date' : `${timeText(behindMs)} behind`
   const wait = heldUpBy.length === 0 ? '' : `, waiting for ${heldUpBy.length} segments (${heldUpBy[0]})`
   const failure = lastError === null ? '' : `; ${lastError}`
   const state = shippedRevision === null ? 'not in the remote store yet' : age
   return [
     ['names:', `${state}${wait}${failure}`],
+    ...(holder === null ? [] : [['shipped by:', `node ${holder}`] satisfies [string, string]]),
     ['backups:', String(backups)],
   ]
 }

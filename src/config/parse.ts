@@ -112,7 +112,14 @@ const REACHING_ETCD = ['metaCa', 'metaCert', 'metaKey', 'metaUser', 'metaPasswor
 function checkMetadata(
   options: Pick<
     OptionValues,
-    'ack' | 'meta' | 'cluster' | 'clusterJoin' | 'staleReads' | 'remote' | 'remoteShared' | (typeof REACHING_ETCD)[number]
+    | 'ack'
+    | 'meta'
+    | 'cluster'
+    | 'clusterJoin'
+    | 'staleReads'
+    | 'remote'
+    | 'remoteShared'
+    | (typeof REACHING_ETCD)[number]
   >,
 ): void {
   const { ack, meta, metaCa, metaCert, metaKey, cluster, clusterJoin, staleReads, remote, remoteShared } = options

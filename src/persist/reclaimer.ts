@@ -77,7 +77,7 @@ export class Reclaimer {
     const removable: { segment: SegmentId; revision: Revision }[] = []
     for (const [segment, revision] of this.#emptied) {
       if (revision > index.durableRevision() || revision > horizon()) continue
-      if (hasPending(segment) || isUnsealed(segment) || this.#options.names.holds(segment)) continue
+      if (hasPending(segment) || isUnsealed(segment)) continue
       const record = await index.segment(segment)
       // A body that was pending when its neighbours died has been published since: the segment lives on.
       if (!record || record.liveBytes > 0 || hasPending(segment)) this.#emptied.delete(segment)
@@ -94,9 +94,10 @@ export class Reclaimer {
     }
   }
 
-  /** The remote store must hold no names of it first: what it holds is a state that somebody may restore. */
+  /** The remote store must hold no names of it first: what it holds is a state that somebody may restore. One that names wait for goes there first. */
   #mayGo({ segment, state }: IndexedSegment, emptiedAt: Revision): boolean {
-    return state !== 'persisted' || this.#options.names.mayRemove(segment, emptiedAt)
+    const { names } = this.#options
+    return state === 'persisted' ? names.mayRemove(segment, emptiedAt) : !names.holds(segment)
   }
 
   async #remove(

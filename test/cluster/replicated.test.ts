@@ -12,7 +12,7 @@ import {
   type S3Client,
 } from '@aws-sdk/client-s3'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { BUCKET, isSafeAgain, SharedGateways } from '../support/three-gateways.ts'
+import { BUCKET, areSafeAgain, SharedGateways } from '../support/three-gateways.ts'
 
 const MIB = 1024 * 1024
 const FLAGS = ['--node-grace', '3s', '--segment-size', '8MiB', '--segment-age', '1s']
@@ -101,7 +101,7 @@ it('is read from the survivors within seconds of a kill -9 of its node; then tha
   console.log(`read from the survivors after ${tookMs.map((ms) => ms.toFixed(0)).join(' and ')} ms`)
   expect(Math.max(...tookMs)).toBeLessThan(20_000)
   const what = 'taken over and copied again'
-  for (const index of [1, 2]) await gateways.until(index, isSafeAgain, { what, withinMs: TAKEN_OVER_MS_MAX })
+  for (const index of [1, 2]) await gateways.until(index, areSafeAgain(2), { what, withinMs: TAKEN_OVER_MS_MAX })
   for (const index of [1, 2]) await allAreRead(index)
 })
 
@@ -112,8 +112,7 @@ it('and from the last one, when the second holder is killed as well', async () =
   await allAreRead(2)
   const isTakenOver = await gateways.until(
     2,
-    ({ nodes, holdings }) =>
-      nodes.length === 1 && holdings?.byNode.every(({ node, state }) => node === 3 || state !== 'open') === true,
+    ({ nodes, lost }) => nodes.length === 1 && lost.every(({ state }) => state === 'cleaned'),
     { what: 'alone', withinMs: TAKEN_OVER_MS_MAX },
   )
   expect(isTakenOver.nodes[0]).toMatchObject({ isSelf: true, state: 'serving' })
@@ -127,7 +126,7 @@ it('a node that comes back removes what is not its own any more, and reads every
   await allAreRead(2)
   await expect.poll(() => [...segmentsIn(0)].filter((id) => before.has(id)), { timeout: 30_000 }).toEqual([])
   await gateways.start(1)
-  await gateways.until(2, isSafeAgain, { what: 'copied again', withinMs: TAKEN_OVER_MS_MAX })
+  await gateways.until(2, areSafeAgain(3), { what: 'copied again', withinMs: TAKEN_OVER_MS_MAX })
   for (const index of gateways.indexes) await allAreRead(index)
   const client = gateways.s3(0, 'replicated')
   await put(client, 'afterwards', randomBytes(100_000))

@@ -34,6 +34,10 @@ const memory = (): MemoryStore => new MemoryStore({ clock: systemClock, fileSyst
 const inDirectory = (directory: string): DirectoryStore => new DirectoryStore({ directory, fileSystem: nodeFileSystem })
 
 testRemoteStore('a directory', local(inDirectory))
+testRemoteStore(
+  'a directory that nodes share',
+  local((directory) => new DirectoryStore({ directory, fileSystem: nodeFileSystem, copies: true })),
+)
 testRemoteStore('memory', local(memory))
 testRemoteStore(
   'a faulty one without faults',

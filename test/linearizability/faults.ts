@@ -46,7 +46,7 @@ export interface PlannedFault {
 }
 
 /** The lease of a node, and its grace where there are such faults. */
-const LOST_AFTER_MS = 15_000
+const LOST_AFTER_MS = 17_000
 const LASTS_MS = { min: 300, max: 3_000 }
 const LONG_MS = [8_000, 24_000] as const
 /** Of the faults, where long ones are wanted. */

@@ -64,7 +64,7 @@ const LARGE_VALUE_BYTES = 400
 const SEGMENT_VALUE_BYTES = 6_000
 const NEIGHBOUR_FLAGS = Object.entries({
   '--neighbour': '127.0.0.1:0',
-  '--node-grace': '2s',
+  '--node-grace': '3s',
   '--ack': 'replicated',
   '--segment-age': '1s',
   '--hash-workers': '1',

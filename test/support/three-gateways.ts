@@ -229,27 +229,31 @@ export class SharedGateways {
   }
 }
 
-/** Before each request is signed: the header is part of what the client vouches for. */
+/** Before each request is signed: the header is part of what the client vouches for. An upload that is only begun is as safe as its metadata, and refuses more. */
 export function acknowledgedAt(client: S3Client, ack: AckLevel): void {
   client.middlewareStack.add(
-    (next) => (args) => {
-      const { headers } = args.request as { headers: Record<string, string> }
-      headers['x-tidegate-ack'] = ack
-      return next(args)
-    },
+    (next, { commandName }) =>
+      (args) => {
+        const { headers } = args.request as { headers: Record<string, string> }
+        if (commandName !== 'CreateMultipartUploadCommand') headers['x-tidegate-ack'] = ack
+        return next(args)
+      },
     { step: 'build', name: 'tidegateAck' },
   )
 }
 
-/** Nothing waits for a copy, and no segment is one node's that is away. */
-export function isSafeAgain({ backlog, nodes, holdings }: ShownStatus): boolean {
-  const alive = new Set(nodes.map(({ number }) => number))
-  return (
-    holdings !== null &&
-    holdings.trouble === null &&
-    holdings.isComplete &&
-    backlog.copiesWaiting === 0 &&
-    holdings.unreachable.length === 0 &&
-    holdings.byNode.every(({ node }) => alive.has(node))
-  )
+/** So many nodes are there, nothing waits for a copy, and no segment is one's that is away: every one of those was taken over. */
+export function areSafeAgain(count: number): (status: ShownStatus) => boolean {
+  return ({ backlog, nodes, lost, holdings }) => {
+    const alive = new Set(nodes.filter(({ state }) => state === 'serving').map(({ number }) => number))
+    return (
+      alive.size === count &&
+      lost.every(({ state }) => state === 'cleaned') &&
+      backlog.copiesWaiting === 0 &&
+      holdings !== null &&
+      holdings.trouble === null &&
+      holdings.isComplete &&
+      holdings.byNode.every(({ node, bytes }) => alive.has(node) || bytes === 0)
+    )
+  }
 }

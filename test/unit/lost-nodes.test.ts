@@ -182,7 +182,7 @@ it('declares nobody lost while it does not see etcd, nor for what it saw before'
   await cluster.pass(2, [one])
   cluster.etcd.next('transact', { fails: 'unavailable' })
   cluster.nowMs += 1_000
-  await expect(one.job.round()).rejects.toMatchObject({ name: 'EtcdFailure' })
+  await expect(one.job.round()).rejects.toMatchObject({ code: 'Unavailable' })
   cluster.nowMs += 60_000
   await cluster.pass(1, [one])
   expect(one.job.lost()).toMatchObject([{ state: 'away', awayMs: 0 }])

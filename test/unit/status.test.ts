@@ -41,8 +41,6 @@ function member(number: number): NodeMember {
 
 const PEER = { calls: 4, failures: 0, bytesIn: 100, bytesOut: 20, roundTripMs: 0.5 }
 
-const ASKED = { hits: 0, misses: 0, timeouts: 0, failures: 0, badPages: 0, bytesIn: 0 }
-
 const NEIGHBOURS: NeighbourStatusParts = {
   view: {
     self: 1,
@@ -60,12 +58,7 @@ const NEIGHBOURS: NeighbourStatusParts = {
       badFrames: 0,
     },
   },
-  level: {
-    figures: () => [
-      { ...ASKED, hits: 2, timeouts: 1 },
-      { ...ASKED, hits: 3, misses: 2 },
-    ],
-  },
+  asked: () => ({ hits: 5, misses: 2, timeouts: 1, badPages: 0 }),
   copies: {
     status: () => ({ heldSegments: 2, heldBytes: 30, openCopies: 1, wantingCopies: 3, recopiedSegments: 0 }),
   },

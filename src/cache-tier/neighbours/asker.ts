@@ -3,20 +3,18 @@
  * Whatever comes of it is an outcome, and counted; nothing is thrown.
  */
 import type { Clock } from '../../common/clock.ts'
-import { crc32 } from '../../common/crc32.ts'
 import { isTidegateError } from '../../common/errors.ts'
 import type { Limits } from '../../common/limits.ts'
 import type { NodeCalls, NodeReply } from '../../common/node-calls.ts'
 import { decodeAnswer, encodeQuestion, type BlockAnswer, type Outcome } from './messages.ts'
 import type { AskKind, PeerHealth } from './peer-health.ts'
-import type { BlockWanted, PageHashing, PeerAskFigures } from './ports.ts'
+import { PageChecks, type PageChecksOptions } from './page-checks.ts'
+import type { BlockWanted, PeerAskFigures } from './ports.ts'
 
-export interface AskerOptions {
+export interface AskerOptions extends PageChecksOptions {
   readonly calls: Pick<NodeCalls, 'call'>
   readonly health: PeerHealth
-  readonly hashing: PageHashing
   readonly limits: Pick<Limits, 'blockBytes' | 'hashInlineBytesMax'>
-  readonly slabView: (slabOffset: number, length: number) => Uint8Array
   readonly clock: Clock
 }
 
@@ -33,10 +31,12 @@ type Counts = { -readonly [name in keyof PeerAskFigures]: number }
 
 export class Asker {
   readonly #options: AskerOptions
+  readonly #checks: PageChecks
   readonly #byPeer = new Map<number, Counts>()
 
   constructor(options: AskerOptions) {
     this.#options = options
+    this.#checks = new PageChecks(options)
   }
 
   figures(node: number): PeerAskFigures {
@@ -61,7 +61,7 @@ export class Asker {
       return { outcome: 'silent' }
     }
     if (answer.outcome === 'here' && answer.length >= want.needed) {
-      if (!(await this.#check(want.slabOffset, answer))) {
+      if (!(await this.#check(want, answer))) {
         counts.badPages++
         health.failed(node)
         return { outcome: 'bad' }
@@ -112,16 +112,9 @@ export class Asker {
     return body.length === answer.length && answer.length <= this.#options.limits.blockBytes
   }
 
-  async #check(
-    slabOffset: number,
-    { length, pageBytes, pageCrcs }: Extract<BlockAnswer, { outcome: 'here' }>,
-  ): Promise<boolean> {
-    const { hashing, limits, slabView } = this.#options
-    if (length > limits.hashInlineBytesMax) {
-      return await hashing.verifyPages({ slabOffset, length }, pageBytes, pageCrcs).catch(() => false)
-    }
-    const bytes = slabView(slabOffset, length)
-    return pageCrcs.every((crc, page) => crc32(bytes.subarray(page * pageBytes, (page + 1) * pageBytes)) === crc)
+  async #check({ slabOffset }: BlockWanted, answer: Extract<BlockAnswer, { outcome: 'here' }>): Promise<boolean> {
+    const { length, pageBytes, pageCrcs } = answer
+    return await this.#checks.verify({ slabOffset, length }, pageBytes, pageCrcs).catch(() => false)
   }
 
   #counts(node: number): Counts {

@@ -5,7 +5,6 @@
  * The block is lent to the socket and given back once it is sent (C13). One peer may hold a share of memory's slots at once, and all of them together another; beyond that they are
  * told `busy`, and look elsewhere.
  */
-import { crc32 } from '../../common/crc32.ts'
 import { isTidegateError } from '../../common/errors.ts'
 import type { SegmentId } from '../../common/ids.ts'
 import type { Limits } from '../../common/limits.ts'
@@ -13,9 +12,10 @@ import type { NodeAnswer, NodeHandler, NodeRequest } from '../../common/node-cal
 import type { FetchBlock, LentBlock, MemoryLevel } from '../memory-level.ts'
 import { decodeQuestion, encodeAnswer, type BlockQuestion, type Outcome } from './messages.ts'
 import type { NeighbourLevel } from './neighbour-level.ts'
-import type { PageHashing, ServedFigures } from './ports.ts'
+import { PageChecks, type PageChecksOptions } from './page-checks.ts'
+import type { ServedFigures } from './ports.ts'
 
-export interface BlockServerOptions {
+export interface BlockServerOptions extends PageChecksOptions {
   readonly memory: Pick<MemoryLevel, 'lendNow' | 'lendToPeer' | 'isFetching' | 'giveBack' | 'slots'>
   readonly level: Pick<NeighbourLevel, 'mayBeAsking'>
   /** Fills a slot from what lies on this node, and if told to, from the remote store; undefined when it is not there. */
@@ -23,9 +23,7 @@ export interface BlockServerOptions {
     place: { readonly segment: SegmentId; readonly block: number; readonly slabOffset: number },
     mayFetch: boolean,
   ) => Promise<number | undefined>
-  readonly hashing: PageHashing
   readonly limits: Pick<Limits, 'pageBytes' | 'hashInlineBytesMax'>
-  readonly slabView: (slabOffset: number, length: number) => Uint8Array
 }
 
 /** Shares of the slots that questions of one peer, and of all, may hold at once. */
@@ -38,6 +36,7 @@ class NotHere extends Error {}
 
 export class BlockServer {
   readonly #options: BlockServerOptions
+  readonly #checks: PageChecks
   readonly #checksums = new Map<string, { readonly length: number; readonly pageCrcs: Uint32Array }>()
   readonly #heldBy = new Map<number, number>()
   #held = 0
@@ -45,6 +44,7 @@ export class BlockServer {
 
   constructor(options: BlockServerOptions) {
     this.#options = options
+    this.#checks = new PageChecks(options)
   }
 
   get figures(): ServedFigures {
@@ -121,21 +121,11 @@ export class BlockServer {
     const key = `${segment}/${block}`
     const known = this.#checksums.get(key)
     if (known?.length === length) return known.pageCrcs
-    const pageCrcs = await this.#computeCrcs(slabOffset, length)
+    const pageCrcs = await this.#checks.compute({ slabOffset, length }, this.#options.limits.pageBytes)
     this.#checksums.delete(key)
     this.#checksums.set(key, { length, pageCrcs })
     if (this.#checksums.size > CHECKSUMS_MAX) this.#checksums.delete(this.#checksums.keys().next().value as string)
     return pageCrcs
-  }
-
-  async #computeCrcs(slabOffset: number, length: number): Promise<Uint32Array> {
-    const { hashing, limits, slabView } = this.#options
-    const { pageBytes, hashInlineBytesMax } = limits
-    if (length > hashInlineBytesMax) return await hashing.pageChecksums({ slabOffset, length }, pageBytes)
-    const bytes = slabView(slabOffset, length)
-    return Uint32Array.from({ length: Math.ceil(length / pageBytes) }, (_, page) =>
-      crc32(bytes.subarray(page * pageBytes, (page + 1) * pageBytes)),
-    )
   }
 
   #take(node: number): boolean {

@@ -65,6 +65,8 @@ interface NamesView {
   readonly heldUpBy: readonly string[]
   readonly backups: number
   readonly lastError: string | undefined
+  /** Number of the node that ships names for all. */
+  readonly holder?: number | undefined
 }
 
 interface ItemView {
@@ -161,7 +163,7 @@ function statusBody(view: FlushView): unknown {
 
 function namesBody(names: NamesView | undefined): unknown {
   if (!names) return null
-  const { shippedThrough, durableRevision, stateMs, behindMs, heldUpBy, backups, lastError } = names
+  const { shippedThrough, durableRevision, stateMs, behindMs, heldUpBy, backups, lastError, holder } = names
   return {
     shippedRevision: shippedThrough < 0 ? null : shippedThrough,
     durableRevision,
@@ -170,6 +172,7 @@ function namesBody(names: NamesView | undefined): unknown {
     heldUpBy: heldUpBy.slice(0, LISTED_SEGMENTS_MAX),
     backups,
     lastError: lastError ?? null,
+    holder: holder ?? null,
   }
 }
 
@@ -255,6 +258,9 @@ const STATUS = record({
       },
       backups: number('Backups kept.'),
       lastError: { type: ['string', 'null'], description: 'Why shipping failed, while it does.' },
+      holder: numberOrNull(
+        'Where nodes share the metadata: the one that ships names for all; null: none does, or there are no nodes.',
+      ),
     }),
     type: ['object', 'null'],
     description: 'How much of metadata the remote store knows; null where it lies under the data directory.',

@@ -1,5 +1,5 @@
 /**
- * The gateways that share metadata, over HTTP: `GET /admin/v1/nodes` and `POST /admin/v1/nodes/remove`. For root, and for users whose policies allow
+ * The gateways that share metadata, over HTTP: `GET /admin/v1/nodes`, `POST /admin/v1/nodes/drain` and `POST /admin/v1/nodes/remove`. For root, and for users whose policies allow
  * `tidegate:GetCluster` and `tidegate:ControlCluster`; no token may.
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
@@ -22,7 +22,24 @@ export interface NodeControl {
   list(): Promise<readonly { readonly number: number; readonly horizon: Revision }[]>
   /** Shuts the node out for good, and lets go what it kept. Undefined: there never was such a node. */
   remove(number: number): Promise<{ readonly files: number; readonly builds: number } | undefined>
+  /**
+   * Copies what lies on this gateway alone to another one, if that is not under way, and resolves with how far it is after so long at most. The others give it nothing new
+   * from then on.
+   */
+  drain(waitMsMax: number): Promise<DrainedNode>
 }
+
+export interface DrainedNode {
+  readonly segments: number
+  readonly bytes: number
+  /** Segments that no other node would take, and why not. */
+  readonly left: number
+  readonly lastError: string | undefined
+  /** All were tried. */
+  readonly done: boolean
+}
+
+const DRAIN_WAIT_MS_MAX = 20_000
 
 export function createNodesPlugin(options: NodesPluginOptions): PortPlugin {
   return (app) => register(app, options)
@@ -41,6 +58,15 @@ function register(app: FastifyInstance, { nodes, access }: NodesPluginOptions): 
     async (request, reply) => {
       admit(request, 'tidegate:GetCluster')
       return reply.send({ own: nodes.own, nodes: await nodes.list() })
+    },
+  )
+
+  app.post(
+    '/admin/v1/nodes/drain',
+    { config: { operation: 'AdminDrainNode' }, schema: DRAIN_SCHEMA },
+    async (request) => {
+      admit(request, 'tidegate:ControlCluster')
+      return await nodes.drain(DRAIN_WAIT_MS_MAX)
     },
   )
 
@@ -89,6 +115,27 @@ const LIST_SCHEMA = {
             },
           },
         },
+      },
+    },
+  },
+}
+
+const DRAIN_SCHEMA = {
+  tags: TAGS,
+  summary: 'Copy what lies on this gateway alone to another one',
+  description:
+    'To be asked of a gateway that is to leave, before it is stopped. Answers how far it is after 20 seconds at most: ask again until it is done.',
+  response: {
+    200: {
+      description: 'What was done',
+      type: 'object',
+      required: ['segments', 'bytes', 'left', 'done'],
+      properties: {
+        segments: { type: 'integer', description: 'Segments of which another node has a copy now.' },
+        bytes: { type: 'integer' },
+        left: { type: 'integer', description: 'Segments that no other node would take.' },
+        lastError: { type: 'string' },
+        done: { type: 'boolean', description: 'All were tried.' },
       },
     },
   },

@@ -22,7 +22,7 @@ export function unavailable(error: unknown): Error {
 export function fencedError(node: number): TidegateError {
   return new TidegateError(
     'Unavailable',
-    `another process has taken over node ${node}: this one may not write any more`,
+    `node ${node} was shut out by another node, or taken over by another process: this one may not write any more`,
   )
 }
 

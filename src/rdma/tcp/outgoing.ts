@@ -124,7 +124,7 @@ export class OutgoingConnection implements LinkOwner {
   }
 
   linkEnded(why: string): void {
-    for (const id of [...this.#calls.keys()]) this.#settle(id)?.reject(unavailableNode(this.node, why))
+    for (const id of this.#calls.keys()) this.#settle(id)?.reject(unavailableNode(this.node, why))
     this.#options.onEnded(this)
   }
 

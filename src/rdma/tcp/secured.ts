@@ -66,3 +66,8 @@ function stampOf(pathOrPem: string): string {
   const { mtimeMs, size, ino } = statSync(pathOrPem)
   return `${mtimeMs}:${size}:${ino}`
 }
+
+/** Of a connection that ended in TLS's own handshake: for the certificate that the other end showed. */
+export function isCertificateError(error: Error & { readonly code?: string }): boolean {
+  return /CERT|VERIFY|ISSUER|SIGNATURE/.test(error.code ?? '')
+}

@@ -75,11 +75,17 @@ export class TransportServer {
 
   #tlsServer(certificates: Certificates): TlsServer {
     const { limits, tally } = this.#options
-    const server = createTlsServer({ ...certificates.options(), handshakeTimeout: limits.handshakeMs })
+    // Whoever shows no certificate, or one that does not do, is refused below: by itself the server would close without a word of why.
+    const options = { ...certificates.options(), rejectUnauthorized: false }
+    const server = createTlsServer({ ...options, handshakeTimeout: limits.handshakeMs })
     this.#certificatesVersion = certificates.version
-    server.on('secureConnection', (socket) => void this.#prove(socket))
-    server.on('tlsClientError', (error, socket) => {
-      if (this.#unknown.has(whence(socket))) tally.refused(isCertificateError(error) ? 'certificate' : 'broken')
+    server.on('secureConnection', (socket) => {
+      if (socket.authorized) return void this.#prove(socket)
+      tally.refused('certificate')
+      socket.on('error', () => undefined).destroy()
+    })
+    server.on('tlsClientError', (_error, socket) => {
+      tally.refused('broken')
       socket.destroy()
     })
     return server
@@ -129,7 +135,7 @@ export class TransportServer {
     const { clock, limits, tally, handler, onBug } = this.#options
     const desk = this.#desks.get(peer.node) ?? new Desk()
     this.#desks.set(peer.node, desk)
-    for (const before of [...desk.connections]) {
+    for (const before of desk.connections) {
       if (before.incarnation !== peer.incarnation) before.end('the node is another process now')
       else if (desk.connections.size >= CONNECTIONS_PER_NODE_MAX) before.end('the node has made too many connections')
     }
@@ -152,9 +158,4 @@ export class TransportServer {
 
 function whence({ remoteAddress, remotePort }: Socket): string {
   return `${remoteAddress ?? ''} ${remotePort ?? ''}`
-}
-
-/** Of OpenSSL: the certificate that the other end showed does not do, or it showed none. */
-function isCertificateError(error: Error & { code?: string }): boolean {
-  return /CERT|VERIFY|ISSUER|SIGNATURE|PEER_DID_NOT_RETURN/.test(error.code ?? error.message)
 }

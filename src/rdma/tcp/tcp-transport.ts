@@ -14,7 +14,7 @@ import { proveAsConnecting, Refused, type HandshakeSelf } from './handshake.ts'
 import { TCP_LIMITS, type TcpLimits } from './limits.ts'
 import { OutgoingConnection, smoothed } from './outgoing.ts'
 import { Peer } from './peer.ts'
-import { Certificates, type TransportTls } from './secured.ts'
+import { Certificates, isCertificateError, type TransportTls } from './secured.ts'
 import { TransportServer } from './server.ts'
 import { Tally } from './tally.ts'
 
@@ -176,7 +176,7 @@ export class TcpTransport implements Transport {
       const failed = (error: Error): void => {
         clearTimeout(timer)
         socket.destroy()
-        reject(error)
+        reject(isCertificateError(error) ? new Refused('certificate', error.message) : error)
       }
       const timer = setTimeout(
         () => failed(new Refused('late', 'it does not take connections')),

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { DeleteObjectCommand, GetObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { must } from '../../../src/common/assert.ts'
 import { Random } from '../../model/random.ts'
-import { BUCKET, isSafeAgain, SharedGateways } from '../../support/three-gateways.ts'
+import { areSafeAgain, BUCKET, SharedGateways } from '../../support/three-gateways.ts'
 import { BrokenPromise, digest, Ledger, type Content } from '../../write-behind/load/ledger.ts'
 import { ReplicatedLoad } from './replicated-load.ts'
 
@@ -31,7 +31,7 @@ export interface LossRoundOptions {
 }
 
 const NODES = 3
-const GRACE_MS = 2_000
+const GRACE_MS = 3_000
 /** Of the leases by which nodes are known to be alive. */
 const LEASE_MS = 10_000
 const FLAGS = Object.entries({
@@ -92,12 +92,12 @@ export class NodeLossRounds {
     onStep(`all ${this.#keys().length} keys read from the survivors`)
     if (loss === 'paused') await this.#comesBackLate(victim, lostMs)
     const what = 'taken over and copied again'
-    for (const index of survivors) await gateways.until(index, isSafeAgain, { what, withinMs: SAFE_MS_MAX })
+    for (const index of survivors) await gateways.until(index, areSafeAgain(NODES - 1), { what, withinMs: SAFE_MS_MAX })
     const safeMs = performance.now() - lostMs
     onStep('all is safe again')
     compared += await this.#compare(survivors)
     await gateways.start(victim)
-    await gateways.until(victim, isSafeAgain, { what: 'back', withinMs: SAFE_MS_MAX })
+    await gateways.until(victim, areSafeAgain(NODES), { what: 'back', withinMs: SAFE_MS_MAX })
     compared += await this.#compareSettled()
     onStep('it is back, and all is read from it too')
     await this.#deleteOldest()

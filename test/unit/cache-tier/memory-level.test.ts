@@ -108,6 +108,75 @@ test('asking for more of a block than there is is DataLost', async () => {
   await expect(memory.lend(ONE, 0, 6, short)).rejects.toMatchObject({ code: 'DataLost' })
 })
 
+/** A block that grows elsewhere: as long as it is when it is asked for. */
+function growing(): { bytes: number; readonly fetch: FetchBlock; readonly asked: number[] } {
+  const block = { bytes: 10, asked: [] as number[] }
+  const fetchGrowing: FetchBlock = async (_segment, _block, slabOffset, needed) => {
+    const { bytes } = block
+    block.asked.push(needed)
+    await scheduler.delay(1)
+    slab.view(slabOffset, bytes).fill(bytes)
+    return bytes
+  }
+  return Object.assign(block, { fetch: fetchGrowing })
+}
+
+test('a block that is here and too short is fetched again and replaced; what is lent of the old one stays until it is given back', async () => {
+  const block = growing()
+  const short = await scheduler.until(memory.lend(ONE, 0, 10, block.fetch), 'lending')
+  block.bytes = 30
+  expect(memory.pin({ segment: ONE, block: 0, holder: 1 }, 1e9)).toBeTypeOf('function')
+  const long = await scheduler.until(memory.lend(ONE, 0, 25, block.fetch), 'lending')
+  expect([short.length, long.length, block.asked]).toEqual([10, 30, [10, 25]])
+  expect([memory.bytesHeld, memory.bytesPinned, slab.freeSlots]).toEqual([256, 256, SLOTS - 2])
+  expect(slab.view(short.slabOffset, 10).every((byte) => byte === 10)).toBe(true)
+  memory.giveBack(short.lease)
+  expect(slab.freeSlots).toBe(SLOTS - 1)
+  memory.giveBack(long.lease)
+  // Still pinned, and evicted as any other once it is not.
+  memory.unpin({ segment: ONE, block: 0, holder: 1 })
+  for (let slot = 0; slot < SLOTS; slot++) expect(await memory.acquire('stream')).toBeTypeOf('number')
+  expect([memory.bytesHeld, memory.stats.evictions]).toEqual([0, 1])
+})
+
+test('who needs more than the fetch that he joined was begun for fetches again; the first reader gets what he asked for', async () => {
+  const block = growing()
+  const few = memory.lend(ONE, 0, 10, block.fetch)
+  await new Promise((resolve) => setImmediate(resolve))
+  block.bytes = 40
+  const more = memory.lend(ONE, 0, 40, block.fetch)
+  expect((await scheduler.until(few, 'lending')).length).toBe(10)
+  expect((await scheduler.until(more, 'lending')).length).toBe(40)
+  expect(block.asked).toEqual([10, 40])
+  await expect(scheduler.until(memory.lend(ONE, 0, 41, block.fetch), 'lending')).rejects.toMatchObject({
+    code: 'DataLost',
+  })
+})
+
+test('a fetch for a peer is joined by readers here, who fetch for themselves if it fails; its failure is told to peers', async () => {
+  let failing = true
+  const flaky: FetchBlock = async (...where) => {
+    const fails = failing
+    await scheduler.delay(1)
+    if (fails) throw new Error('not here')
+    return await fetch(...where)
+  }
+  const peers = [1, 2].map(() => memory.lendToPeer(ONE, 0, 1, flaky))
+  expect(memory.isFetching(ONE, 0)).toBe(false)
+  const reading = lend(ONE, 0)
+  const outcomes = Promise.allSettled(peers)
+  await new Promise((resolve) => setImmediate(resolve))
+  failing = false
+  expect((await scheduler.until(reading, 'lending')).length).toBe(256)
+  expect((await outcomes).map(({ status }) => status)).toEqual(['rejected', 'rejected'])
+  expect(fetches).toEqual(['1/0'])
+  const own = lend(ONE, 1)
+  expect(memory.isFetching(ONE, 1)).toBe(true)
+  const joined = memory.lendToPeer(ONE, 1, 1, flaky)
+  await scheduler.until(Promise.all([own, joined]), 'lending')
+  expect(fetches).toEqual(['1/0', '1/1'])
+})
+
 test('a forgotten segment leaves memory: what is leased with its last lease, the rest at once', async () => {
   const held = await scheduler.until(lend(ONE, 0), 'lending')
   memory.giveBack((await scheduler.until(lend(ONE, 1), 'lending')).lease)

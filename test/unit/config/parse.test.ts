@@ -207,11 +207,19 @@ describe('metadata that are shared', () => {
     [['--meta', 'etcd://a:1', '--cluster', 'main'], '--meta and --cluster: '],
     [['--cluster-join', 'http://127.0.0.1:1'], '--cluster-join names nodes, and there is no --cluster'],
     [['--stale-reads', 'on'], '--stale-reads on: it is for metadata in etcd'],
-    [['--cluster', 'main', '--remote', 'file:///x'], '--cluster and --remote: '],
-    [['--meta', 'etcd://a:1', '--remote', 'file:///x'], '--meta and --remote: '],
+    [['--cluster', 'main', '--remote', 'file:///x'], '--cluster and --remote file:///x: what is persisted there'],
+    [['--meta', 'etcd://a:1', '--remote', 'file:///x'], '--meta and --remote file:///x: what is persisted there'],
+    [['--remote', 'file:///x', '--remote-shared', 'on'], '--remote-shared on: '],
+    [['--meta', 'etcd://a:1', '--remote', 's3://b/p', '--remote-shared', 'on'], '--remote-shared on: '],
     [['--cluster', 'a/b'], '--cluster: "a/b" on the command line is not a name'],
   ])('refuses %j', (argv, message) => {
     expect(() => parse(argv)).toThrow(message)
+  })
+
+  it('C34: takes a remote store that all nodes see', () => {
+    const shared = parse(['--cluster', 'main', '--remote', 'file:///x', '--remote-shared', 'on'])
+    expect(shared).toMatchObject({ remoteShared: true, remote: { kind: 'file' } })
+    expect(parse(['--meta', 'etcd://a:1', '--remote', 's3://b/p']).remote).toMatchObject({ kind: 's3' })
   })
 
   it('takes old answers only where that is said', () => {

@@ -1,7 +1,7 @@
 import { beforeEach, expect, test } from 'vitest'
 import { MemoryLevel } from '../../../src/cache-tier/memory-level.ts'
 import type { SegmentId } from '../../../src/common/ids.ts'
-import { BlockSource } from '../../../src/persist/block-source.ts'
+import { BlockSource, type Neighbours } from '../../../src/persist/block-source.ts'
 import { segmentObjectName } from '../../../src/persist/remote/ports.ts'
 import { SegmentFiles } from '../../../src/persist/segment-files.ts'
 import { TINY_LIMITS } from '../../sim/life.ts'
@@ -21,7 +21,7 @@ beforeEach(() => {
   source = newSource()
 })
 
-function newSource(behind: 'remote' | 'nothing' = 'remote'): BlockSource {
+function newSource(behind: 'remote' | 'nothing' = 'remote', neighbours?: Neighbours): BlockSource {
   const { fileSystem, index, remote, disk, slab, verifier } = fixture
   return new BlockSource({
     fileSystem,
@@ -32,6 +32,7 @@ function newSource(behind: 'remote' | 'nothing' = 'remote'): BlockSource {
     slabView: (offset, length) => slab.view(offset, length),
     onBadBlock: (_, block) => badLocal.push(block),
     behind: behind === 'remote' ? { index, remote, disk } : undefined,
+    neighbours,
   })
 }
 
@@ -173,6 +174,71 @@ test('a footer is read wherever the segment lies', async () => {
   expect(await bodies()).toEqual(image.bodies)
   source = newSource('nothing')
   expect(await bodies()).toEqual(image.bodies)
+})
+
+/** What others answer when they are asked for a block. */
+function withNeighbours(
+  ask: (block: number, slabOffset: number) => Promise<number | undefined> | undefined,
+  behind: 'remote' | 'nothing' = 'remote',
+): { readonly asked: string[] } {
+  const asked: string[] = []
+  source = newSource(behind, {
+    ask: ({ block, slabOffset, needed }) => {
+      asked.push(`${block}/${needed}`)
+      const length = ask(block, slabOffset)
+      return Promise.resolve(length && { length })
+    },
+  })
+  return { asked }
+}
+
+test('other nodes are asked after the disks here and before the remote store, unless there is nobody to ask', async () => {
+  const image = await fixture.upload(SEGMENT, 2500)
+  const { slab } = fixture
+  fixture.disk.keep(SEGMENT, 3, blockOf(image, 3), new Uint32Array(4))
+  const { asked } = withNeighbours((block, slabOffset) => {
+    if (block === 1) return undefined
+    if (block === 2) return Promise.resolve(undefined)
+    slab.view(slabOffset, 256).set(blockOf(image, block))
+    return Promise.resolve(256)
+  })
+  const slots = fixture.slots(5)
+  await fixture.finish(Promise.all(source.readRun(SEGMENT, 0, slots)))
+  const got = Buffer.concat(slots.map((slot) => Buffer.from(slab.view(slot, 256))))
+  expect(got).toEqual(image.data.subarray(0, 5 * 256))
+  expect(asked).toEqual(['0/0', '1/0', '2/0', '4/0'])
+  expect(fixture.reads.filter((read) => read.endsWith('+256')).sort()).toEqual(['256+256', '512+256'])
+  await fixture.finish(source.read(SEGMENT, 0, fixture.slots(1)[0] as number, 77))
+  expect(asked.at(-1)).toBe('0/77')
+})
+
+test('what there is nobody to ask for does not wait for those who are asked', async () => {
+  await fixture.upload(SEGMENT, 2500)
+  const answer = Promise.withResolvers<undefined>()
+  withNeighbours((block) => (block === 0 ? answer.promise : undefined))
+  const [first, second] = source.readRun(SEGMENT, 0, fixture.slots(2)) as [Promise<number>, Promise<number>]
+  expect(await fixture.finish(second)).toBe(256)
+  answer.resolve(undefined)
+  expect(await fixture.finish(first)).toBe(256)
+})
+
+test('what others alone have and do not give is their error, and without a remote store nobody to ask is DataLost', async () => {
+  withNeighbours((block) => (block === 0 ? Promise.reject(new Error('node 3 is away')) : undefined), 'nothing')
+  await expect(read(0)).rejects.toThrow(/node 3 is away/)
+  await expect(read(1)).rejects.toMatchObject({ code: 'DataLost', message: expect.stringContaining('on no disk') })
+})
+
+test('for another node only what lies here is read, and the remote store only if told to', async () => {
+  const image = await fixture.upload(SEGMENT, 2000)
+  const { asked } = withNeighbours(() => Promise.resolve(256))
+  const [slabOffset] = fixture.slots(1) as [number]
+  const place = { segment: SEGMENT, block: 1, slabOffset }
+  expect(await fixture.finish(source.readHere(place, false))).toBeUndefined()
+  expect(await fixture.finish(source.readHere(place, true))).toBe(256)
+  expect(Buffer.from(fixture.slab.view(slabOffset, 256))).toEqual(blockOf(image, 1))
+  fixture.reads.length = 0
+  expect(await fixture.finish(source.readHere(place, false))).toBe(256)
+  expect([asked, fixture.reads]).toEqual([[], []])
 })
 
 function newMemory(): {

@@ -109,3 +109,21 @@ test('a store whose uploads cannot be listed is collected all the same, and that
   expect(await newCollector().pass()).toMatchObject({ removedObjects: 1 })
   expect(failures).toEqual(['give up unfinished uploads'])
 })
+
+test('segments of other nodes are known, missed, and their uploads left alone for a day', async () => {
+  const others = new FakeIndex()
+  others.set(segmentNumber(1), { state: 'persisted', liveBytes: 1 })
+  others.set(segmentNumber(2), { state: 'persisted', liveBytes: 1 })
+  await lies(1, 3)
+  let before = 0
+  faulty.abandonUploads = (begunBeforeMs) => {
+    before = begunBeforeMs
+    return Promise.resolve(0)
+  }
+  index.segment = (segment) => others.segment(segment)
+  const allSegments: CollectorOptions['allSegments'] = (after, limit) => others.segments(after, limit)
+  const stats = await newCollector({ allSegments, nowMs: () => 100_000_000 }).pass()
+  expect(stats).toMatchObject({ removedObjects: 1, missing: 1 })
+  expect(missing).toEqual([segmentNumber(2)])
+  expect(before).toBe(100_000_000 - 86_400_000)
+})

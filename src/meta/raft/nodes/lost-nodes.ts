@@ -14,7 +14,8 @@
 import type { Clock } from '../../../common/clock.ts'
 import type { ByteString, Revision } from '../../../common/ids.ts'
 import { encodeSession, onlyKey, sessionIncarnation, type EtcdLayout, type Incarnation } from '../layout.ts'
-import type { Etcd, EtcdRow, OperationResult } from '../ports.ts'
+import type { Etcd, EtcdRow, EtcdTransaction, OperationResult, TransactionResult } from '../ports.ts'
+import { unavailable } from '../words.ts'
 
 /** No process has it: theirs are random. */
 const NOBODY = '\0'.repeat(8) as Incarnation
@@ -52,11 +53,11 @@ export class LostNodes {
     this.#options = options
   }
 
-  /** One linearizable look at all nodes. Ascending by number. @throws EtcdFailure */
+  /** One linearizable look at all nodes. Ascending by number. @throws Unavailable */
   async look(): Promise<readonly AbsentNode[]> {
-    const { etcd, layout, clock } = this.#options
+    const { layout, clock } = this.#options
     const ranges = [layout.sessions, layout.members, layout.nodes]
-    const { results } = await etcd.transact({
+    const { results } = await this.#transact({
       compares: [],
       success: ranges.map((range) => ({ kind: 'range', range, limit: 0 })),
       failure: [],
@@ -83,11 +84,11 @@ export class LostNodes {
     return absent.sort((one, other) => one.node - other.node)
   }
 
-  /** False when it is not as it was seen: it is back, or another node was first. @throws EtcdFailure; it may have happened then */
+  /** False when it is not as it was seen: it is back, or another node was first. @throws Unavailable; it may have happened then */
   async fence({ node, session }: Pick<AbsentNode, 'node' | 'session'>): Promise<boolean> {
-    const { etcd, layout } = this.#options
+    const { layout } = this.#options
     const key = layout.session(node)
-    const { succeeded } = await etcd.transact({
+    const { succeeded } = await this.#transact({
       compares: [
         { kind: 'unchanged', key, modRevision: session },
         { kind: 'unchanged', key: layout.member(node), modRevision: 0 },
@@ -98,10 +99,10 @@ export class LostNodes {
     return succeeded
   }
 
-  /** Whether what `look` saw of a fenced or forgotten node is still so. @throws EtcdFailure */
+  /** Whether what `look` saw of a fenced or forgotten node is still so. @throws Unavailable */
   async isStill({ node, session }: Pick<AbsentNode, 'node' | 'session'>): Promise<boolean> {
-    const { etcd, layout } = this.#options
-    const { succeeded } = await etcd.transact({
+    const { layout } = this.#options
+    const { succeeded } = await this.#transact({
       compares: [
         { kind: 'unchanged', key: layout.session(node), modRevision: session },
         { kind: 'unchanged', key: layout.member(node), modRevision: 0 },
@@ -110,6 +111,14 @@ export class LostNodes {
       failure: [],
     })
     return succeeded
+  }
+
+  async #transact(transaction: EtcdTransaction): Promise<TransactionResult> {
+    try {
+      return await this.#options.etcd.transact(transaction)
+    } catch (error) {
+      throw unavailable(error)
+    }
   }
 }
 

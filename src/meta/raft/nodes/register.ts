@@ -11,6 +11,7 @@
  * This node itself is always in its view, as it says it is.
  */
 import type { Clock } from '../../../common/clock.ts'
+import type { Revision } from '../../../common/ids.ts'
 import type { NodeMember, NodeView } from '../../../common/node-view.ts'
 import { onlyKey, type EtcdLayout } from '../layout.ts'
 import { EtcdFailure, type Etcd, type LeaseId, type WatchedChange } from '../ports.ts'
@@ -23,6 +24,8 @@ const KEEP_MS = 3_000
 /** All rows are looked at, whatever the watch says. */
 const LOOK_MS = 10_000
 const RETRY_MS = 500
+
+type Look = 'anew' | 'beside the watch'
 
 export interface NodeRegisterOptions {
   readonly etcd: Etcd
@@ -46,6 +49,8 @@ export class NodeRegister implements NodeView {
   /** Since when who is still counted was not found. */
   readonly #missingSinceMs = new Map<number, number>()
   #members: readonly NodeMember[]
+  /** What the view is as of. */
+  #revision: Revision = 0
   #lease: LeaseId | undefined
   #running: Promise<unknown> = Promise.resolve()
   /** What has been asked for of the own row, one after another. */
@@ -76,7 +81,7 @@ export class NodeRegister implements NodeView {
   async start(): Promise<void> {
     try {
       await this.#putOwn()
-      const revision = await this.#look()
+      const revision = await this.#look('anew')
       this.#running = Promise.all([this.#keep(), this.#follow(revision)])
     } catch (error) {
       throw unavailable(error)
@@ -161,7 +166,7 @@ export class NodeRegister implements NodeView {
     if (isOurs && !Buffer.from(encodeMember(this.#own)).equals(row.value)) await this.#putOwn()
   }
 
-  async #follow(revision: number): Promise<void> {
+  async #follow(revision: Revision): Promise<void> {
     const { etcd, layout, clock } = this.#options
     const { signal } = this.#stopping
     let from = revision + 1
@@ -169,7 +174,7 @@ export class NodeRegister implements NodeView {
     while (!signal.aborted) {
       try {
         for await (const changes of etcd.watch(layout.members, from, signal)) {
-          if (changes.length === 0) await this.#look()
+          if (changes.length === 0) await this.#look('anew')
           else this.#apply(changes)
           from = (changes.at(-1)?.modRevision ?? from - 1) + 1
         }
@@ -177,17 +182,17 @@ export class NodeRegister implements NodeView {
         this.#failed('following', error)
         await clock.sleep(RETRY_MS, signal).catch(() => {})
         // History may be another one now, or compacted: what is there counts.
-        from = (await this.#lookAgain()) ?? from
+        from = (await this.#lookAgain('anew')) ?? from
       }
     }
     await looking
   }
 
   /** Where to watch from; undefined when etcd does not answer. */
-  async #lookAgain(): Promise<number | undefined> {
+  async #lookAgain(how: Look): Promise<Revision | undefined> {
     if (this.#stopping.signal.aborted) return undefined
     try {
-      return (await this.#look()) + 1
+      return (await this.#look(how)) + 1
     } catch (error) {
       this.#failed('following', error)
       return undefined
@@ -198,16 +203,19 @@ export class NodeRegister implements NodeView {
     const { clock } = this.#options
     const { signal } = this.#stopping
     for (;;) {
-      await clock.sleep(LOOK_MS, signal).catch(() => {})
+      await clock.sleep(this.#troubles.has('following') ? RETRY_MS : LOOK_MS, signal).catch(() => {})
       if (signal.aborted) return
-      await this.#lookAgain()
+      await this.#lookAgain('beside the watch')
     }
   }
 
   /** Who is there now. @throws EtcdFailure */
-  async #look(): Promise<number> {
+  async #look(how: Look): Promise<Revision> {
     const { etcd, layout, clock, onLooked } = this.#options
     const { rows, revision } = await etcd.range({ range: layout.members, limit: 0 })
+    // The watch was faster. Where etcd went back, all watches end, and it is looked anew.
+    if (how === 'beside the watch' && revision < this.#revision) return revision
+    this.#revision = revision
     const found = new Set<number>()
     let isChanged = false
     for (const { key, value } of rows) {
@@ -230,6 +238,7 @@ export class NodeRegister implements NodeView {
 
   #apply(changes: readonly WatchedChange[]): void {
     let isChanged = false
+    this.#revision = Math.max(this.#revision, changes.at(-1)?.modRevision ?? 0)
     for (const { key, value } of changes) {
       const number = this.#options.layout.memberOf(key)
       if (number === undefined) continue
@@ -257,7 +266,7 @@ export class NodeRegister implements NodeView {
 
   #changed(): void {
     this.#members = [this.#own, ...this.#others.values()].sort((a, b) => a.number - b.number)
-    for (const listener of [...this.#listeners]) listener()
+    for (const listener of this.#listeners) listener()
   }
 
   #failed(what: 'keeping' | 'following', error: unknown): void {

@@ -300,7 +300,7 @@ export class SharedNames implements NamesKeeper {
     const covered = this.#covered
     const durableRevision = source.durableRevision()
     return {
-      ...(own ?? NOT_HERE),
+      ...(own ?? { ...NOT_HERE, behindMs: this.#behindMs() }),
       shippedThrough: covered,
       durableRevision,
       stateMs: this.#row?.stateMs ?? 0,
@@ -310,6 +310,14 @@ export class SharedNames implements NamesKeeper {
       lastError: own?.lastError ?? this.#lastError,
       holder: this.holder,
     }
+  }
+
+  /** As the holder would say it. */
+  #behindMs(): number {
+    const { source, clock } = this.#options
+    if (!this.#row || this.#covered < 0 || this.#stopped) return 0
+    const isBehind = source.unchangedThrough(this.#covered) === undefined
+    return isBehind ? Math.max(0, clock.nowMs() - this.#row.stateMs) : 0
   }
 
   /** The job's runner has stopped. Another node may go on at once. */
@@ -329,7 +337,6 @@ export class SharedNames implements NamesKeeper {
 }
 
 const NOT_HERE = {
-  behindMs: 0,
   heldThrough: undefined,
   heldBytes: 0,
   heldUpBy: [],

@@ -26,10 +26,8 @@ export const FLIGHT_MS = 1
 export function member(number: number, change: Partial<NodeMember> = {}): NodeMember {
   const incarnation = number.toString(16).padStart(16, '0')
   const address = `127.0.0.1:${7000 + number}`
-  return {
-    ...{ number, name: `n${number}`, incarnation, address, weight: 1, labels: {}, state: 'serving', version: '0' },
-    ...change,
-  }
+  const common = { weight: 1, labels: {}, state: 'serving', version: '0' } as const
+  return { ...common, number, name: `n${number}`, incarnation, address, ...change }
 }
 
 type Fault =
@@ -64,6 +62,8 @@ export class Nodes {
   looks = 0
   remoteMs = 5
   alive: NodeMember[]
+  /** What a node sees instead. */
+  readonly seenBy: Map<number, NodeMember[]> = new Map()
   readonly #listeners = new Set<() => void>()
 
   constructor(count: number, { isRemoteShared = true, slots = 64 } = {}) {
@@ -84,7 +84,7 @@ export class Nodes {
   view(self: number): NodeView {
     return {
       self,
-      members: () => this.alive,
+      members: () => this.seenBy.get(self) ?? this.alive,
       member: (number) => this.alive.find((one) => one.number === number),
       onChange: (listener) => {
         this.#listeners.add(listener)
@@ -185,14 +185,14 @@ export class TestNode {
       keep: (segment, block) => this.kept.push(`${segment}/${block}`),
     }
     const common = { limits: TINY_LIMITS, slabView, clock, hashing }
+    const reading = { verifier: hashing, limits: TINY_LIMITS, slabView, onBadBlock: () => undefined }
     const calls = nodes.callsOf(number)
-    this.level = new NeighbourLevel({
-      ...{ ...common, calls, view: nodes.view(number), segment: index.segment, isRemoteShared },
-    })
+    const view = nodes.view(number)
+    this.level = new NeighbourLevel({ ...common, calls, view, segment: index.segment, isRemoteShared })
     const remote = new RemoteSegments({
       remote: {
         description: 's3://bucket',
-        stat: (name, control) => nodes.remote.stat(name, control),
+        stat: (name) => nodes.remote.stat(name),
         read: async (name, offset, into, control) => {
           nodes.remoteReads.push(`${number}:${offset}+${into.reduce((sum, { length }) => sum + length, 0)}`)
           await nodes.scheduler.delay(nodes.remoteMs)
@@ -201,13 +201,14 @@ export class TestNode {
       },
       health: new RemoteHealth(clock),
       index,
-      ...{ verifier: hashing, limits: TINY_LIMITS, slabView, onBadBlock: () => undefined, disk },
+      disk,
+      ...reading,
     })
     this.source = new BlockSource({
       fileSystem: this.fileSystem,
       files: this.files,
       journal: () => ({ unsealed: () => undefined }),
-      ...{ verifier: hashing, limits: TINY_LIMITS, slabView, onBadBlock: () => undefined },
+      ...reading,
       neighbours: this.level,
       copies: {
         read: (segment, block, slabOffset) => {

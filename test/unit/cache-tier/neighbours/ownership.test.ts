@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { ownersOf } from '../../../../src/cache-tier/neighbours/ownership.ts'
 import type { SegmentId } from '../../../../src/common/ids.ts'
@@ -7,7 +7,7 @@ import { Random } from '../../../model/random.ts'
 import { member } from './nodes.ts'
 
 const MIB = 1024 * 1024
-const BLOCKS = 20_000
+const BLOCKS = 5000
 
 /** Segments as they are made: the first half of an id is a time, of which most is the same. */
 function places(seed: number): readonly (readonly [SegmentId, number])[] {
@@ -38,7 +38,7 @@ test('each owns blocks in proportion to its weight', () => {
       const got = owners(members, seed)
       for (const { number, weight } of members) {
         const share = got.filter((owner) => owner === number).length / BLOCKS
-        expect(Math.abs(share - weight / all)).toBeLessThan(0.02)
+        expect(Math.abs(share - weight / all)).toBeLessThan(0.03)
       }
     }),
     { numRuns: 20 },
@@ -53,7 +53,7 @@ test('who joins or is lost moves its own share and nothing else', () => {
       const moved = before.filter((owner, at) => owner !== after[at])
       expect(new Set(moved)).toEqual(new Set([lost.number]))
       const all = members.reduce((sum, { weight }) => sum + weight, 0)
-      expect(Math.abs(moved.length / BLOCKS - lost.weight / all)).toBeLessThan(0.02)
+      expect(Math.abs(moved.length / BLOCKS - lost.weight / all)).toBeLessThan(0.03)
     }),
     { numRuns: 20 },
   )
@@ -67,7 +67,7 @@ test('whose share a lost node had is in proportion too: the next in rank is as r
     .map(([, second]) => second)
   for (const number of [2, 3, 4]) {
     const share = next.filter((second) => second === number).length / next.length
-    expect(Math.abs(share - 1 / 3)).toBeLessThan(0.03)
+    expect(Math.abs(share - 1 / 3)).toBeLessThan(0.06)
   }
 })
 
@@ -89,7 +89,7 @@ test('who has no weight, is starting or leaves owns nothing; the order of member
     member(5, { weight: 3 }),
   ]
   const got = ownersOf(members, segment, 0, MIB)
-  expect([...got].sort()).toEqual([4, 5])
+  expect(got.toSorted((one, two) => one - two)).toEqual([4, 5])
   expect(ownersOf(members.toReversed(), segment, 0, MIB)).toEqual(got)
   expect(ownersOf(members.slice(0, 3), segment, 0, MIB)).toEqual([])
 })

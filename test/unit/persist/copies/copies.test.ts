@@ -1,6 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { readFooter } from '../../../../src/persist/segment-files.ts'
-import { Random } from '../../../model/random.ts'
 import { copyPath, GRACE_MS, replicated, TestCluster, type TestNode } from './fixture.ts'
 
 let cluster: TestCluster
@@ -30,7 +29,7 @@ test('C17: a replicated body is synced on two nodes, at the same place of the sa
   const { segment, segmentOffset } = appended.run
   expect(cluster.table.get(segment)).toMatchObject({ node: 1, copies: [2], state: 'open' })
   // What a power cut leaves of it.
-  const found = two.fileSystem.crash(new Random(1))
+  const found = cluster.cutPower(two, 1)
   expect(found.contents(copyPath(segment)).subarray(segmentOffset, segmentOffset + 700)).toEqual(body)
 })
 
@@ -88,13 +87,13 @@ test('what waits when the partner fails is made safe on another, and its place d
   await replicated(one, second)
   expect(second.run.segment).toBe(segment)
   expect(cluster.table.get(segment)).toMatchObject({ state: 'sealed', copies: [other.number] })
-  const found = other.fileSystem.crash(new Random(2))
-  const { segmentOffset } = second.run
-  expect(found.contents(copyPath(segment)).subarray(segmentOffset, segmentOffset + 500)).toEqual(body)
   // The next segment goes to a partner that answers.
   const third = await one.append(bytesOf(10))
   expect(third.run.segment).not.toBe(segment)
   expect(cluster.table.get(third.run.segment)?.copies).toEqual([other.number])
+  const found = cluster.cutPower(other, 2)
+  const { segmentOffset } = second.run
+  expect(found.contents(copyPath(segment)).subarray(segmentOffset, segmentOffset + 500)).toEqual(body)
   expect(one.broken).toEqual([])
 })
 
@@ -164,7 +163,7 @@ test('C16: what was written in the plain lane is sent whole when something repli
   await one.copies.copied(segment)
   expect(cluster.table.get(segment)).toMatchObject({ state: 'sealed', copies: [2] })
   const here = one.fileSystem.contents(one.files.journalPath(segment))
-  expect(two.fileSystem.crash(new Random(3)).contents(copyPath(segment))).toEqual(here)
+  expect(cluster.cutPower(two, 3).contents(copyPath(segment))).toEqual(here)
 })
 
 test("C16: of another node's segment the owner is asked", async () => {
@@ -187,7 +186,7 @@ test('a large body is on both nodes when it is finished, and given up on both wh
   await one.copies.copied(run.segment, run.length)
   one.journal.streamPublished(run.segment)
   const here = one.fileSystem.contents(one.files.journalPath(run.segment))
-  expect(two.fileSystem.crash(new Random(4)).contents(copyPath(run.segment))).toEqual(here)
+  expect(cluster.cutPower(two, 4).contents(copyPath(run.segment))).toEqual(here)
   expect(cluster.wires.seen.filter(({ head }) => head['mode'] === 'whole')).toEqual([])
 })
 

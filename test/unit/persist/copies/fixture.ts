@@ -23,6 +23,7 @@ import { Journal, type AppendedBody } from '../../../../src/persist/journal/jour
 import type { IndexCommit, IndexedSegment } from '../../../../src/persist/ports.ts'
 import { SegmentFiles } from '../../../../src/persist/segment-files.ts'
 import type { ForgetfulFileSystem } from '../../../sim/forgetful-file-system.ts'
+import { Random } from '../../../model/random.ts'
 import { TINY_LIMITS } from '../../../sim/life.ts'
 import { FakeIndex, newFileSystem, PLACES } from '../fixtures.ts'
 
@@ -287,6 +288,13 @@ export class TestCluster {
   lose(number: number): void {
     this.wires.kill(number)
     this.members.leave(number)
+  }
+
+  /** The power fails: what the machine finds when it starts again. */
+  cutPower(node: TestNode, seed: number): ForgetfulFileSystem {
+    this.lose(node.number)
+    this.#nodes.splice(this.#nodes.indexOf(node), 1)
+    return node.fileSystem.crash(new Random(seed))
   }
 
   async stop(): Promise<void> {

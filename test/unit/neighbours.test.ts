@@ -1,0 +1,107 @@
+/** Gateways' neighbours as the composition root opens them: over etcd in memory and real sockets. */
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { systemClock } from '../../src/common/clock.ts'
+import { silentLogger } from '../../src/common/logging.ts'
+import { EtcdLayout } from '../../src/meta/raft/layout.ts'
+import { openNeighbours, type NeighbourConfig, type Neighbours } from '../../src/neighbours.ts'
+import { FakeEtcd, type FakeEtcdClient } from '../support/fake-etcd.ts'
+
+const CONFIG: NeighbourConfig = {
+  neighbour: { host: '127.0.0.1', port: 0 },
+  neighbourAdvertise: undefined,
+  nodeWeight: 7,
+  nodeLabel: [{ name: 'zone', value: 'a' }],
+  clusterNode: undefined,
+}
+const NOTHING = new Uint8Array(0)
+
+let etcd: FakeEtcd
+let opened: Neighbours[]
+let clients: FakeEtcdClient[]
+
+beforeEach(() => {
+  etcd = new FakeEtcd({ clock: systemClock, callTimeoutMs: 500 })
+  opened = []
+  clients = []
+})
+
+afterEach(async () => {
+  await Promise.all(opened.map((neighbours) => neighbours.stop()))
+  await Promise.all(clients.map((client) => client.stop()))
+})
+
+async function open(node: number, config: Partial<NeighbourConfig> = {}, life = 'a'): Promise<Neighbours> {
+  const client = etcd.client()
+  await client.start()
+  clients.push(client)
+  const shared = {
+    etcd: client,
+    layout: new EtcdLayout('/test/'),
+    nodeNumber: node,
+    incarnation: life.repeat(16),
+    tls: undefined,
+  }
+  const neighbours = await openNeighbours({ ...CONFIG, ...config }, shared, { logger: silentLogger })
+  opened.push(neighbours)
+  return neighbours
+}
+
+async function asks(one: Neighbours, node: number): Promise<string> {
+  const { head } = await one.calls.call(node, { method: 'copies', head: NOTHING }, { timeoutMs: 2_000 })
+  return Buffer.from(head).toString()
+}
+
+describe('neighbours', () => {
+  it('find and call each other, say how they are, and are gone when they have stopped', async () => {
+    const one = await open(1)
+    const two = await open(2, { clusterNode: 'second' })
+    one.calls.serve('copies', async ({ from }) => ({ head: Buffer.from(`1 to ${from}`) }))
+    two.calls.serve('copies', async ({ from }) => ({ head: Buffer.from(`2 to ${from}`) }))
+    await Promise.all([one.serving(), two.serving()])
+    await expect.poll(() => one.view.member(2)?.state).toBe('serving')
+    expect(one.view.member(2)).toMatchObject({
+      name: 'second',
+      incarnation: 'aaaaaaaaaaaaaaaa',
+      address: two.transport.address,
+      weight: 7,
+      labels: { zone: 'a' },
+    })
+    expect(await asks(one, 2)).toBe('2 to 1')
+    await expect.poll(() => two.view.member(1)?.state).toBe('serving')
+    expect(await asks(two, 1)).toBe('1 to 2')
+    await two.leave()
+    await expect.poll(() => one.view.member(2)?.state).toBe('leaving')
+    // It serves what it has until it ends.
+    expect(await asks(one, 2)).toBe('2 to 1')
+    await two.stop()
+    await expect.poll(() => one.view.members().map(({ number }) => number)).toEqual([1])
+    await expect(asks(one, 2)).rejects.toMatchObject({ code: 'Unavailable', details: { node: 2 } })
+  })
+
+  it('are called again as another process with the same number', async () => {
+    const one = await open(1)
+    const before = await open(2)
+    before.calls.serve('copies', async () => ({ head: Buffer.from('before') }))
+    expect(await asks(one, 2)).toBe('before')
+    const after = await open(2, {}, 'b')
+    after.calls.serve('copies', async () => ({ head: Buffer.from('after') }))
+    await expect.poll(() => one.view.member(2)?.incarnation).toBe('b'.repeat(16))
+    expect(await asks(one, 2)).toBe('after')
+  })
+
+  it('are told the address that is to be told, with the port that is listened on where none is said', async () => {
+    const advertise = (port: number): Partial<NeighbourConfig> => ({ neighbourAdvertise: { host: 'fd00::1', port } })
+    const one = await open(1, advertise(0))
+    const two = await open(2, advertise(7_000))
+    expect(one.view.member(1)?.address).toBe(`[fd00::1]:${one.transport.address.split(':')[1]}`)
+    expect(two.view.member(2)?.address).toBe('[fd00::1]:7000')
+  })
+
+  it('leave nothing behind where etcd does not answer', async () => {
+    etcd.planner = ({ kind }) => (kind === 'lease' ? { fails: 'unavailable' } : undefined)
+    await expect(open(1)).rejects.toMatchObject({ code: 'Unavailable' })
+    etcd.planner = undefined
+    const { transport } = await open(1)
+    expect(transport.figures.peers).toEqual([])
+  })
+})
