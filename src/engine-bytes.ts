@@ -1,7 +1,7 @@
 /** The part of the engine that holds and moves bytes, and knows nothing of names (engine.ts). */
 import type { BlockFetching } from './attach/external-blocks.ts'
 import { crc32 } from './common/crc32.ts'
-import { MemoryLevel, type FetchRun } from './cache-tier/memory-level.ts'
+import { MemoryLevel, type FetchBlock, type FetchRun } from './cache-tier/memory-level.ts'
 import { Slab } from './cache-tier/slab.ts'
 import { assert } from './common/assert.ts'
 import type { SegmentId } from './common/ids.ts'
@@ -26,8 +26,6 @@ export interface Bytes {
   readonly hashing: Hashing
   readonly files: SegmentFiles
 }
-
-export type Fetch = (segment: SegmentId, block: number, slabOffset: number, needed: number) => Promise<number>
 
 export function buildBytes(parts: EngineParts): Bytes {
   const { clock, limits } = parts
@@ -56,7 +54,7 @@ export async function stopBytes({ sharedDevice, streamDevice, hashing, files }: 
 
 /** The memory level as the store sees it. */
 export function storeMemory({ memory, slab, slabView }: Bytes, source: BlockFetching): StoreMemory {
-  const fetch: Fetch = (segment, block, slabOffset, needed) => source.read(segment, block, slabOffset, needed)
+  const fetch: FetchBlock = (segment, block, slabOffset, need) => source.read(segment, block, slabOffset, need)
   const fetchRun: FetchRun = (segment, firstBlock, slots) => source.readRun(segment, firstBlock, slots)
   return {
     acquire: (purpose) => memory.acquire(purpose),
@@ -82,7 +80,7 @@ export async function copyBody(
   parts: {
     memory: MemoryLevel
     journal: Journal
-    fetch: Fetch
+    fetch: FetchBlock
     fetchRun: FetchRun
     slabView: (offset: number, length: number) => Uint8Array
     blockBytes: number

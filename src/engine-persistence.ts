@@ -6,12 +6,12 @@
  *   over a network          uploaded; files of persisted segments go to the disk level, and are read back from the remote store
  */
 import { createDiskLevel, type DiskLevel } from './cache-tier/disk/disk-level.ts'
-import type { FetchRun } from './cache-tier/memory-level.ts'
+import type { FetchBlock, FetchRun } from './cache-tier/memory-level.ts'
 import { must } from './common/assert.ts'
 import type { Clock } from './common/clock.ts'
 import type { Revision, SegmentId } from './common/ids.ts'
 import { buildCopies, copiedAgain, isReachedByAll, type BuiltCopies } from './engine-copies.ts'
-import type { Bytes, Fetch } from './engine-bytes.ts'
+import type { Bytes } from './engine-bytes.ts'
 import { copyBody } from './engine-bytes.ts'
 import { buildNeighbours, type Neighbouring } from './engine-neighbours.ts'
 import type { EngineParts, EngineRemote } from './engine-parts.ts'
@@ -307,7 +307,7 @@ export function buildReclaimer(
 ): Reclaimer {
   const { namespace, journal, flusher, store, source, neighbours, carrier, names, moves, copies } = built
   const { blockBytes } = parts.limits
-  const fetch: Fetch = (segment, block, slabOffset) => source.read(segment, block, slabOffset)
+  const fetch: FetchBlock = (segment, block, slabOffset) => source.read(segment, block, slabOffset)
   const fetchRun: FetchRun = (segment, firstBlock, slots) => source.readRun(segment, firstBlock, slots)
   return new Reclaimer({
     index: namespace,

@@ -179,17 +179,8 @@ function buildEngine(parts: EngineParts): BuiltEngine {
   const persistence = buildPersistence(parts, bytes, { namespace, names, onDead, compact })
   const { carrier, journal, flusher, disk, pressure, neighbours, diskLevel, readHealth, copies } = persistence
   const { attach } = parts
-  const attaching =
-    attach &&
-    buildAttaching(
-      { ...parts, attach },
-      {
-        namespace,
-        slabView: bytes.slabView,
-        disk: diskBlocks(diskLevel, bytes, parts),
-        store: () => store,
-      },
-    )
+  const disks = { slabView: bytes.slabView, disk: diskBlocks(diskLevel, bytes, parts) }
+  const attaching = attach && buildAttaching({ ...parts, attach }, { namespace, ...disks, store: () => store })
   const store: RunningStore = buildStore(parts, bytes, { ...persistence, namespace, attaching })
   const moves = new Moves()
   const reclaimer: Reclaimer = buildReclaimer(parts, bytes, { ...persistence, namespace, store, moves })

@@ -137,6 +137,11 @@ function logged(view: NodeView, logger: Logger): () => void {
       if (number === view.self || said.get(number) === now) continue
       said.set(number, now)
       logger.info({ node: number, name, address, state }, 'another node')
+      if (isLoopback(address) !== isLoopback(view.member(view.self)?.address ?? address))
+        logger.warn(
+          { node: number, address },
+          'of this node and that one, one can be reached from its own machine only',
+        )
     }
     for (const number of [...said.keys()].filter((one) => view.member(one) === undefined)) {
       said.delete(number)
@@ -145,4 +150,8 @@ function logged(view: NodeView, logger: Logger): () => void {
   }
   look()
   return view.onChange(look)
+}
+
+function isLoopback(address: string): boolean {
+  return /^(127\.|\[::1\]|localhost:)/.test(address)
 }

@@ -16,10 +16,16 @@ import type { Freshness } from './freshness.ts'
 
 /** What the memory level fetches blocks from (persist/block-source.ts). */
 export interface BlockFetching {
-  /** Fills a slot with a block, of which `needed` bytes there must be; resolves with its length. */
-  read(segment: SegmentId, block: number, slabOffset: number, needed?: number): Promise<number>
+  /** Fills a slot with a block; resolves with its length. */
+  read(segment: SegmentId, block: number, slabOffset: number, need?: BlockNeed): Promise<number>
   /** The same for blocks that follow each other. */
   readRun(segment: SegmentId, firstBlock: number, slots: readonly number[]): readonly Promise<number>[]
+}
+
+/** How much of the block there must be, and what is here of it; for those of our own segments, which may still grow. */
+export interface BlockNeed {
+  readonly needed: number
+  readonly held?: { readonly slabOffset: number; readonly length: number } | undefined
 }
 
 /** The disk level (persist/reading/ports.ts). */
@@ -141,7 +147,7 @@ export class ExternalBlocks implements BlockFetching {
 export function withExternalBlocks(ours: BlockFetching, external: BlockFetching): BlockFetching {
   const of = (segment: SegmentId): BlockFetching => (isExternalSegment(segment) ? external : ours)
   return {
-    read: (segment, block, slabOffset, needed) => of(segment).read(segment, block, slabOffset, needed),
+    read: (segment, block, slabOffset, need) => of(segment).read(segment, block, slabOffset, need),
     readRun: (segment, firstBlock, slots) => of(segment).readRun(segment, firstBlock, slots),
   }
 }

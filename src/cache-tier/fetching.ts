@@ -11,6 +11,12 @@ export interface Fetching {
   readonly needed: number
 }
 
+/** How many bytes of a block there must be: elsewhere it may still be growing. What is here of it is `held`, and stays until the fetch has settled. */
+export interface BlockNeed {
+  readonly needed: number
+  readonly held?: { readonly slabOffset: number; readonly length: number } | undefined
+}
+
 /** Whether who joins a fetch is told when it fails. Else he deserves one of his own: nobody waited for it, or it might not look everywhere. */
 export function sharesFailure(fetching: Fetching, kind: FetchKind): boolean {
   return FETCH_KINDS.indexOf(fetching.kind) >= FETCH_KINDS.indexOf(kind)

@@ -19,7 +19,7 @@ import type { Clock } from '../common/clock.ts'
 import { TidegateError } from '../common/errors.ts'
 import type { SegmentId } from '../common/ids.ts'
 import type { Limits } from '../common/limits.ts'
-import { sharesFailure, type Fetching, type FetchKind } from './fetching.ts'
+import { sharesFailure, type BlockNeed, type Fetching, type FetchKind } from './fetching.ts'
 import { S3Fifo } from './s3-fifo.ts'
 import type { Slab } from './slab.ts'
 import { SlotLines } from './slot-lines.ts'
@@ -62,8 +62,8 @@ export interface LentBlock {
   readonly lease: number
 }
 
-/** Fills a slot with a block and returns its length. `needed` bytes of it there must be: elsewhere it may still be growing. */
-export type FetchBlock = (segment: SegmentId, block: number, slabOffset: number, needed: number) => Promise<number>
+/** Fills a slot with a block and returns its length. */
+export type FetchBlock = (segment: SegmentId, block: number, slabOffset: number, need: BlockNeed) => Promise<number>
 
 /** Fills slots with blocks that follow each other; resolves for each with its length. */
 export type FetchRun = (
@@ -366,11 +366,12 @@ export class MemoryLevel {
 
   async #fetch(segment: SegmentId, block: number, { fetch, needed }: Wanted): Promise<number> {
     const slabOffset = await this.acquire('read')
-    return await this.#arrive(segment, block, {
-      slabOffset,
-      arriving: fetch(segment, block, slabOffset, needed),
-      isAhead: false,
-    })
+    const short = this.#blocks.get(blockKey(segment, block))
+    const held = short && this.#lease(short)
+    const arriving = fetch(segment, block, slabOffset, { needed, held }).finally(
+      () => held && this.giveBack(held.lease),
+    )
+    return await this.#arrive(segment, block, { slabOffset, arriving, isAhead: false })
   }
 
   async #arrive(

@@ -23,8 +23,6 @@ export const NODE_CALLS_AT_ONCE_MAX = 256
 export type NodeMethod =
   /** cache-tier/neighbours: a block of a segment. */
   | 'block'
-  /** cache-tier/neighbours: the footer of a sealed segment. */
-  | 'footer'
   /** persist/copies: bytes for a copy of a segment of the caller's, and what becomes of it. */
   | 'copy-open'
   | 'copy-write'

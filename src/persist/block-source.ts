@@ -52,8 +52,17 @@ export interface Neighbours {
    * undefined where the remote store has it too. The slot is theirs until that settles.
    * @throws Unavailable, DataLost where other nodes alone have it, and none gives it
    */
-  ask(want: Place & { readonly needed: number }): Promise<{ readonly length: Promise<number | undefined> } | undefined>
+  ask(want: Place & BlockNeed): Promise<{ readonly length: Promise<number | undefined> } | undefined>
 }
+
+/** How much of a block there must be: it may still grow elsewhere. What is here of it already is `held`, in another slot. */
+export interface BlockNeed {
+  readonly needed: number
+  readonly held?: { readonly slabOffset: number; readonly length: number } | undefined
+}
+
+/** Nobody waits for it yet. */
+const NO_NEED: BlockNeed = { needed: 0 }
 
 /** One block and the slot that it goes to. */
 export interface Place {
@@ -80,17 +89,22 @@ export class BlockSource {
    * Fills a slot with a block; returns its length (short at the end of the segment, or where it still grows elsewhere: then at least `needed`).
    * @throws DataLost when the bytes are not there or fail their checksums, Unavailable when the disk or the remote store fails
    */
-  async read(segment: SegmentId, block: number, slabOffset: number, needed = 0): Promise<number> {
-    return await (this.readRun(segment, block, [slabOffset], needed)[0] as Promise<number>)
+  async read(segment: SegmentId, block: number, slabOffset: number, need: BlockNeed = NO_NEED): Promise<number> {
+    return await (this.readRun(segment, block, [slabOffset], need)[0] as Promise<number>)
   }
 
   /** `read` of blocks that follow each other. What must come from the remote store comes by one request. */
-  readRun(segment: SegmentId, firstBlock: number, slots: readonly number[], needed = 0): readonly Promise<number>[] {
+  readRun(
+    segment: SegmentId,
+    firstBlock: number,
+    slots: readonly number[],
+    need: BlockNeed = NO_NEED,
+  ): readonly Promise<number>[] {
     const places = slots.map((slabOffset, index) => ({ segment, block: firstBlock + index, slabOffset }))
-    const near = places.map((place) => this.#readNear(place, needed))
+    const near = places.map((place) => this.#readNear(place, need))
     const { neighbours } = this.#options
     const asking = near.map(async (look, index) =>
-      (await look) === undefined ? await neighbours?.ask({ ...(places[index] as Place), needed }) : undefined,
+      (await look) === undefined ? await neighbours?.ask({ ...(places[index] as Place), ...need }) : undefined,
     )
     // What there is nobody to ask for need not wait for those who are asked.
     const far = this.#readFar(
@@ -153,11 +167,11 @@ export class BlockSource {
   }
 
   /** Undefined: if anybody has it, others do. */
-  async #readNear(place: Place, needed: number): Promise<number | undefined> {
+  async #readNear(place: Place, need: BlockNeed): Promise<number | undefined> {
     try {
       return await this.#fromHere(place)
     } catch (error) {
-      const asked = await this.#options.neighbours?.ask({ ...place, needed }).catch(() => undefined)
+      const asked = await this.#options.neighbours?.ask({ ...place, ...need }).catch(() => undefined)
       const length = await asked?.length.catch(() => undefined)
       if (length === undefined) throw error
       return length

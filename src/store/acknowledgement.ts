@@ -101,7 +101,8 @@ export class Acknowledgement {
   /** Settles when what lies in these segments is as safe as the level asks, whoever wrote it and at whatever level. */
   async raised(level: AckLevel, segments: readonly SegmentId[]): Promise<void> {
     if (level !== 'replicated') return await this.persisted(level, segments)
-    await Promise.all(segments.map((segment) => (isExternalSegment(segment) ? undefined : this.#copied(segment))))
+    const ours = segments.filter((segment) => !isExternalSegment(segment))
+    await Promise.all(ours.map((segment) => this.#copied(segment)))
   }
 
   /** `raised` for all that a content refers to: a copy's source, an upload's parts (C16). */

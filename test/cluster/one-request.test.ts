@@ -86,6 +86,8 @@ it('a thousand readers on three nodes of one cold block cost one request at the 
   const wrong = answers.filter((answer) => answer.status !== 200 || !answer.body.equals(body))
   expect(wrong.map(({ status }) => status)).toEqual([])
   console.log(`asked of the remote store: ${JSON.stringify(asked)}`)
-  // Footers are asked for by suffix.
-  expect(asked.filter(({ range = '' }) => !range.startsWith('bytes=-'))).toHaveLength(1)
+  // What lies behind the body is the footer, which each node may want for itself.
+  const ofBody = asked.filter(({ range = 'bytes=0-' }) => Number(/=(\d*)/.exec(range)?.[1]) < OBJECT_BYTES)
+  expect(ofBody).toHaveLength(1)
+  expect(asked.length - ofBody.length).toBeLessThanOrEqual(3)
 }, 180_000)

@@ -109,7 +109,7 @@ export function testTransport(name: string, harness: TransportHarness): void {
       expect((defect as Error).message).not.toContain('secret')
       expect(bugs).toMatchObject([{ message: 'a path, a secret' }])
       const unserved = one.call(2, { method: 'copies', head: NOTHING }, SOON)
-      await expect(unserved).rejects.toMatchObject({ code: 'NotImplemented', details: { node: 2 } })
+      await expect(unserved).rejects.toMatchObject({ code: 'Unavailable', details: { node: 2 } })
       expect(one.figures.peers).toMatchObject([{ calls: 3, failures: 3 }])
     })
 

@@ -130,17 +130,13 @@ export class SharedRounds {
       gateway: (client: number) => this.#of(client % this.#count),
       largeValueBytes: this.#areNeighbours ? SEGMENT_VALUE_BYTES : undefined,
     }
-    const working = Promise.all([
+    // Both end, whatever comes of them: who went on would bring faults upon the next round.
+    const [kvClients, s3Clients] = await Promise.allSettled([
       runClients({ ...common, ...KV, ...ofKv, bucket: `kv-${seed}`, accessKey, secretKey }),
       runS3Clients({ ...common, ...S3, ...ofS3, bucket: `s3-${seed}` }),
     ])
-    let histories
-    try {
-      histories = await working
-    } finally {
-      await driver.done()
-    }
-    const [kvHistory, s3History] = histories
+    await driver.done()
+    const [kvHistory, s3History] = [valueOf(kvClients), valueOf(s3Clients)]
     const kv = verdict(seed, kvHistory, packedKvModel)
     const s3 = s3Verdict(seed, s3History)
     return {
@@ -201,6 +197,11 @@ export class SharedRounds {
       ],
     })
   }
+}
+
+function valueOf<Value>(outcome: PromiseSettledResult<Value>): Value {
+  if (outcome.status === 'rejected') throw outcome.reason
+  return outcome.value
 }
 
 async function hasEnded({ child }: GatewayProcess): Promise<boolean> {

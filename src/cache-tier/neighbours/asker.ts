@@ -14,7 +14,7 @@ import type { BlockWanted, PeerAskFigures } from './ports.ts'
 export interface AskerOptions extends PageChecksOptions {
   readonly calls: Pick<NodeCalls, 'call'>
   readonly health: PeerHealth
-  readonly limits: Pick<Limits, 'blockBytes' | 'hashInlineBytesMax'>
+  readonly limits: Pick<Limits, 'blockBytes' | 'pageBytes' | 'hashInlineBytesMax'>
   readonly clock: Clock
 }
 
@@ -53,22 +53,23 @@ export class Asker {
     const counts = this.#counts(node)
     const beganMs = clock.monotonicMs()
     health.asked(node)
-    const reply = await this.#call(node, want, options)
+    const from = this.#sentFrom(want)
+    const reply = await this.#call(node, { ...want, from }, options)
     const answer = reply && decodeAnswer(reply.head)
-    if (!reply || !answer || !this.#isSound(answer, reply)) {
+    if (!reply || !answer || !this.#isSound(answer, reply, from)) {
       // Of what did not come, `#call` has counted why.
       if (reply) this.#failed(node)
       return { outcome: 'silent' }
     }
     if (answer.outcome === 'here' && answer.length >= want.needed) {
-      if (!(await this.#check(want, answer))) {
+      if (!(await this.#complete(want, answer, from))) {
         counts.badPages++
         health.failed(node)
         return { outcome: 'bad' }
       }
       health.answered(node, options.kind, clock.monotonicMs() - beganMs)
       counts.hits++
-      counts.bytesIn += answer.length
+      counts.bytesIn += reply.body.length
       return { length: answer.length }
     }
     health.answered(node, options.kind, clock.monotonicMs() - beganMs)
@@ -76,7 +77,17 @@ export class Asker {
     return { outcome: answer.outcome === 'here' ? 'elsewhere' : answer.outcome }
   }
 
-  async #call(node: number, want: BlockWanted, options: AskOptions): Promise<NodeReply | undefined> {
+  /** Bytes that are here already, in whole pages: those of a block never change. */
+  #sentFrom({ needed, held }: BlockWanted): number {
+    const { pageBytes } = this.#options.limits
+    return held && held.length < needed ? Math.floor(held.length / pageBytes) * pageBytes : 0
+  }
+
+  async #call(
+    node: number,
+    want: BlockWanted & { readonly from: number },
+    options: AskOptions,
+  ): Promise<NodeReply | undefined> {
     const { calls, health, limits, slabView, clock } = this.#options
     const { kind, waitMsMax, signal } = options
     const head = encodeQuestion({ ...want, mayFetch: kind === 'fetched' })
@@ -84,7 +95,7 @@ export class Asker {
     const timeoutMs = Math.max(1, Math.min(deservedMs, Math.ceil(waitMsMax)))
     const beganMs = clock.monotonicMs()
     try {
-      const into = slabView(want.slabOffset, limits.blockBytes)
+      const into = slabView(want.slabOffset + want.from, limits.blockBytes - want.from)
       return await calls.call(node, { method: 'block', head }, { timeoutMs, into, signal })
     } catch (error) {
       const counts = this.#counts(node)
@@ -107,14 +118,23 @@ export class Asker {
     this.#options.health.failed(node)
   }
 
-  #isSound(answer: BlockAnswer, { body }: NodeReply): boolean {
+  #isSound(answer: BlockAnswer, { body }: NodeReply, from: number): boolean {
     if (answer.outcome !== 'here') return body.length === 0
-    return body.length === answer.length && answer.length <= this.#options.limits.blockBytes
+    // Shorter than what is here is less than was needed: it is told as such, without a body.
+    return body.length === Math.max(0, answer.length - from) && answer.length <= this.#options.limits.blockBytes
   }
 
-  async #check({ slabOffset }: BlockWanted, answer: Extract<BlockAnswer, { outcome: 'here' }>): Promise<boolean> {
-    const { length, pageBytes, pageCrcs } = answer
-    return await this.#checks.verify({ slabOffset, length }, pageBytes, pageCrcs).catch(() => false)
+  /** Checks what came, and puts before it what was here. */
+  async #complete(
+    { slabOffset, held }: BlockWanted,
+    { length, pageBytes, pageCrcs }: Extract<BlockAnswer, { outcome: 'here' }>,
+    from: number,
+  ): Promise<boolean> {
+    const { slabView } = this.#options
+    const slice = { slabOffset: slabOffset + from, length: length - from }
+    if (!(await this.#checks.verify(slice, pageBytes, pageCrcs).catch(() => false))) return false
+    if (held && from > 0) slabView(slabOffset, from).set(slabView(held.slabOffset, from))
+    return true
   }
 
   #counts(node: number): Counts {

@@ -54,7 +54,7 @@ export class BlockServer {
   /** Of the method `block`. */
   readonly handler: NodeHandler = async (request) => {
     const question = decodeQuestion(request.head)
-    if (!question) return answer('failed')
+    if (!question || question.from % this.#options.limits.pageBytes !== 0) return answer('failed')
     if (!this.#take(request.from)) {
       this.#figures.busy++
       return answer('busy')
@@ -74,12 +74,14 @@ export class BlockServer {
     try {
       if (request.signal.aborted) throw new NotHere()
       const { length, slabOffset } = lent
-      const pageCrcs = await this.#pageCrcs(question, lent)
+      const { from } = question
+      const { pageBytes } = this.#options.limits
+      const pageCrcs = (await this.#pageCrcs(question, lent)).subarray(from / pageBytes)
       this.#figures.served++
-      this.#figures.bytesOut += length
+      this.#figures.bytesOut += length - from
       return {
-        head: encodeAnswer({ outcome: 'here', length, pageBytes: this.#options.limits.pageBytes, pageCrcs }),
-        pieces: [this.#options.slabView(slabOffset, length)],
+        head: encodeAnswer({ outcome: 'here', length, pageBytes, pageCrcs }),
+        pieces: [this.#options.slabView(slabOffset + from, length - from)],
         sent: () => {
           this.#options.memory.giveBack(lent.lease)
           done()

@@ -29,6 +29,7 @@ export class PageChecks {
   /** Whether every page has the checksum given for it. @throws Unavailable */
   async verify(slice: SlabSlice, pageBytes: number, pageCrcs: Uint32Array): Promise<boolean> {
     if (!this.#isInline(slice)) return await this.#options.hashing.verifyPages(slice, pageBytes, pageCrcs)
+    if (pageCrcs.length !== Math.ceil(slice.length / pageBytes)) return false
     return pageCrcs.every((crc, page) => this.#crcOf(slice, pageBytes, page) === crc)
   }
 

@@ -78,9 +78,11 @@ export class PeerHealth {
 
   timedOut(node: number, kind: AskKind): void {
     const waitedMs = this.waitMs(node, kind)
-    const estimate = this.#peer(node).estimates[kind]
-    if (estimate) estimate.atLeastMs = 2 * waitedMs
+    const peer = this.#peer(node)
+    const before = peer.failures
     this.failed(node)
+    const estimate = peer.estimates[kind]
+    if (estimate && peer.failures > before) estimate.atLeastMs = 2 * waitedMs
   }
 
   failed(node: number): void {

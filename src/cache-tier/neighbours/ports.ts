@@ -7,6 +7,8 @@ export interface BlockWanted {
   readonly block: number
   readonly slabOffset: number
   readonly needed: number
+  /** What is here of it, in another slot: only the rest is asked for. */
+  readonly held?: SlabSlice | undefined
 }
 
 /** Checksums of bytes in the slab, off the event loop (persist/hashing/ports.ts). */

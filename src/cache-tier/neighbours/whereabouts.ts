@@ -66,14 +66,13 @@ export class WhereaboutsMap {
     const { clock, isRemoteShared } = this.#options
     const finding = this.#options.segment(segment).then((place) => whereaboutsOf(place, isRemoteShared))
     const known: Known = { finding, atMs: clock.monotonicMs() }
-    finding.then(
-      (found) => {
-        if (found === 'shared') known.atMs = Infinity
-      },
-      () => {
-        if (this.#known.get(segment) === known) this.#known.delete(segment)
-      },
-    )
+    const drop = (): void => {
+      if (this.#known.get(segment) === known) this.#known.delete(segment)
+    }
+    finding.then((found) => {
+      if (found === 'shared') known.atMs = Infinity
+      if (found === 'nowhere') drop()
+    }, drop)
     return known
   }
 }

@@ -143,9 +143,7 @@ export class NodeCopies implements Copies {
   }
 
   async holds(segment: SegmentId): Promise<boolean> {
-    const file = await this.#files.open(segment)
-    await file?.close()
-    return file !== undefined
+    return (await this.#files.bytes(segment)) !== undefined
   }
 
   async recover(): Promise<void> {

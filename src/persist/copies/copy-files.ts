@@ -67,6 +67,17 @@ export class CopyFiles {
     }
   }
 
+  /** Of its file; undefined where there is none. */
+  async bytes(segment: SegmentId): Promise<number | undefined> {
+    const file = await this.open(segment)
+    if (!file) return undefined
+    try {
+      return await file.size()
+    } finally {
+      await file.close()
+    }
+  }
+
   async open(segment: SegmentId): Promise<OpenFile | undefined> {
     return await this.#fileSystem.open(this.path(segment), 'read').catch(() => undefined)
   }

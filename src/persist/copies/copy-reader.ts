@@ -63,7 +63,9 @@ export class CopyReader {
     const table = await this.#table(segment)
     const length = Math.min(blockBytes, (table?.dataBytes ?? 0) - start)
     if (!table || length <= 0) return undefined
-    return await this.#readFrom(segment, place, { length, pageBytes, crcs: table.crcs.subarray(start / pageBytes) })
+    const first = start / pageBytes
+    const crcs = table.crcs.subarray(first, first + Math.ceil(length / pageBytes))
+    return await this.#readFrom(segment, place, { length, pageBytes, crcs })
   }
 
   forget(segment: SegmentId): void {

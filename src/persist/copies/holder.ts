@@ -178,12 +178,11 @@ export class CopyHolder {
     const held: HeldCopy[] = []
     for (const segment of wanted ? [] : segments) {
       this.#spare(segment)
-      const file = this.#removing.has(segment) ? undefined : await this.#options.files.open(segment)
-      if (!file) {
+      const bytes = this.#removing.has(segment) ? undefined : await this.#options.files.bytes(segment)
+      if (bytes === undefined) {
         this.#sparedUntilMs.delete(segment)
         continue
       }
-      const bytes = await file.size().finally(() => file.close())
       const sealed = (await this.#options.files.footer(segment)) !== undefined
       held.push({ segment, bytes, sealed })
     }
@@ -247,8 +246,7 @@ export class CopyHolder {
       const copy = this.writing(segment)
       const isIdle = copy !== undefined && clock.monotonicMs() - copy.usedMs > IDLE_MS_MAX
       if (isIdle && record.state !== 'open') await this.#close({ segment, mode: 'live' })
-      const file = await files.open(segment)
-      return file && (await file.size().finally(() => file.close()))
+      return await files.bytes(segment)
     }
     this.#removing.add(segment)
     try {

@@ -43,6 +43,11 @@ export class Partners {
     return this.#options.view.member(node) !== undefined
   }
 
+  /** Asking it anything may take as long as it takes to fail. */
+  isFailing(node: number): boolean {
+    return this.#failing().has(node)
+  }
+
   failed(node: number): void {
     this.#failingUntilMs.set(node, this.#nowMs() + FAILING_MS)
   }

@@ -157,6 +157,8 @@ export class Recopier {
     const { partners, outgoing } = this.#options
     if (!partners.isThere(node)) return false
     if (outgoing.wholeOn(segment) === node) return true
+    // It may have it all the same; to send it elsewhere is sooner done than to wait for its answer.
+    if (partners.isFailing(node)) return false
     return await this.#asked(segment, node).catch(() => false)
   }
 

@@ -73,7 +73,8 @@ export class Lane<Appended> {
     this.#next = undefined
     const segment = await next
     if (!segment?.isCopyLost) return segment
-    await this.#options.unmake(segment.segment)
+    // If it fails, the next start forgets the segment.
+    await this.#options.unmake(segment.segment).catch(() => undefined)
     return undefined
   }
 

@@ -215,7 +215,7 @@ export class LoopbackTransport implements Transport {
     while (busy.running >= NODE_CALLS_AT_ONCE_MAX) await new Promise<void>((resolve) => busy.waiting.push(resolve))
     if (this.#state !== 'started') throw new TidegateError('Unavailable', 'the node is ending')
     const handler = this.#handlers.get(method)
-    if (handler === undefined) throw new TidegateError('NotImplemented', `the node does not answer ${method}`)
+    if (handler === undefined) throw new TidegateError('Unavailable', `the node does not answer ${method} yet`)
     const abort = new AbortController()
     busy.running++
     this.#running.add(abort)

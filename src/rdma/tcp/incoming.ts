@@ -185,9 +185,11 @@ export class IncomingConnection implements LinkOwner {
     const { handler, isDraining } = this.#options
     if (isDraining()) throw new TidegateError('Unavailable', 'the node is ending')
     const method = methodOf(number)
-    const found = method === undefined ? undefined : handler(method)
-    if (found === undefined)
-      throw new TidegateError('NotImplemented', `the node does not answer ${method ?? `method ${number}`}`)
+    if (method === undefined)
+      throw new TidegateError('NotImplemented', `the node knows no method ${number}: it is of an earlier version`)
+    const found = handler(method)
+    // It starts, and will.
+    if (found === undefined) throw new TidegateError('Unavailable', `the node does not answer ${method} yet`)
     return found
   }
 

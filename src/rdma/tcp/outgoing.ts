@@ -10,6 +10,8 @@ import { Link, type LinkOptions, type LinkOwner, type ParcelState } from './link
 
 const NOTHING = new Uint8Array(0)
 const NUMBER_MAX = 0xffff_ffff
+/** Beyond it timers fire at once. */
+const TIMER_MS_MAX = 2 ** 31 - 1
 /** Of a new round trip in the estimate. */
 const ROUND_TRIP_SHARE = 0.2
 
@@ -75,7 +77,7 @@ export class OutgoingConnection implements LinkOwner {
       if (this.isEnded) return reject(unavailableNode(this.node, 'the connection has ended'))
       const id = this.#nextId()
       const onTime = (): void => this.#giveUp(id, `no answer within ${Math.round(timeoutMs)} ms`)
-      const timer = setTimeout(onTime, timeoutMs)
+      const timer = setTimeout(onTime, Math.min(TIMER_MS_MAX, timeoutMs))
       const onAbort = (): void => this.#giveUp(id, 'the call was given up', signal?.reason)
       signal?.addEventListener('abort', onAbort, { once: true })
       const release = (): void => {

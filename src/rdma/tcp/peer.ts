@@ -34,7 +34,7 @@ class Lane {
   #dialling: Promise<OutgoingConnection> | undefined
   #failures = 0
   #notBeforeMs = 0
-  #isClosed = false
+  readonly #closing = new AbortController()
 
   constructor(options: PeerOptions) {
     this.#options = options
@@ -58,22 +58,23 @@ class Lane {
   }
 
   close(why: string): void {
-    this.#isClosed = true
+    this.#closing.abort(new Error(why))
     this.#connection?.end(why)
   }
 
   async #connect(): Promise<OutgoingConnection> {
     const { node, clock, limits, random, member, dial } = this.#options
+    const { signal: closing } = this.#closing
     const waitMs = this.#notBeforeMs - clock.monotonicMs()
-    if (waitMs > 0) await clock.sleep(waitMs)
+    if (waitMs > 0) await clock.sleep(waitMs, closing).catch(() => undefined)
     const reached = member()
     if (reached === undefined) throw unavailableNode(node, 'it is not there')
     try {
-      if (this.#isClosed) throw new Error('this node is ending')
+      closing.throwIfAborted()
       const connection = await dial(reached, () => this.#ended())
       this.#connection = connection
       this.#failures = 0
-      if (this.#isClosed) connection.end('this node is ending')
+      if (closing.aborted) connection.end('this node has stopped')
       return connection
     } catch (error) {
       const pauseMs = Math.min(limits.redialMsMax, limits.redialMs * 2 ** this.#failures++)
@@ -181,7 +182,7 @@ export class Peer {
     const over = Promise.withResolvers<never>()
     const onTime = (): void => over.reject(unavailableNode(node, 'there was no connection in time'))
     const onAbort = (): void => over.reject(unavailableNode(node, 'the call was given up', signal?.reason))
-    const timer = setTimeout(onTime, Math.max(0, endMs - clock.monotonicMs()))
+    const timer = setTimeout(onTime, Math.min(2 ** 31 - 1, Math.max(0, endMs - clock.monotonicMs())))
     signal?.addEventListener('abort', onAbort, { once: true })
     try {
       return await Promise.race([promise, over.promise])

@@ -111,9 +111,10 @@ test('asking for more of a block than there is is DataLost', async () => {
 /** A block that grows elsewhere: as long as it is when it is asked for. */
 function growing(): { bytes: number; readonly fetch: FetchBlock; readonly asked: number[] } {
   const block = { bytes: 10, asked: [] as number[] }
-  const fetchGrowing: FetchBlock = async (_segment, _block, slabOffset, needed) => {
+  const fetchGrowing: FetchBlock = async (_segment, _block, slabOffset, { needed, held }) => {
     const { bytes } = block
     block.asked.push(needed)
+    if (held) expect(slab.view(held.slabOffset, held.length).every((byte) => byte === held.length)).toBe(true)
     await scheduler.delay(1)
     slab.view(slabOffset, bytes).fill(bytes)
     return bytes

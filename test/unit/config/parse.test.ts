@@ -161,7 +161,6 @@ describe('values', () => {
     ['--segment-age', '1ms', 'at least 100ms'],
     ['--admission-wait', '30', 'a time with its unit'],
     ['--hash-workers', '0', 'a whole number from 1'],
-    ['--ack', 'replicated', 'replicated needs more than one node'],
     ['--stale-reads', 'true', 'one of on, off'],
     ['--ack', 'Journal', 'one of memory, journal, replicated, persisted'],
     ['--remote', 's3://', 's3://BUCKET/PREFIX'],
@@ -207,10 +206,11 @@ describe('metadata that are shared', () => {
     [['--meta', 'etcd://a:1', '--cluster', 'main'], '--meta and --cluster: '],
     [['--cluster-join', 'http://127.0.0.1:1'], '--cluster-join names nodes, and there is no --cluster'],
     [['--stale-reads', 'on'], '--stale-reads on: it is for metadata in etcd'],
+    [['--ack', 'replicated'], '--ack replicated: replicated needs more than one node'],
     [['--cluster', 'main', '--remote', 'file:///x'], '--cluster and --remote file:///x: what is persisted there'],
     [['--meta', 'etcd://a:1', '--remote', 'file:///x'], '--meta and --remote file:///x: what is persisted there'],
     [['--remote', 'file:///x', '--remote-shared', 'on'], '--remote-shared on: '],
-    [['--meta', 'etcd://a:1', '--remote', 's3://b/p', '--remote-shared', 'on'], '--remote-shared on: '],
+    [['--meta', 'etcd://a:1', '--remote', 's3://bucket/p', '--remote-shared', 'on'], '--remote-shared on: '],
     [['--cluster', 'a/b'], '--cluster: "a/b" on the command line is not a name'],
   ])('refuses %j', (argv, message) => {
     expect(() => parse(argv)).toThrow(message)
@@ -219,7 +219,11 @@ describe('metadata that are shared', () => {
   it('C34: takes a remote store that all nodes see', () => {
     const shared = parse(['--cluster', 'main', '--remote', 'file:///x', '--remote-shared', 'on'])
     expect(shared).toMatchObject({ remoteShared: true, remote: { kind: 'file' } })
-    expect(parse(['--meta', 'etcd://a:1', '--remote', 's3://b/p']).remote).toMatchObject({ kind: 's3' })
+    expect(parse(['--meta', 'etcd://a:1', '--remote', 's3://bucket/p']).remote).toMatchObject({ kind: 's3' })
+  })
+
+  it('takes copies on other nodes where there are some', () => {
+    expect(parse(['--cluster', 'main', '--ack', 'replicated']).ack).toBe('replicated')
   })
 
   it('takes old answers only where that is said', () => {

@@ -208,7 +208,7 @@ test('other nodes are asked after the disks here and before the remote store, un
   expect(got).toEqual(image.data.subarray(0, 5 * 256))
   expect(asked).toEqual(['0/0', '1/0', '2/0', '4/0'])
   expect(fixture.reads.filter((read) => read.endsWith('+256')).sort()).toEqual(['256+256', '512+256'])
-  await fixture.finish(source.read(SEGMENT, 0, fixture.slots(1)[0] as number, 77))
+  await fixture.finish(source.read(SEGMENT, 0, fixture.slots(1)[0] as number, { needed: 77 }))
   expect(asked.at(-1)).toBe('0/77')
 })
 

@@ -28,7 +28,6 @@
  */
 import type { BackgroundJob } from '../../../common/background.ts'
 import { TidegateError } from '../../../common/errors.ts'
-import type { Clock } from '../../../common/clock.ts'
 import { segmentCreatedMs, type Revision, type SegmentId } from '../../../common/ids.ts'
 import type { RemoteStore } from '../../remote/ports.ts'
 import type { BackupSummary } from '../backups.ts'

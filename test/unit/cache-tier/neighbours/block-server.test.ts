@@ -21,7 +21,7 @@ function question(
   block: number,
   { segment = SEGMENT, from = 1, needed = 1, mayFetch = false } = {},
 ): Promise<NodeAnswer> {
-  const head = encodeQuestion({ segment, block, needed, mayFetch })
+  const head = encodeQuestion({ segment, block, needed, from: 0, mayFetch })
   const signal = new AbortController().signal
   return nodes.finish(server.server.handler({ from, head, body: Buffer.alloc(0), signal }))
 }
@@ -82,7 +82,8 @@ test('less of a block than is needed is elsewhere; a bad one is lost; a fetch th
 
 test('what is no question is not answered, and takes nothing', async () => {
   const signal = new AbortController().signal
-  for (const head of [Buffer.alloc(0), Buffer.alloc(25, 0xff), Buffer.alloc(4096)]) {
+  const crooked = encodeQuestion({ segment: SEGMENT, block: 0, needed: 100, from: 33, mayFetch: false })
+  for (const head of [crooked, Buffer.alloc(0), Buffer.alloc(29, 0xff), Buffer.alloc(4096)]) {
     expect(outcomeOf(await server.server.handler({ from: 1, head, body: Buffer.alloc(9), signal }))).toBe('failed')
   }
   expect(server.slab.freeSlots).toBe(32)
@@ -90,7 +91,7 @@ test('what is no question is not answered, and takes nothing', async () => {
 
 test('an answer that nobody waits for any more is not made', async () => {
   const gone = new AbortController()
-  const head = encodeQuestion({ segment: SEGMENT, block: 0, needed: 1, mayFetch: false })
+  const head = encodeQuestion({ segment: SEGMENT, block: 0, needed: 1, from: 0, mayFetch: false })
   const answering = server.server.handler({ from: 1, head, body: Buffer.alloc(0), signal: gone.signal })
   gone.abort()
   expect(outcomeOf(await nodes.finish(answering))).toBe('elsewhere')

@@ -16,8 +16,9 @@ const segment = fc
 
 test('questions and answers are read as they were written', () => {
   fc.assert(
-    fc.property(fc.record({ segment, block: word, needed: word, mayFetch: fc.boolean() }), (question) => {
-      expect(decodeQuestion(encodeQuestion(question))).toEqual(question)
+    fc.property(fc.record({ segment, block: word, needed: word, from: word, mayFetch: fc.boolean() }), (question) => {
+      const read = decodeQuestion(encodeQuestion(question))
+      expect(read).toEqual(question.from === 0 || question.from < question.needed ? question : undefined)
     }),
   )
   fc.assert(
@@ -40,7 +41,7 @@ test('whatever comes is read or refused, and never thrown at', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 100 }), (bytes) => {
       const answer = decodeAnswer(bytes)
-      if (answer?.outcome === 'here') expect(answer.pageCrcs.length).toBe(Math.ceil(answer.length / answer.pageBytes))
+      if (answer?.outcome === 'here') expect(Buffer.from(encodeAnswer(answer))).toEqual(Buffer.from(bytes))
       const question = decodeQuestion(bytes)
       if (question) expect(Buffer.from(encodeQuestion(question))).toEqual(Buffer.from(bytes))
     }),
@@ -52,4 +53,5 @@ test('whatever comes is read or refused, and never thrown at', () => {
   expect(decodeAnswer(here.subarray(0, 5))).toBeUndefined()
   expect(decodeAnswer(Buffer.concat([here, Buffer.of(0)]))).toBeUndefined()
   expect(decodeAnswer(Buffer.alloc(9))).toBeUndefined()
+  expect(decodeAnswer(Buffer.alloc(13))).toBeUndefined()
 })

@@ -1,4 +1,6 @@
+import { crc32 } from 'node:zlib'
 import { beforeEach, expect, test } from 'vitest'
+import { encodeAnswer } from '../../../../src/cache-tier/neighbours/messages.ts'
 import { ownersOf } from '../../../../src/cache-tier/neighbours/ownership.ts'
 import type { SegmentId } from '../../../../src/common/ids.ts'
 import { TINY_LIMITS } from '../../../sim/life.ts'
@@ -173,10 +175,20 @@ test('a block of an open segment is asked for again when more of it is needed th
   writer.slab.view(slot, blockBytes).fill(7)
   writer.memory.publish(segment, 0, slot, 10)
   expect((await nodes.node(1).get(segment, 0, 10)).length).toBe(10)
-  writer.memory.publish(segment, 0, slot, 200)
+  writer.memory.publish(segment, 0, slot, 150)
   expect((await nodes.node(1).get(segment, 0, 10)).length).toBe(10)
-  expect(await nodes.node(1).get(segment, 0, 150)).toEqual(Buffer.alloc(200, 7))
+  expect(await nodes.node(1).get(segment, 0, 140)).toEqual(Buffer.alloc(150, 7))
+  // Of which two pages of 64 bytes are not sent again.
+  writer.memory.publish(segment, 0, slot, 200)
+  expect(await nodes.node(1).get(segment, 0, 151)).toEqual(Buffer.alloc(200, 7))
+  expect(writer.server.figures.bytesOut).toBe(10 + 150 + 200 - 128)
+  expect(nodes.node(1).level.figures()).toMatchObject([{ node: 3, hits: 3, bytesIn: 232 }])
   expect(nodes.node(1).slab.freeSlots).toBe(63)
+  // An answer that is spoiled leaves what is here as it is.
+  writer.memory.publish(segment, 0, slot, 256)
+  nodes.faults.set(3, 'spoils')
+  await expect(nodes.node(1).get(segment, 0, 256)).rejects.toMatchObject({ code: 'Unavailable' })
+  expect(await nodes.node(1).get(segment, 0, 200)).toEqual(Buffer.alloc(200, 7))
 })
 
 test('two nodes that each take the other for the owner do not wait for each other', async () => {
@@ -216,6 +228,18 @@ test('what cannot be read any more where it lies is DataLost', async () => {
   await nodes.node(2).hold(segment, bad)
   await expect(nodes.node(1).get(segment, 1)).rejects.toMatchObject({ code: 'DataLost' })
   expect(nodes.scheduler.nowMs).toBeLessThan(100)
+})
+
+test('C14: an answer with too few checksums is not taken', async () => {
+  const segment = ownedBy(2)
+  const image = await nodes.upload(segment, 2000)
+  nodes.handlers.set(2, () => {
+    const pageCrcs = Uint32Array.of(crc32(Buffer.alloc(64)))
+    const head = encodeAnswer({ outcome: 'here', length: 256, pageBytes: 64, pageCrcs })
+    return Promise.resolve({ head, pieces: [Buffer.alloc(256)] })
+  })
+  expect(await nodes.node(1).get(segment, 0)).toEqual(blockOf(image, 0))
+  expect(nodes.node(1).level.figures()).toMatchObject([{ node: 2, hits: 0, badPages: 1 }])
 })
 
 test('a stop ends what waits', async () => {

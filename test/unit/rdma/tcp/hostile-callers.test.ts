@@ -1,5 +1,6 @@
 /** Whoever connects and does not keep to the protocol: costs a bounded time, is counted, and disturbs nobody else. */
 import { randomBytes } from 'node:crypto'
+import * as fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { NODE_BODY_BYTES_MAX } from '../../../../src/common/node-calls.ts'
 import type { Refusal } from '../../../../src/rdma/ports.ts'
@@ -240,12 +241,43 @@ describe('who has proved who it is', () => {
     expect((await socket.write(request(1)).take(28))[3]).toBe(FRAME.reply)
   })
 
+  it('is of a later version, and asks what is not known here: is told so', async () => {
+    const socket = await open().proveConnecting()
+    const header = await socket.write(encodeFrame({ kind: FRAME.request, id: 4, method: 999 })).take(28)
+    expect([header[3], header.readUInt32BE(4)]).toEqual([FRAME.error, 4])
+    expect((await socket.take(header.readUInt32BE(16))).toString()).toContain('NotImplemented')
+    expect(one.figures.badFrames).toBe(0)
+  })
+
   it('is another process now: what the one before has under way is told so', async () => {
     const before = await open().proveConnecting()
     before.write(request(1, Buffer.of(1)))
     await expect.poll(() => running).toBe(1)
     await open().proveConnecting({ incarnation: '00000000000000b3' })
     await before.closed
+    await stillServes()
+  })
+
+  it('says what is nearly right, in any way: the node lives, and holds nothing back', async () => {
+    const frame = fc.oneof(
+      fc.nat({ max: 5 }).map((id) => request(id, Buffer.of(0))),
+      fc.nat({ max: 5 }).map((id) => encodeFrame({ kind: FRAME.cancel, id })),
+      fc.nat({ max: 5 }).map((id) => encodeFrame({ kind: FRAME.ping, id })),
+      fc.uint8Array({ maxLength: 100 }).map((body) => Buffer.concat([request(9, NOTHING, body.length), body])),
+    )
+    const damage = fc.record({ at: fc.nat({ max: 600 }), bit: fc.nat({ max: 7 }), cut: fc.boolean() })
+    await fc.assert(
+      fc.asyncProperty(fc.array(frame, { minLength: 1, maxLength: 12 }), fc.option(damage), async (frames, damaged) => {
+        const socket = await open().proveConnecting()
+        const bytes = Buffer.concat(frames)
+        const at = damaged === null ? -1 : damaged.at % bytes.length
+        if (damaged !== null) bytes[at] = (bytes[at] ?? 0) ^ (1 << damaged.bit)
+        socket.socket.end(damaged?.cut === true ? bytes.subarray(0, at) : bytes)
+        await socket.closed
+      }),
+      { numRuns: 60 },
+    )
+    await expect.poll(() => running).toBe(0)
     await stillServes()
   })
 

@@ -1,8 +1,9 @@
 /** Connections to the other nodes: shared, made when wanted, made anew, and no more than needed. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { connect as connectTls } from 'node:tls'
+import { connect as connectTls, createServer as createTlsServer } from 'node:tls'
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { TcpTransport } from '../../../../src/rdma/tcp/tcp-transport.ts'
 import { CertificateAuthority } from '../../../support/certificate-authority.ts'
@@ -156,5 +157,30 @@ describe('over TLS', () => {
     const one = await serving(1, { tls })
     await serving(2, { tls, secret: () => Buffer.alloc(32, 9) })
     await expect(one.call(2, block, SOON)).rejects.toMatchObject({ code: 'Unavailable' })
+  })
+
+  it('somebody between who has a certificate, but not the secret, gets nothing by passing the proofs on', async () => {
+    const one = await serving(1, { tls })
+    const two = await serving(2, { tls })
+    const files = {
+      ca: readFileSync(tls.ca),
+      cert: readFileSync(tls.cert),
+      key: readFileSync(tls.key),
+      rejectUnauthorized: false,
+      requestCert: true,
+    }
+    const between = createTlsServer(files, (socket) => {
+      const onward = connectTls({ host: '127.0.0.1', port: Number(two.address.split(':')[1]), ...files })
+      for (const end of [socket, onward]) end.on('error', () => undefined)
+      socket.pipe(onward).pipe(socket)
+    })
+    await new Promise<void>((resolve) => between.listen(0, '127.0.0.1', resolve))
+    try {
+      nodes.tell(2, `127.0.0.1:${(between.address() as AddressInfo).port}`)
+      await expect(one.call(2, block, SOON)).rejects.toMatchObject({ code: 'Unavailable', details: { node: 2 } })
+      expect(two.figures.refused.secret).toBe(1)
+    } finally {
+      between.close()
+    }
   })
 })

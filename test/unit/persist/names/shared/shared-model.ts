@@ -236,7 +236,9 @@ export class SharedModel {
   }
 
   async persistAll(): Promise<void> {
-    for (const segment of [...this.local.keys()]) await this.persist(segment)
+    // Each opens another.
+    const segments = [...this.local.keys()]
+    for (const segment of segments) await this.persist(segment)
   }
 
   store(): MemoryStore {
@@ -260,7 +262,8 @@ export class SharedModel {
   /** Acknowledged writes that neither the newest state nor its records tell. */
   unnamed(): Promise<string[]> {
     // What is acknowledged while this looks may rest on what it does not see.
-    return unnamedWrites({ ...this, acknowledged: [...this.acknowledged] }, this.store())
+    const { seen, arrived } = this
+    return unnamedWrites({ seen, arrived, acknowledged: [...this.acknowledged] }, this.store())
   }
 
   async stop(): Promise<void> {
