@@ -9,7 +9,6 @@
 import { CLUSTER_OPTIONS } from './cluster-option-table.ts'
 import type { OptionSpec, Source } from './option-spec.ts'
 
-export { SOURCES } from './option-spec.ts'
 export type { OptionSpec, Source } from './option-spec.ts'
 
 export const OPTIONS = {

@@ -6,7 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { createKvClient, type KvClient } from '../../src/client/kv-client.ts'
+import { must } from '../../src/common/assert.ts'
 import { runTidegate } from '../support/command-line.ts'
+import { EtcdCluster } from '../support/etcd-member.ts'
 import { startGateway } from '../support/gateway-process.ts'
 import { BUCKET, SharedGateways } from '../support/three-gateways.ts'
 import { flushCommand } from '../write-behind/remote/flush-command.ts'
@@ -42,9 +44,9 @@ async function read(client: KvClient, key: string): Promise<string | undefined> 
   return value && digest(value.bytes)
 }
 
-async function put(index: number, key: string, bytes: number): Promise<void> {
+async function put(client: KvClient, key: string, bytes: number): Promise<void> {
   const body = randomBytes(bytes)
-  await gateways.kv(index).put(key, body, { ack: 'persisted' })
+  await client.put(key, body, { ack: 'persisted' })
   written.set(key, body)
 }
 
@@ -64,12 +66,12 @@ it(
   'what one node has persisted the other reads when that one is gone with its data directory',
   async () => {
     for (let at = 0; at < 4; at++) {
-      await put(at % 2, `small-${at}`, 40)
-      await put(at % 2, `large-${at}`, LARGE_BYTES)
+      await put(gateways.kv(at % 2), `small-${at}`, 40)
+      await put(gateways.kv(at % 2), `large-${at}`, LARGE_BYTES)
     }
     // What no record tells waits for the one that ships, also on the other node.
     for (const index of [0, 1]) {
-      await put(index, `gone-${index}`, 100)
+      await put(gateways.kv(index), `gone-${index}`, 100)
       await gateways.kv(index).delete(`gone-${index}`, { ack: 'persisted' })
       written.delete(`gone-${index}`)
     }
@@ -83,12 +85,12 @@ it(
 it(
   'who is left ships the names, whoever did before, and a node that is new is given the rest',
   async () => {
-    await put(1, 'alone', LARGE_BYTES)
+    await put(gateways.kv(1), 'alone', LARGE_BYTES)
     await gateways.kv(1).delete('small-0', { ack: 'persisted' })
     written.delete('small-0')
     await gateways.start(0)
     for (const [key, body] of written) expect(await read(gateways.kv(0), key)).toBe(digest(body))
-    await put(0, 'newcomer', 1000)
+    await put(gateways.kv(0), 'newcomer', 1000)
     expect(await names(0)).toMatchObject({ lastError: null })
   },
   WAIT_MS_MAX,
@@ -116,13 +118,44 @@ it(
     try {
       for (const [key, body] of written) expect(await read(client, key)).toBe(digest(body))
       for (const key of ['gone-0', 'gone-1', 'small-0']) expect(await client.get(key)).toBeUndefined()
-      await client.put('after', Buffer.from('restored'), { ack: 'persisted' })
+      await put(client, 'after', 1000)
     } finally {
       client.close()
-      await gateway.kill()
+      await gateway.stop()
     }
-    await expect(gateways.start(0)).rejects.toThrow()
+    await expect(gateways.start(0)).rejects.toThrow('ended with code')
     expect(gateways.log(0)).toContain('taken over')
+  },
+  WAIT_MS_MAX,
+)
+
+it(
+  'what was restored is moved into a new etcd, and takes the store along',
+  async () => {
+    const etcd = await EtcdCluster.start({ directory: gateways.file('etcd-again'), members: 1 })
+    const location = `etcd://${new URL(must(etcd.endpoints[0], 'endpoint')).host}`
+    const data = gateways.file('restored')
+    try {
+      expect(await runTidegate(['meta', 'migrate', '--data', data, '--to', location])).toMatchObject({ code: 0 })
+      const gateway = await startGateway({
+        data,
+        root: gateways.root,
+        environment: remote.environment,
+        logFile: gateways.file('moved.log'),
+        flags: ['--meta', location, ...remote.flags('shared'), '--names-interval', '500ms', '--segment-age', '200ms'],
+      })
+      const client = createKvClient({ url: gateway.http, bucket: BUCKET, ...gateways.root, retries: 0 })
+      try {
+        for (const [key, body] of written) expect(await read(client, key)).toBe(digest(body))
+        await put(client, 'moved', LARGE_BYTES)
+        await client.delete('moved', { ack: 'persisted' })
+      } finally {
+        client.close()
+        await gateway.kill()
+      }
+    } finally {
+      await etcd.remove()
+    }
   },
   WAIT_MS_MAX,
 )

@@ -158,6 +158,7 @@ test("a large body goes to the partner as it comes, by the bucket's level", asyn
     checksum: undefined,
     owner: 'root',
     conditions: NO_CONDITIONS,
+    ack: undefined,
   })
   expect(partner.has(bytes)).toBe(true)
 })
@@ -175,6 +176,7 @@ test('C16: a copy at a higher level raises what it refers to', async () => {
     tags: undefined,
     owner: 'root',
     conditions: NO_CONDITIONS,
+    ack: undefined,
   })
   expect(partner.has(bytes)).toBe(true)
 })

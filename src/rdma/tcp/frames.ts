@@ -33,12 +33,11 @@ export type FrameKind = (typeof FRAME)[keyof typeof FRAME]
 
 const METHOD_NUMBERS = {
   block: 1,
-  footer: 2,
-  'copy-open': 3,
-  'copy-write': 4,
-  'copy-seal': 5,
-  'copy-drop': 6,
-  copies: 7,
+  'copy-open': 2,
+  'copy-write': 3,
+  'copy-seal': 4,
+  'copy-drop': 5,
+  copies: 6,
 } as const satisfies Record<NodeMethod, number>
 
 const METHODS: ReadonlyMap<number, NodeMethod> = new Map(

@@ -192,7 +192,8 @@ class EarlyBytes {
   #failure: Error | undefined
   #wake: () => void = () => undefined
   readonly #onData = (chunk: Buffer): void => {
-    this.#held = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk])
+    // What arrives may lie where the next bytes arrive.
+    this.#held = Buffer.concat([this.#held, chunk])
     if (this.#held.length > EARLY_BYTES_MAX) this.fail(new Refused('broken', 'it says too much'))
     this.#wake()
   }

@@ -19,6 +19,7 @@ import { TransportServer } from './server.ts'
 import { Tally } from './tally.ts'
 
 const DRAIN_LOOK_MS = 10
+const READ_BYTES = 256 * 1024
 
 export interface TcpTransportOptions {
   readonly self: Omit<HandshakeSelf, 'handshakeMs'>
@@ -168,9 +169,12 @@ export class TcpTransport implements Transport {
     if (at < 1 || !Number.isInteger(port) || port < 1 || port > 65_535)
       return Promise.reject(new Error('an address that is none'))
     return new Promise((resolve, reject) => {
+      // One buffer for all that arrives: it is copied to where it belongs before more is read, and large answers would leave much to collect.
+      const callback = (count: number, buffer: Uint8Array): boolean => socket.emit('data', buffer.subarray(0, count))
+      const place = { host, port, onread: { buffer: Buffer.allocUnsafeSlow(READ_BYTES), callback } }
       const socket = this.#certificates
-        ? connectTls({ host, port, ...this.#certificates.options() }, () => connected())
-        : connectPlain({ host, port }, () => connected())
+        ? connectTls({ ...place, ...this.#certificates.options() }, () => connected())
+        : connectPlain(place, () => connected())
       this.#dialling.add(socket)
       socket.on('close', () => this.#dialling.delete(socket))
       const failed = (error: Error): void => {

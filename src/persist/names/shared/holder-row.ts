@@ -5,7 +5,7 @@
  *    "shippedThrough":4711,"stateMs":1700000000000,"base":"<random>","revision":4700,"deltas":["<random>",...],"notes":[["<random>",4690],...],
  *    "holding":false,"pins":[["<backup>",4000,"<segment>",1699999999999,true],...],"pinsAll":false,"formerKept":false}
  *
- * `node` 0: nobody ships. The token is drawn anew by whoever takes it over; with the sequence, which grows with each change, it says whether a change may be made by whom
+ * `node` -1: nobody ships. The token is drawn anew by whoever takes it over; with the sequence, which grows with each change, it says whether a change may be made by whom
  * (tenure.ts). What the fields mean: HolderRow.
  */
 import { TidegateError } from '../../../common/errors.ts'
@@ -51,7 +51,8 @@ export interface HolderRow {
 }
 
 const FORMAT = 1
-export const NOBODY = 0
+/** Node 0 is one like others: metadata that were moved are its. */
+export const NOBODY: number = -1
 
 export const NEW_ROW: HolderRow = {
   node: NOBODY,

@@ -98,7 +98,7 @@ it('of two that change the row at once one finds what the other has made of it',
     Buffer.from(`${row ? Buffer.from(row).toString() : ''}${what}`)
   await Promise.all([one.names.holding.change(append('a')), two.names.holding.change(append('b'))])
   const { row } = await one.names.holding.look()
-  expect([...Buffer.from(row ?? '').toString()].toSorted()).toEqual(['a', 'b'])
+  expect(['ab', 'ba']).toContain(Buffer.from(row ?? '').toString())
   const refused = one.names.holding.change(() => {
     throw new Error('not mine')
   })

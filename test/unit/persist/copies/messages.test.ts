@@ -9,7 +9,7 @@ import {
 } from '../../../../src/persist/copies/messages.ts'
 import { segmentNumber } from '../fixtures.ts'
 
-const segment = segmentNumber(7)
+const segment = segmentNumber(0xabc)
 const WRITE = { segment, mode: 'live', position: 5, crc: 6, sync: true }
 
 test('what one end encodes the other decodes', () => {

@@ -65,6 +65,13 @@ it('whoever was taken over from changes nothing any more, and is told so at the 
   expect(two.notes().map(({ random }) => random)).toEqual(['a'.repeat(16)])
 })
 
+it('who gives up its turn leaves it to nobody, which no node is: one whose metadata were moved is node 0', async () => {
+  const zero = await take(0, 'zero')
+  expect(row().node).toBe(0)
+  await zero.release()
+  expect(row().node).toBe(-1)
+})
+
 it('of two that take it at once one does', async () => {
   const before = decodeHolderRow(stored)
   const parts = (node: number, token: string): Parameters<typeof Tenure.take>[0] => ({
@@ -87,15 +94,24 @@ it('a row that was put back from a backup of etcd ends the turn', async () => {
 })
 
 it('after a change of which it is not known whether it was made, nothing is taken for known', async () => {
-  const one = await take(1, 'one')
-  const change = rows(1).change
-  const failing = { ...rows(1), change: () => Promise.reject(new Error('no answer')) }
-  const lost = await Tenure.take({ rows: { ...failing, change }, clock, incarnation: 'i', token: 'two' }, row())
-  expect(one.isOver).toBe(false)
-  stored = undefined
-  await expect(lost.publish(STANDING, 0)).rejects.toThrow(StoodDown)
-  expect(lost.isOver).toBe(true)
-  await expect(lost.publish(STANDING, 0)).rejects.toThrow(StoodDown)
+  let isCut = false
+  const made = rows(1)
+  const cut: HolderRows = {
+    ...made,
+    async change(change) {
+      const at = await made.change(change)
+      if (isCut) throw new Error('no answer')
+      return at
+    },
+  }
+  const one = await Tenure.take({ rows: cut, clock, incarnation: 'i', token: 'one' }, undefined)
+  isCut = true
+  await expect(one.publish(STANDING, 0)).rejects.toThrow('no answer')
+  isCut = false
+  expect(one.isOver).toBe(true)
+  await expect(one.publish(STANDING, 0)).rejects.toThrow(StoodDown)
+  // It is this node's turn yet, and it begins anew from what was made.
+  expect((await take(1, 'two')).row.shippedThrough).toBe(10)
 })
 
 it('that only the revision has moved is told when somebody waits, else rarely, and not for its own sake', async () => {
