@@ -159,7 +159,12 @@ async function openStore(
           if (reason === undefined) logger.info({}, 'etcd answers again')
           else logger.error({ reason, staleReads }, quorumLost(staleReads))
         },
-        onFenced: () => onFenced(new Error(`another process serves as node ${number}, or the others have shut this one out because it was away: it must end, and may be started again`)),
+        onFenced: () =>
+          onFenced(
+            new Error(
+              `another process serves as node ${number}, or the others have shut this one out because it was away: it must end, and may be started again`,
+            ),
+          ),
       }))
     const condition = (): Condition | undefined =>
       store?.away === undefined ? undefined : { words: quorumLost(staleReads), serves: staleReads }

@@ -2,7 +2,7 @@
 
 /** What a node says of itself. */
 export interface NodeMember {
-  /** From 1; 0 is nobody. */
+  /** From 1; 0 is the node whose metadata were moved to where they are shared. */
   readonly number: number
   /** For people; unique only if they see to it. */
   readonly name: string

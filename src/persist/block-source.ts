@@ -169,7 +169,7 @@ export class BlockSource {
   /** Undefined: if anybody has it, others do. */
   async #readNear(place: Place, need: BlockNeed): Promise<number | undefined> {
     try {
-      return await this.#fromHere(place)
+      return await this.#fromHere(place, need)
     } catch (error) {
       const asked = await this.#options.neighbours?.ask({ ...place, ...need }).catch(() => undefined)
       const length = await asked?.length.catch(() => undefined)
@@ -178,7 +178,7 @@ export class BlockSource {
     }
   }
 
-  async #fromHere(place: Place): Promise<number | undefined> {
+  async #fromHere(place: Place, { needed }: BlockNeed = NO_NEED): Promise<number | undefined> {
     const unsealed = await this.#readUnsealed(place)
     if (unsealed !== undefined) return unsealed
     const { behind, copies } = this.#options
@@ -187,7 +187,10 @@ export class BlockSource {
     if (length !== undefined) return length
     // A cache that fails is no reason not to look further.
     const cached = await behind?.disk?.read(segment, block, slabOffset).catch(() => undefined)
-    return cached ?? (await copies?.read(segment, block, slabOffset).catch(() => undefined))
+    if (cached !== undefined) return cached
+    // A copy of a segment that is still written may be behind its owner.
+    const copied = await copies?.read(segment, block, slabOffset).catch(() => undefined)
+    return copied !== undefined && copied >= needed ? copied : undefined
   }
 
   /** What a file of ours tells; undefined when there is none, or it is bad and there is another copy. */

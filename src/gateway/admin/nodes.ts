@@ -64,9 +64,9 @@ function register(app: FastifyInstance, { nodes, access }: NodesPluginOptions): 
   app.post(
     '/admin/v1/nodes/drain',
     { config: { operation: 'AdminDrainNode' }, schema: DRAIN_SCHEMA },
-    async (request) => {
+    async (request, reply) => {
       admit(request, 'tidegate:ControlCluster')
-      return await nodes.drain(DRAIN_WAIT_MS_MAX)
+      return reply.send(await nodes.drain(DRAIN_WAIT_MS_MAX))
     },
   )
 

@@ -51,7 +51,7 @@ export class TcpTransport implements Transport {
 
   constructor(options: TcpTransportOptions) {
     const { self, listen, tls, clock, onBug } = options
-    assert(self.node > 0, 'nodes count from 1')
+    assert(self.node >= 0, 'a node has a number')
     assert(/^[0-9a-f]{16}$/.test(self.incarnation), 'an incarnation is 16 hex digits')
     this.#options = options
     this.#limits = { ...TCP_LIMITS, ...options.limits }
