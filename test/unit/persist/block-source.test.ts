@@ -21,7 +21,11 @@ beforeEach(() => {
   source = newSource()
 })
 
-function newSource(behind: 'remote' | 'nothing' = 'remote', neighbours?: Neighbours): BlockSource {
+function newSource(
+  behind: 'remote' | 'nothing' = 'remote',
+  neighbours?: Neighbours,
+  copies?: { read(): Promise<number | undefined> },
+): BlockSource {
   const { fileSystem, index, remote, disk, slab, verifier } = fixture
   return new BlockSource({
     fileSystem,
@@ -33,6 +37,7 @@ function newSource(behind: 'remote' | 'nothing' = 'remote', neighbours?: Neighbo
     onBadBlock: (_, block) => badLocal.push(block),
     behind: behind === 'remote' ? { index, remote, disk } : undefined,
     neighbours,
+    copies,
   })
 }
 
@@ -291,4 +296,13 @@ test('a run that fails costs those who wait for it a request of their own, share
     ['256+2048', '256+256', '512+256'].sort(),
   )
   expect(fixture.health.isDown).toBe(false)
+})
+
+test('a copy that is behind its owner is not what a reader needs: other nodes are asked', async () => {
+  const neighbours: Neighbours = { ask: () => Promise.resolve({ length: Promise.resolve(200) }) }
+  source = newSource('nothing', neighbours, { read: () => Promise.resolve(100) })
+  const slot = fixture.slab.take() as number
+  expect(await source.read(SEGMENT, 0, slot, { needed: 100 })).toBe(100)
+  expect(await source.read(SEGMENT, 0, slot, { needed: 101 })).toBe(200)
+  fixture.slab.give(slot)
 })
