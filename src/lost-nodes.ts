@@ -255,6 +255,9 @@ export class LostNodesJob {
         await this.#adopt(segment)
       } catch (error) {
         failures.push(error)
+        // The others have their turn before it.
+        this.#unadopted.delete(segment)
+        this.#unadopted.add(segment)
         return
       }
     }

@@ -55,7 +55,7 @@ export class OutgoingCopies implements StartsCopies {
       onFailure: (error) => {
         this.#forget(sender)
         // A full disk of the partner's is its own affair, and no reason to think it dead; but the next copy goes elsewhere.
-        if (!isTidegateError(error, 'AccessDenied')) partners.failed(node)
+        if (!sender.isGivenUp && !isTidegateError(error, 'AccessDenied')) partners.failed(node)
         onWanting(segment)
       },
     })

@@ -129,9 +129,11 @@ export class Recopier {
     try {
       await this.#inTurn(() => sendFile(this.#options, segment, node))
     } catch (error) {
+      // What is bad here is not that node's fault, and no other will take it.
+      if (isTidegateError(error, 'DataLost')) throw error
       tried.add(node)
       partners.failed(node)
-      throw error
+      throw refusedBy(node, segment, error)
     }
     await (
       await index.copiesChanged(segment, [node])
@@ -202,8 +204,12 @@ export class Recopier {
         this.#wanting.delete(segment)
         continue
       }
-      await this.#ensureOnce(segment, new Set())
+      // One that fails, perhaps for good, must not keep the others from their turn.
       this.#wanting.delete(segment)
+      await this.#ensureOnce(segment, new Set()).catch((error: unknown) => {
+        this.#wanting.add(segment)
+        throw error
+      })
       return this.#wanting.size > 0
     }
     return false
@@ -262,4 +268,12 @@ export class Recopier {
       this.#turns.shift()?.()
     }
   }
+}
+
+/** Whatever it had against a copy: another node may take it, and it is nothing that a client has done. */
+function refusedBy(node: number, segment: SegmentId, error: unknown): unknown {
+  if (isTidegateError(error, 'Unavailable') || isTidegateError(error, 'StorageFull')) return error
+  const why = error instanceof Error ? error.message : String(error)
+  const message = `node ${node} did not take segment ${segment}: ${why}`
+  return new TidegateError('Unavailable', message, { details: { node }, cause: error })
 }

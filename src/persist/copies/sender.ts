@@ -58,6 +58,9 @@ export class CopySender implements OutgoingCopy {
   #failure: unknown
   #pumping = false
   #sealed: Promise<boolean> | undefined
+  /** The last call is on its way: it syncs all, and nothing may come behind it. */
+  #isSealSent = false
+  #isGivenUp = false
 
   constructor(options: SenderOptions) {
     this.#options = options
@@ -67,6 +70,11 @@ export class CopySender implements OutgoingCopy {
 
   get failed(): boolean {
     return this.#failure !== undefined
+  }
+
+  /** By this node: it says nothing of the other. */
+  get isGivenUp(): boolean {
+    return this.#isGivenUp
   }
 
   /** Written so far. */
@@ -121,12 +129,14 @@ export class CopySender implements OutgoingCopy {
     }
     if (this.failed) return false
     const { segment, mode } = this.#options
+    this.#isSealSent = true
     await this.#call('copy-seal', { segment, mode, position: this.#sentTo, crc: crc32(footer) }, [footer])
     this.#nowDurable(this.#sentTo)
     return true
   }
 
   async abandon(): Promise<void> {
+    this.#isGivenUp ||= !this.failed
     this.#fail(new TidegateError('Unavailable', `the copy of segment ${this.segment} was given up`))
     await Promise.all(this.#underWay)
   }
@@ -152,7 +162,7 @@ export class CopySender implements OutgoingCopy {
 
   #hasWork(): boolean {
     if (this.#queue.length > 0) return true
-    return this.#isWaitedFor(this.#sentTo)
+    return !this.#isSealSent && this.#isWaitedFor(this.#sentTo)
   }
 
   /** Whether somebody waits for a sync that covers no more than this and has not been asked for. */

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { TidegateError } from '../../../../src/common/errors.ts'
 import { readFooter } from '../../../../src/persist/segment-files.ts'
 import { copyPath, GRACE_MS, replicated, TestCluster, type TestNode } from './fixture.ts'
 
@@ -239,4 +240,62 @@ test('a copy that was lost later is made again, after the grace', async () => {
   expect(cluster.table.get(segment)?.copies).toEqual([other.number])
   const file = await other.fileSystem.open(copyPath(segment), 'read')
   expect(await readFooter(file, segment)).toBeDefined()
+})
+
+test('who waits for a sync while the segment is being sealed shares that of the seal', async () => {
+  const held = Promise.withResolvers<void>()
+  cluster.wires.intercept = ({ method }) => (method === 'copy-seal' ? held.promise : Promise.resolve())
+  const body = await one.append(bytesOf(300))
+  const sealing = one.journal.sealOpen()
+  await expect.poll(() => cluster.wires.seen.some(({ method }) => method === 'copy-seal')).toBe(true)
+  const calls = cluster.wires.seen.length
+  const waiting = replicated(one, body)
+  await turns()
+  expect(cluster.wires.seen.length).toBe(calls)
+  held.resolve()
+  await Promise.all([waiting, sealing])
+  expect(cluster.wires.seen.filter(({ head }) => head['mode'] === 'whole')).toEqual([])
+})
+
+test('a copy that this node gave up says nothing of its partner', async () => {
+  const three = await cluster.start(3)
+  const stream = one.journal.stream({ content: 1, copied: true })
+  const slot = await one.memory.acquire('stream')
+  await stream.write(slot, 256)
+  const partner = cluster.table.get(stream.segment)?.copies?.[0]
+  await one.journal.discardStream(stream)
+  const next = await one.append(bytesOf(10))
+  expect(partner).toBe(three.number)
+  expect(cluster.table.get(next.run.segment)?.copies).toEqual([partner])
+})
+
+test('a segment that is bad here keeps no other from being copied again', async () => {
+  const bad = await one.append(bytesOf(600), { copied: false })
+  await bad.sync()
+  await one.journal.sealOpen()
+  const good = await one.append(bytesOf(600), { copied: false })
+  await good.sync()
+  await one.journal.sealOpen()
+  const file = await one.fileSystem.open(one.files.journalPath(bad.run.segment), 'write')
+  await file.write(Buffer.from([255]), 300)
+  for (const { run } of [bad, good]) await one.index.copiesChanged(run.segment, [])
+  const again = one.copies.jobs[0]!
+  await expect(again.round()).rejects.toMatchObject({ code: 'DataLost' })
+  await again.round()
+  expect(cluster.table.get(good.run.segment)?.copies).toEqual([2])
+  expect(cluster.table.get(bad.run.segment)?.copies).toEqual([])
+})
+
+test('what a partner has against a copy is nothing that the writer has done: another takes it', async () => {
+  await cluster.start(3)
+  const plain = await one.append(bytesOf(600), { copied: false })
+  await plain.sync()
+  const refused: number[] = []
+  cluster.wires.intercept = ({ method, to }) => {
+    if (method !== 'copy-open' || refused.length > 0) return Promise.resolve()
+    refused.push(to)
+    return Promise.reject(new TidegateError('SlowDown', 'too many copies are being written here'))
+  }
+  await one.copies.copied(plain.run.segment)
+  expect(cluster.table.get(plain.run.segment)?.copies).toEqual([refused[0] === 2 ? 3 : 2])
 })

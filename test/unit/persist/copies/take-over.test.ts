@@ -224,3 +224,23 @@ test('only the node whose the segment is writes a copy of it', async () => {
   })
   await replicated(one, await one.append(bytesOf(50)))
 })
+
+test('one page of a large body that rotted on the copy costs that page, and not what lies behind it', async () => {
+  const stream = one.journal.stream({ content: 1, copied: true })
+  for (let block = 0; block < 3; block++) {
+    const slot = await one.memory.acquire('stream')
+    one.slab.view(slot, 256).set(bytesOf(256, block))
+    await stream.write(slot, 256)
+    one.memory.release(slot)
+  }
+  const { segment, length } = await stream.finish('{}')
+  one.journal.streamPublished(segment)
+  cluster.lose(1)
+  const file = await two.fileSystem.open(copyPath(segment), 'write')
+  await file.write(Buffer.from([255]), 300)
+  two.index.inherit(segment)
+  await two.copies.adopt(segment)
+  expect(two.adopted).toMatchObject([{ segment, bytes: length, lost: [] }])
+  const contents = two.fileSystem.contents(two.files.journalPath(segment))
+  expect(contents.subarray(512, 768)).toEqual(bytesOf(256, 2))
+})
