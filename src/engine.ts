@@ -116,7 +116,8 @@ async function bringUp(parts: EngineParts, { engine, files, carrier, runners }: 
   await engine.hashing.start()
   await engine.orderedStore.start()
   await engine.namespace.join()
-  await engine.copies?.recover()
+  const { copies } = engine
+  await copies?.recover()
   const recovered = await recover({
     fileSystem: parts.fileSystem,
     files,
@@ -124,6 +125,7 @@ async function bringUp(parts: EngineParts, { engine, files, carrier, runners }: 
     pageBytes: parts.limits.pageBytes,
     carries: carrier.kind,
     strangers: parts.remote ? 'kept' : 'removed',
+    keepsOfOther: copies && ((segment, path) => copies.keep(segment, path)),
   })
   parts.onEvent({ kind: 'recovered', report: recovered.report })
   for (const segment of recovered.toPersist) {

@@ -214,7 +214,9 @@ export class LostNodesJob {
       for (const { segment, node, copies: holders = [] } of page) {
         if ((node ?? 0) !== absent.node || taken >= ADOPTED_A_ROUND_MAX) continue
         const isTurn = nowMs - progress.sinceMs >= TURN_MS * this.#turn(holders)
-        if (!isTurn || !(await copies.holds(segment))) left = true
+        const isHere = isTurn && (await copies.holds(segment))
+        // One that has no copy is no node's to wait for.
+        if (!isHere) left ||= holders.length > 0
         else if (await this.#inheritOne(segment, absent.node)) taken++
       }
       after = page.length < STEP_ROWS ? undefined : page.at(-1)?.segment

@@ -11,6 +11,7 @@
  * | adopted                   | sealed          | the crash fell between rename and mark: marked persisted          |
  * | in both places            | any             | the crash fell into adoption: the journal's name is removed       |
  * | any                       | none            | orphan of an unpublished body: removed                            |
+| any                       | another node's, who took it over and has no copy yet | becomes that copy (copies/ports.ts)  |
  * | adopted, names go there too | none          | left to the collector: a backup of a former holder may need it    |
  * | unfinished copy (`.part`) | any             | removed; adoption copies again                                    |
  * | none                      | any, live > 0   | reported as lost (C18: `memory` objects in it are removed, counted) |
@@ -47,6 +48,8 @@ export interface RecoveryOptions {
   readonly carries: 'adopting' | 'uploading'
   /** Adopted files that metadata does not know: `kept` where backups may need them, which nobody has looked at yet. */
   readonly strangers: 'removed' | 'kept'
+  /** Of a file that is none of this node's segments: whether another node wants it, and it has gone to where that one finds it (copies/ports.ts). */
+  readonly keepsOfOther?: ((segment: SegmentId, path: string) => Promise<boolean>) | undefined
 }
 
 export interface Recovered {
@@ -91,6 +94,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   }
   for (const orphan of files.values()) {
     if (orphan.place === 'adopted' && options.strangers === 'kept') continue
+    if (await options.keepsOfOther?.(orphan.segment, orphan.path)) continue
     await options.fileSystem.remove(orphan.path)
     report.orphansRemoved++
   }

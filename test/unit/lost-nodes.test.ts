@@ -319,3 +319,16 @@ it('adopts later what failed, and the next holder takes what the first does not 
   expect(two.adopted).toEqual([mislaid])
   expect(one.job.lost()).toMatchObject([{ state: 'cleaned' }])
 })
+
+it('what wants a copy and has none is inherited by a node that has it all the same, and waited for by nobody', async () => {
+  const [one, two, three] = await threeNodes()
+  const kept = await segmentOf(three, 'sealed', [])
+  const nowhere = await segmentOf(three, 'sealed', [])
+  two.held.add(kept)
+  await cluster.disappears(3)
+  await cluster.pass(6, [one, two])
+  expect(two.adopted).toEqual([kept])
+  expect(await one.namespace.segment(kept)).toMatchObject({ node: 2 })
+  expect(await one.namespace.segment(nowhere)).toMatchObject({ node: 3 })
+  expect(one.job.lost()).toMatchObject([{ state: 'cleaned' }])
+})

@@ -109,14 +109,17 @@ export function segmentsOf(
   return listWhere(store, (row) => (row.node ?? 0) === node, { after, limit })
 }
 
-/** Whosever they are. */
+/** Whosever they are; and those that have no copy as yet and want one, which may lie there all the same (persist/copies/ports.ts, `keep`). */
 export function segmentsCopiedTo(
   { store }: NamespaceContext,
   node: number,
   after: SegmentId | undefined,
   limit: number,
 ): Promise<SegmentRecord[]> {
-  return listWhere(store, ({ copies }) => copies?.includes(node) === true, { after, limit })
+  return listWhere(store, ({ copies }) => copies !== undefined && (copies.length === 0 || copies.includes(node)), {
+    after,
+    limit,
+  })
 }
 
 /** Pages of one revision each. */

@@ -146,6 +146,15 @@ export class NodeCopies implements Copies {
     return (await this.#files.bytes(segment)) !== undefined
   }
 
+  async keep(segment: SegmentId, path: string): Promise<boolean> {
+    const { index, view, isReachedByAll } = this.#options
+    const record = await index.segment(segment)
+    if (!record || record.node === view.self || record.copies?.length !== 0 || isReachedByAll(record)) return false
+    if (await this.holds(segment)) return false
+    await this.#files.takeFrom(segment, path)
+    return true
+  }
+
   async recover(): Promise<void> {
     const { fileSystem, directory } = this.#options
     await fileSystem.makeDirectory(directory)

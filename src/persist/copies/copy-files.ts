@@ -4,6 +4,7 @@
  *   <data>/copies/<id>.seg        written as the owner writes it; whole when it ends in a valid footer
  *   <data>/copies/<id>.seg.part   a whole one on its way, which takes the other's name, and place, once it is sealed
  */
+import { dirname } from 'node:path'
 import { isSegmentId, type SegmentId } from '../../common/ids.ts'
 import { isTidegateError } from '../../common/errors.ts'
 import type { Footer } from '../journal/format.ts'
@@ -99,6 +100,14 @@ export class CopyFiles {
     await this.#fileSystem.rename(this.path(segment), path)
     await this.#fileSystem.syncDirectory(directory)
     await this.#fileSystem.syncDirectory(this.directory)
+    this.#sealed.moved(segment)
+  }
+
+  /** What lay there is a copy from now on. Durable when it resolves. */
+  async takeFrom(segment: SegmentId, path: string): Promise<void> {
+    await this.#fileSystem.rename(path, this.path(segment))
+    await this.#fileSystem.syncDirectory(this.directory)
+    await this.#fileSystem.syncDirectory(dirname(path))
     this.#sealed.moved(segment)
   }
 

@@ -242,7 +242,9 @@ export class CopyHolder {
     // Ours by now: it is being moved to the journal (take-over.ts).
     const isHeir = record?.node === view.self
     const isNamed = record?.copies?.includes(view.self) === true
-    if (record && !isReachedByAll(record) && (isHeir || isNamed || this.#isSpared(segment))) {
+    // Its heir has the only other one as yet.
+    const isWanted = record?.copies?.length === 0
+    if (record && !isReachedByAll(record) && (isHeir || isNamed || isWanted || this.#isSpared(segment))) {
       const copy = this.writing(segment)
       const isIdle = copy !== undefined && clock.monotonicMs() - copy.usedMs > IDLE_MS_MAX
       if (isIdle && record.state !== 'open') await this.#close({ segment, mode: 'live' })

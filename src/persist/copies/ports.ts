@@ -34,6 +34,11 @@ export interface Copies {
   adopt(segment: SegmentId): Promise<boolean>
   /** Whether a copy of it lies here. */
   holds(segment: SegmentId): Promise<boolean>
+  /**
+   * In recovery: a file of a segment that another node has inherited meanwhile. As long as that one has no copy elsewhere it becomes one, and is not removed. False: it is
+   * not needed.
+   */
+  keep(segment: SegmentId, path: string): Promise<boolean>
   /** Before recovery: what was inherited and had not been moved when the process ended. */
   recover(): Promise<void>
   readonly jobs: readonly BackgroundJob[]

@@ -258,8 +258,21 @@ export class Recopier {
     }
   }
 
+  /** @throws Unavailable when it takes too long until it is its turn: others' files may be large */
   async #inTurn<T>(send: () => Promise<T>): Promise<T> {
-    while (this.#sending >= SENDS_MAX) await new Promise<void>((resolve) => this.#turns.push(resolve))
+    const { clock, waitMsMax } = this.#options
+    const deadlineMs = clock.monotonicMs() + waitMsMax
+    while (this.#sending >= SENDS_MAX) {
+      const leftMs = deadlineMs - clock.monotonicMs()
+      if (leftMs <= 0) throw new TidegateError('Unavailable', `other segments were copied for ${waitMsMax} ms`)
+      const over = new AbortController()
+      const turn = Promise.withResolvers<void>()
+      this.#turns.push(turn.resolve)
+      await Promise.race([turn.promise, clock.sleep(leftMs, over.signal).catch(() => undefined)])
+      over.abort(new Error('it is its turn'))
+      const at = this.#turns.indexOf(turn.resolve)
+      if (at >= 0) this.#turns.splice(at, 1)
+    }
     this.#sending++
     try {
       return await send()

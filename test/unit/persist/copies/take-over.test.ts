@@ -204,6 +204,26 @@ test('a copy goes when another took its place, or when all nodes reach the bytes
   await expect(two.copies.holds(second.run.segment)).resolves.toBe(false)
 })
 
+test('a node that returns keeps as a copy what its heir has alone, until the heir has copied it elsewhere', async () => {
+  const appended = await one.append(bytesOf(300))
+  await replicated(one, appended)
+  await one.journal.sealOpen()
+  const { segment, segmentOffset } = appended.run
+  const path = one.files.journalPath(segment)
+  await expect(one.copies.keep(segment, path)).resolves.toBe(false)
+  two.index.inherit(segment)
+  await expect(one.copies.keep(segment, path)).resolves.toBe(true)
+  const { fileSystem } = one
+  expect(fileSystem.contents(copyPath(segment)).subarray(segmentOffset, segmentOffset + 300)).toEqual(bytesOf(300))
+  await expect(fileSystem.open(path, 'read')).rejects.toMatchObject({ code: 'ENOENT' })
+  await sweep(one)
+  await expect(one.copies.holds(segment)).resolves.toBe(true)
+  await two.index.copiesChanged(segment, [3])
+  const back = await cluster.start(1, cluster.cutPower(one, 8))
+  await sweep(back)
+  await expect(back.copies.holds(segment)).resolves.toBe(false)
+})
+
 test('only the node whose the segment is writes a copy of it', async () => {
   const appended = await one.append(bytesOf(300))
   await replicated(one, appended)
