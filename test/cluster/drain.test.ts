@@ -42,7 +42,7 @@ it('is drained, stopped, and everything that was written there at the level of t
     return Buffer.from((await Body?.transformToByteArray()) ?? [])
   }
   for (const index of [1, 2]) {
-    for (const [number, body] of [...bodies.entries()])
+    for (const [number, body] of bodies.entries())
       expect((await read(index, `key${number}`)).equals(body), `key${number} by gateway ${index}`).toBe(true)
     expect((await read(index, 'late')).equals(late)).toBe(true)
   }
