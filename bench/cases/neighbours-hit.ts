@@ -6,6 +6,7 @@ import { fork } from 'node:child_process'
 import { randomBytes, randomFillSync } from 'node:crypto'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
+import { must } from '../../src/common/assert.ts'
 import { NeighbourLevel } from '../../src/cache-tier/neighbours/neighbour-level.ts'
 import { Slab } from '../../src/cache-tier/slab.ts'
 import { systemClock } from '../../src/common/clock.ts'
@@ -42,7 +43,8 @@ const CASES = [
 interface Setting {
   readonly level: NeighbourLevel
   readonly slab: Slab
-  readonly raw: RawClient
+  /** Each reads in its own way: which is faster depends on the case. */
+  readonly raw: readonly RawClient[]
 }
 
 export const neighboursHit: Benchmark = {
@@ -89,7 +91,7 @@ async function withReader<Result>(
     },
   })
   await transport.start()
-  const raw = await RawClient.connect(rawPort)
+  const raw = [await RawClient.connect(rawPort, 'chunks'), await RawClient.connect(rawPort, 'one buffer')]
   const level = new NeighbourLevel({
     calls: transport,
     view: { self: READER, members: () => members, member, onChange: () => () => undefined },
@@ -103,7 +105,7 @@ async function withReader<Result>(
   try {
     return await use({ level, slab, raw })
   } finally {
-    raw.close()
+    for (const client of raw) client.close()
     level.stop()
     await transport.drain()
     await transport.stop()
@@ -123,9 +125,16 @@ async function measure(context: BenchmarkContext, { level, slab, raw }: Setting)
       const asked = await level.ask({ segment, block, slabOffset: slot * limits.blockBytes, needed: bytes })
       if ((await asked?.length) !== bytes) throw new Error(`block ${block} of ${segment} did not come`)
     }
-    const askRaw: ReadOne = (_, slot) => raw.ask(slab.view(slot * limits.blockBytes, bytes))
     const rate = (one: ReadOne): Promise<number> => readsPerSecond(one, inFlight, context.seconds / 4)
     await rate(ask)
+    const askRaw = await fastest(
+      raw.map(
+        (client): ReadOne =>
+          (_, slot) =>
+            client.ask(slab.view(slot * limits.blockBytes, bytes)),
+      ),
+      rate,
+    )
     const compared = await interleave(
       context.rounds,
       () => rate(ask),
@@ -134,6 +143,14 @@ async function measure(context: BenchmarkContext, { level, slab, raw }: Setting)
     rows.push({ name: `neighbours-hit-${name}`, unit: 'blocks/s', ...compared, aim: '>= 0.8', durability: 'none' })
   }
   return rows
+}
+
+/** The ceiling is the fastest way that there is (two tries each: the machine is noisy). */
+async function fastest(ways: readonly ReadOne[], rate: (one: ReadOne) => Promise<number>): Promise<ReadOne> {
+  const rates: number[] = ways.map(() => 0)
+  for (let round = 0; round < 2; round++)
+    for (const [index, way] of ways.entries()) rates[index] = Math.max(rates[index] ?? 0, await rate(way))
+  return must(ways[rates.indexOf(Math.max(...rates))], 'way')
 }
 
 async function readsPerSecond(one: ReadOne, inFlight: number, seconds: number): Promise<number> {

@@ -24,6 +24,11 @@ export async function serveRaw(bytes: Uint8Array): Promise<number> {
   return (server.address() as AddressInfo).port
 }
 
+/** Into chunks that Node makes, or into one buffer, again and again. */
+type Reading = 'chunks' | 'one buffer'
+
+const READ_BYTES = 256 * 1024
+
 interface Waiting {
   readonly into: Uint8Array
   readonly resolve: () => void
@@ -35,15 +40,25 @@ export class RawClient {
   readonly #socket: Socket
   readonly #waiting: Waiting[] = []
 
-  private constructor(socket: Socket) {
-    this.#socket = socket
-    socket.on('data', (chunk: Buffer) => this.#take(chunk))
+  private constructor(port: number, reading: Reading) {
+    const address = { host: '127.0.0.1', port, noDelay: true }
+    if (reading === 'chunks') {
+      this.#socket = connect(address)
+      this.#socket.on('data', (chunk: Buffer) => this.#take(chunk))
+      return
+    }
+    const buffer = Buffer.alloc(READ_BYTES)
+    const callback = (bytes: number): boolean => {
+      this.#take(buffer.subarray(0, bytes))
+      return true
+    }
+    this.#socket = connect({ ...address, onread: { buffer, callback } })
   }
 
-  static async connect(port: number): Promise<RawClient> {
-    const socket = connect({ host: '127.0.0.1', port, noDelay: true })
-    await once(socket, 'connect')
-    return new RawClient(socket)
+  static async connect(port: number, reading: Reading): Promise<RawClient> {
+    const client = new RawClient(port, reading)
+    await once(client.#socket, 'connect')
+    return client
   }
 
   /** Fills `into`. */
