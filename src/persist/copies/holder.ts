@@ -147,10 +147,14 @@ export class CopyHolder {
     check(body, crc, name)
     await this.#options.accept(body.length)
     await copy.seal(position, body, signal)
-    this.#open.delete(nameOf(name))
-    if (name.mode === 'whole') {
-      this.#spare(name.segment)
-      await this.#options.files.replace(name.segment)
+    try {
+      if (name.mode === 'whole') {
+        this.#spare(name.segment)
+        await this.#options.files.replace(name.segment)
+      }
+    } finally {
+      // Not sooner: a sweep removes what comes whole and nobody writes.
+      this.#open.delete(nameOf(name))
     }
     if (await this.#options.files.footer(name.segment)) return answer()
     throw new TidegateError('BadDigest', `the copy of segment ${name.segment} has no valid footer`)

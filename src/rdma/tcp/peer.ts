@@ -157,6 +157,7 @@ export class Peer {
     while (this.#underWay >= NODE_CALLS_AT_ONCE_MAX) await this.#turn(endMs, options.signal)
     const timeoutMs = endMs - clock.monotonicMs()
     if (timeoutMs <= 0) throw unavailableNode(node, 'its connection took the time of the call')
+    options.signal?.throwIfAborted()
     return await this.#onConnection(connection, call, { ...options, timeoutMs })
   }
 
