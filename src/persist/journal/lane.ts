@@ -88,12 +88,21 @@ export class Lane<Appended> {
     void sealing.finally(() => this.#sealing.delete(sealing))
   }
 
-  /** Seals what has been open longer than `segmentAgeMsMax`. */
+  /** Seals what has been open longer than `segmentAgeMsMax`, or has lost its copy: only what is sealed is copied again. */
   sealAged(): void {
     const ageMs = this.#options.clock.monotonicMs() - this.#openedMs
-    if (ageMs >= this.#options.limits.segmentAgeMsMax && this.#current && this.#current.bytes > 0) {
-      this.#appending = this.#appending.then(() => this.#rotate())
-    }
+    const isDue = ageMs >= this.#options.limits.segmentAgeMsMax || this.#current?.isCopyLost === true
+    if (isDue && this.#current && this.#current.bytes > 0) this.#appending = this.#appending.then(() => this.#rotate())
+    if (this.#next) this.#appending = this.#appending.then(() => this.#unmakeLostNext())
+  }
+
+  /** There is nothing in it to be copied again, and nobody may come for it for long. */
+  async #unmakeLostNext(): Promise<void> {
+    const next = this.#next
+    const segment = await next
+    if (!segment?.isCopyLost || this.#next !== next) return
+    this.#next = undefined
+    await this.#options.unmake(segment.segment).catch(() => undefined)
   }
 
   /** Seals the open segment if it is this one. Settles when that has begun. */

@@ -1,5 +1,6 @@
 /** Runs random operations in the mount and in the model, and compares: each answer, what S3 has of published files, and all at the end. */
 import { Random } from '../../../model/random.ts'
+import type { GatewayProcess } from '../../../support/gateway-process.ts'
 import type { MountedGateway } from '../../../support/mounted-gateway.ts'
 import { sendSigned } from '../../../support/signed-calls.ts'
 import { Executor } from './executor.ts'
@@ -28,7 +29,8 @@ export async function compareWithModel(mounted: MountedGateway, options: Compare
   const bucket = `seed-${options.seed}`
   const { attached } = options
   await (attached ? attached.attach(bucket) : mounted.shell(`mkdir ${bucket}`))
-  const run = new Run(mounted, bucket, options)
+  const model = new MountModel()
+  const run = new Comparison(inMount(mounted, bucket), { bucket, model }, options)
   try {
     await run.operations()
     await run.everything('at the end')
@@ -39,7 +41,7 @@ export async function compareWithModel(mounted: MountedGateway, options: Compare
   await attached?.compareOutside(bucket)
   await mounted.gateway.stop()
   await mounted.restart()
-  const again = run.afterRestart()
+  const again = new Comparison(inMount(mounted, bucket), { bucket, model }, options)
   try {
     await again.everything('after a restart')
   } finally {
@@ -48,26 +50,47 @@ export async function compareWithModel(mounted: MountedGateway, options: Compare
   await attached?.compareOutside(bucket)
 }
 
-class Run {
-  readonly #mounted: MountedGateway
+/** Where the operations are done. */
+export interface Place {
+  /** Whose S3 has what is published there. */
+  readonly gateway: GatewayProcess
+  /** In which part of it the last one was done, for whoever reads what went wrong. */
+  readonly where?: string
+  /** Whether the operation may be done there now. Those that `Comparison` makes by itself always may. */
+  suits(operation: Operation): boolean
+  /** Called before the model knows of the operation. */
+  run(operation: Operation): Promise<Outcome>
+  end(): Promise<void>
+}
+
+function inMount({ gateway, mountPoint }: MountedGateway, bucket: string): Place {
+  const executor = new Executor(`${mountPoint}/${bucket}`)
+  return {
+    gateway,
+    suits: () => true,
+    run: (operation) => executor.run(operation),
+    end: () => executor.end(),
+  }
+}
+
+export class Comparison {
+  readonly #place: Place
   readonly #bucket: string
   readonly #options: CompareOptions
   readonly #random: Random
-  readonly #executor: Executor
   readonly #model: MountModel
   readonly #history: string[] = []
 
-  constructor(mounted: MountedGateway, bucket: string, options: CompareOptions, model = new MountModel()) {
-    this.#mounted = mounted
+  constructor(
+    place: Place,
+    { bucket, model }: { readonly bucket: string; readonly model: MountModel },
+    options: CompareOptions,
+  ) {
+    this.#place = place
     this.#bucket = bucket
     this.#options = options
     this.#random = new Random(options.seed)
-    this.#executor = new Executor(`${mounted.mountPoint}/${bucket}`)
     this.#model = model
-  }
-
-  afterRestart(): Run {
-    return new Run(this.#mounted, this.#bucket, this.#options, this.#model)
   }
 
   async operations(): Promise<void> {
@@ -75,8 +98,10 @@ class Run {
       mayDropCaches: this.#options.mayDropCaches,
       mayLink: this.#options.attached === undefined,
     })
-    for (let done = 0; done < this.#options.operations; done++) {
+    for (let done = 0; done < this.#options.operations;) {
       const operation = generator.operation()
+      if (!this.#place.suits(operation)) continue
+      done++
       await this.#both(operation)
       if (operation.do === 'publish' && this.#random.chance(S3_CHANCE)) await this.#compareOneByS3()
     }
@@ -101,7 +126,7 @@ class Run {
   }
 
   end(): Promise<void> {
-    return this.#executor.end()
+    return this.#place.end()
   }
 
   async #inspect(path: string, what: readonly ('list' | 'attributes' | 'readLink')[]): Promise<void> {
@@ -130,7 +155,7 @@ class Run {
 
   async #compareByS3(path: string, file: ModelFile): Promise<void> {
     const key = path.split('/').map(encodeURIComponent).join('/')
-    const response = await sendSigned(this.#mounted.gateway, { method: 'GET', target: `/${this.#bucket}/${key}` })
+    const response = await sendSigned(this.#place.gateway, { method: 'GET', target: `/${this.#bucket}/${key}` })
     this.#history.push(`S3 GET ${path}`)
     if (response.status !== 200) this.#fail(`S3 answers ${response.status} ${response.body.toString()}`)
     const wanted = file.slice(0, file.size)
@@ -138,10 +163,11 @@ class Run {
   }
 
   async #both(operation: Operation): Promise<void> {
-    this.#history.push(inWords(operation))
+    const answering = this.#place.run(operation)
+    this.#history.push(`${this.#place.where ?? ''}${inWords(operation)}`)
     if (this.#history.length > HISTORY_MAX) this.#history.shift()
     const wanted = this.#model.apply(operation)
-    const found = await this.#executor.run(operation)
+    const found = await answering
     if ('check' in wanted) {
       if (!wanted.check(found)) this.#fail(`it gave ${JSON.stringify(found)}, not ${wanted.described}`)
     } else if (JSON.stringify(found) !== JSON.stringify(wanted)) this.#fail(inWhat(operation, found, wanted))

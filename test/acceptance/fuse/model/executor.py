@@ -7,6 +7,7 @@ the caller gives them. Bytes travel as base64. A process of its own, since whoev
 import base64
 import ctypes
 import errno
+import fcntl
 import json
 import mmap
 import os
@@ -84,6 +85,12 @@ def do_copy(handle, offset, target, targetOffset, length, **_):
 
 def do_seek(handle, offset, what, **_):
     return os.lseek(descriptors[handle], offset, os.SEEK_DATA if what == "data" else os.SEEK_HOLE)
+
+
+def do_lock(handle, **_):
+    """Takes the lock of the file and gives it up."""
+    fcntl.flock(descriptors[handle], fcntl.LOCK_EX)
+    fcntl.flock(descriptors[handle], fcntl.LOCK_UN)
 
 
 def do_sync(handle, **_):

@@ -47,6 +47,7 @@ export class MountModel {
         this.handles.delete(operation.handle)
         return DONE
       case 'sync':
+      case 'lock':
       case 'mapSync':
       case 'dropCaches':
         return DONE

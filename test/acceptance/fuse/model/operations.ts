@@ -3,7 +3,7 @@ export type OpenFlag = 'RDONLY' | 'RDWR' | 'WRONLY' | 'CREAT' | 'EXCL' | 'TRUNC'
 
 export type Operation =
   | { readonly do: 'open'; readonly path: string; readonly flags: readonly OpenFlag[]; readonly handle: number }
-  | { readonly do: 'close' | 'sync'; readonly handle: number }
+  | { readonly do: 'close' | 'sync' | 'lock'; readonly handle: number }
   | { readonly do: 'read'; readonly handle: number; readonly offset: number; readonly length: number }
   | { readonly do: 'write'; readonly handle: number; readonly offset: number; readonly data: string }
   | { readonly do: 'append'; readonly handle: number; readonly data: string }

@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { TidegateError } from '../../../../src/common/errors.ts'
+import type { SegmentId } from '../../../../src/common/ids.ts'
 import { readFooter } from '../../../../src/persist/segment-files.ts'
+import { TINY_LIMITS } from '../../../sim/life.ts'
 import { copyPath, GRACE_MS, replicated, TestCluster, type TestNode } from './fixture.ts'
 
 let cluster: TestCluster
@@ -298,4 +300,27 @@ test('what a partner has against a copy is nothing that the writer has done: ano
   }
   await one.copies.copied(plain.run.segment)
   expect(cluster.table.get(plain.run.segment)?.copies).toEqual([refused[0] === 2 ? 3 : 2])
+})
+
+test('segments that lose their partner while nobody writes: what has bytes is sealed and copied again, what was made ahead goes', async () => {
+  let segment: SegmentId | undefined
+  for (let bytes = 0; bytes < TINY_LIMITS.segmentBytesMax / 2; bytes += 500) {
+    const body = await one.append(bytesOf(500))
+    await replicated(one, body)
+    segment = body.run.segment
+  }
+  await expect.poll(() => cluster.table.size).toBe(2)
+  const three = await cluster.start(3)
+  cluster.lose(2)
+  await expect
+    .poll(async () => {
+      one.journal.sealAged()
+      await turns()
+      const [again] = one.copies.jobs
+      await again!.round().catch(() => undefined)
+      return [one.copies.status().wantingCopies, cluster.table.size]
+    })
+    .toEqual([0, 1])
+  expect(cluster.table.get(segment!)).toMatchObject({ state: 'sealed', copies: [three.number] })
+  await expect(three.copies.holds(segment!)).resolves.toBe(true)
 })
