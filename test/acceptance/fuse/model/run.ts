@@ -32,7 +32,12 @@ async function compare(seed: number): Promise<string> {
   const store = values.attached === undefined ? undefined : await AttachedStore.start(kindOf(values.attached))
   const mounted = await startMounted([], { environment: store?.remote.environment ?? {} })
   try {
-    await compareWithModel(mounted, { seed, operations, mayDropCaches, attached: store && modelInStore(mounted, store) })
+    await compareWithModel(mounted, {
+      seed,
+      operations,
+      mayDropCaches,
+      attached: store && modelInStore(mounted, store),
+    })
     return ''
   } finally {
     await mounted.stop()

@@ -141,7 +141,11 @@ export class TwoMounts implements Place {
 
   #usersOf(wanted: ModelFile): { readonly at: number; readonly writes: boolean }[] {
     const { handles, mappings } = this.#model
-    const opened = [...handles].map(([handle, { file, write }]) => ({ at: this.#handles.get(handle), file, writes: write }))
+    const opened = [...handles].map(([handle, { file, write }]) => ({
+      at: this.#handles.get(handle),
+      file,
+      writes: write,
+    }))
     const mapped = [...mappings].map(([mapping, { file }]) => ({ at: this.#mappings.get(mapping), file, writes: true }))
     return [...opened, ...mapped].flatMap(({ at, file, writes }) =>
       file === wanted && at !== undefined ? [{ at, writes }] : [],
