@@ -22,11 +22,14 @@ if (Number.parseInt(process.versions.node, 10) >= TRIED_NODE) {
 }
 
 const { runCli } = await import('./cli/run.ts')
-const { serve } = await import('./serve.ts')
 process.exitCode = await runCli({
   argv: process.argv.slice(2),
   env: process.env,
   stdout: process.stdout,
   stderr: process.stderr,
-  serve,
+  // Most commands need no gateway, which takes long to load.
+  serve: async (config) => {
+    const { serve } = await import('./serve.ts')
+    await serve(config)
+  },
 })

@@ -1,8 +1,10 @@
 /**
- * How commands reach a running gateway: its HTTP port, and credentials from the environment. Flags never carry secrets, for
+ * How commands reach a running gateway: its HTTP port, and credentials from the environment or from files that it names. Flags never carry secrets, for
  * every user of a machine can read the arguments of its processes.
  */
+import { readFileSync } from 'node:fs'
 import { Secret } from '../common/secret.ts'
+import { environmentText } from '../config/environment.ts'
 import { UsageError } from './command.ts'
 import type { CliContext } from './command.ts'
 import type { ArgumentOptions } from './arguments.ts'
@@ -17,7 +19,8 @@ export const CONNECTION_HELP = `--gateway URL  the gateway's HTTP port (TIDEGATE
 --json         print JSON (everything but the bytes of a value)
 
 Credentials come from the environment: TIDEGATE_TOKEN, or TIDEGATE_ROOT_USER and TIDEGATE_ROOT_PASSWORD, or
-AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Files that hold those of the root user are named by TIDEGATE_ROOT_USER_FILE
+and TIDEGATE_ROOT_PASSWORD_FILE.
 `
 
 const DEFAULT_GATEWAY = 'http://127.0.0.1:9001'
@@ -56,7 +59,7 @@ export interface Connection {
   send(request: GatewayRequest): Promise<Response>
 }
 
-/** `values` as parsed with `CONNECTION_OPTIONS`. @throws UsageError when there is no URL to use, or no credentials */
+/** `values` as parsed with `CONNECTION_OPTIONS`. @throws UsageError when there is no URL to use, or no credentials, ConfigError when a file with them is of no use */
 export function connect(values: { readonly gateway?: string | undefined }, env: CliContext['env']): Connection {
   const url = gatewayUrl(values.gateway ?? set(env, 'TIDEGATE_GATEWAY') ?? DEFAULT_GATEWAY)
   const authorization = credentials(env)
@@ -78,29 +81,41 @@ function set(env: CliContext['env'], name: string): string | undefined {
   return value === '' ? undefined : value
 }
 
-const KEY_VARIABLES = [
-  ['TIDEGATE_ROOT_USER', 'TIDEGATE_ROOT_PASSWORD'],
-  ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'],
-] as const
-
 function credentials(env: CliContext['env']): Secret {
   const token = set(env, 'TIDEGATE_TOKEN')
   if (token !== undefined) {
     if (!/^[\x21-\x7e]+$/.test(token)) throw new UsageError('TIDEGATE_TOKEN holds what no token holds')
     return new Secret(`Bearer ${token}`)
   }
-  for (const [user, password] of KEY_VARIABLES) {
-    const [accessKey, secretKey] = [set(env, user), set(env, password)]
-    if (accessKey === undefined && secretKey === undefined) continue
-    if (accessKey === undefined || secretKey === undefined) {
-      throw new UsageError(`of ${user} and ${password} only one is set`)
-    }
-    return new Secret(`Basic ${Buffer.from(`${accessKey}:${secretKey}`).toString('base64')}`)
-  }
+  const keys = rootKeys(env) ?? awsKeys(env)
+  if (keys !== undefined) return new Secret(`Basic ${Buffer.from(keys.join(':')).toString('base64')}`)
   throw new UsageError(
     'no credentials: set TIDEGATE_TOKEN, or TIDEGATE_ROOT_USER and TIDEGATE_ROOT_PASSWORD, or AWS_ACCESS_KEY_ID and ' +
       'AWS_SECRET_ACCESS_KEY',
   )
+}
+
+/** As `serve` reads them, so that a command in a gateway's container has what the gateway has. */
+function rootKeys(env: CliContext['env']): KeyPair | undefined {
+  const input = { env, readFile: (path: string) => readFileSync(path, 'utf8') }
+  const texts = [environmentText('rootUser', input)?.text, environmentText('rootPassword', input)?.text] as const
+  return keyPair('TIDEGATE_ROOT_USER and TIDEGATE_ROOT_PASSWORD', texts)
+}
+
+function awsKeys(env: CliContext['env']): KeyPair | undefined {
+  const texts = [set(env, 'AWS_ACCESS_KEY_ID'), set(env, 'AWS_SECRET_ACCESS_KEY')] as const
+  return keyPair('AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY', texts)
+}
+
+type KeyPair = readonly [accessKey: string, secretKey: string]
+
+function keyPair(
+  names: string,
+  [accessKey, secretKey]: readonly [accessKey: string | undefined, secretKey: string | undefined],
+): KeyPair | undefined {
+  if (accessKey === undefined && secretKey === undefined) return undefined
+  if (accessKey === undefined || secretKey === undefined) throw new UsageError(`of ${names} only one is set`)
+  return [accessKey, secretKey]
 }
 
 async function send(url: string, authorization: Secret, { method, path, json }: GatewayRequest): Promise<Response> {

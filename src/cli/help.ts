@@ -2,15 +2,14 @@ import { didYouMean } from '../config/nearest.ts'
 import { UsageError } from './command.ts'
 import type { Command } from './command.ts'
 
-export function commandNames(commands: readonly Command[]): string[] {
-  return commands.map((command) => command.name)
-}
+/** By name, in the order in which they are listed; each says how it is loaded. */
+export type Commands = Readonly<Record<string, () => Promise<Command>>>
 
 /** @throws UsageError */
-export function findCommand(commands: readonly Command[], name: string): Command {
-  const found = commands.find((command) => command.name === name)
-  if (found === undefined) throw new UsageError(`unknown command ${name}${didYouMean(name, commandNames(commands))}`)
-  return found
+export async function findCommand(commands: Commands, name: string): Promise<Command> {
+  const load = Object.hasOwn(commands, name) ? commands[name] : undefined
+  if (load === undefined) throw new UsageError(`unknown command ${name}${didYouMean(name, Object.keys(commands))}`)
+  return await load()
 }
 
 export function commandHelp(command: Command): string {
@@ -21,23 +20,24 @@ export function commandHelp(command: Command): string {
   )
 }
 
-export function overview(commands: readonly Command[]): string {
-  const width = Math.max(...commands.map((command) => command.name.length))
-  const list = commands.map((command) => `  ${command.name.padEnd(width)}  ${command.summary}\n`).join('')
+export async function overview(commands: Commands): Promise<string> {
+  const loaded = await Promise.all(Object.values(commands).map((load) => load()))
+  const width = Math.max(...loaded.map((command) => command.name.length))
+  const list = loaded.map((command) => `  ${command.name.padEnd(width)}  ${command.summary}\n`).join('')
   return `usage: tidegate COMMAND [OPTIONS]\n\n${list}\ntidegate help COMMAND says more.\n`
 }
 
-/** `commands` is asked when it runs: the list holds this command too. */
-export function helpCommand(commands: () => readonly Command[]): Command {
+export function helpCommand(commands: Commands): Command {
   return {
     name: 'help',
     usage: '[COMMAND]',
     summary: 'say how a command is used',
     details: () => '',
-    run([name, extra], context) {
+    async run([name, extra], context) {
       if (extra !== undefined) throw new UsageError(`help takes one command, not also ${extra}`)
-      context.stdout.write(name === undefined ? overview(commands()) : commandHelp(findCommand(commands(), name)))
-      return Promise.resolve(0)
+      const text = name === undefined ? await overview(commands) : commandHelp(await findCommand(commands, name))
+      context.stdout.write(text)
+      return 0
     },
   }
 }

@@ -4,10 +4,8 @@
  * for finding out. Secrets are redacted by their type (secret.ts), at every level.
  */
 import { pino } from 'pino'
+import type { LogLevel } from './log-levels.ts'
 import type { DestinationStream } from 'pino'
-
-export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const
-export type LogLevel = (typeof LOG_LEVELS)[number]
 
 /** `fields.error`, if it is an Error, is logged with its code, details, stack and causes. */
 export type LogMethod = (fields: Readonly<Record<string, unknown>>, message: string) => void

@@ -1,5 +1,5 @@
 /** The option table as text: `--help`, and docs/configuration.md. */
-import { OPTION_ENTRIES, allowedFrom, optionFlag, optionKey, optionVariable } from './option-table.ts'
+import { OPTION_ENTRIES, allowedFrom, optionFlag, optionKey, optionVariables } from './option-table.ts'
 import type { OptionName, OptionSpec } from './option-table.ts'
 
 const HELP_WIDTH = 100
@@ -55,7 +55,7 @@ export function configurationPage(): string {
 
 function tableRow(name: OptionName, spec: OptionSpec): string {
   const cell = (allowed: boolean, text: string): string => (allowed ? `\`${text}\`` : '')
-  const variables = [optionVariable(name), ...(spec.alsoEnvironment ?? [])].map((variable) => `\`${variable}\``)
+  const variables = optionVariables(name, spec).map((variable) => `\`${variable}\``)
   const value = spec.default === undefined ? (spec.derived ?? '') : `\`${spec.default}\``
   return `| ${[
     cell(allowedFrom(spec, 'flag'), `${optionFlag(name)} ${spec.metavar}`),
@@ -78,8 +78,12 @@ key ends the command with exit code 2 and the name of the nearest known one; so 
 Sizes are written with their unit (\`512MiB\`, \`4GB\`, \`1048576\`), times too (\`500ms\`, \`30s\`, \`2m\`, \`1h\`). Lists are given by
 repeating the flag, with commas in a variable, or as a YAML list. An empty variable counts as not set.`
 
-const USERS = `Without both variables the first start makes an access key and a secret at random, keeps them in \`credentials\` in the data
-directory (mode 0600) and shows them once on the terminal; they are never logged. There is no built-in default secret, and
+const USERS = `A variable that ends in \`_FILE\` names a file that holds the value, and a line feed perhaps: so containers are handed secrets, which then stand in
+no environment. The commands that talk to a gateway read them too. A variable and its \`_FILE\` are not given both; \`TIDEGATE_*\` goes before \`MINIO_*\`.
+
+Without user and password the first start makes an access key and a secret at random, keeps them in \`credentials\` in the data
+directory (mode 0600) and shows them once on the terminal; they are never logged. \`tidegate credentials\`
+prints them for a shell. There is no built-in default secret, and
 secrets that are publicly known as somebody's default (such as \`minioadmin\`) are refused.
 
 ## Users

@@ -27,7 +27,8 @@ export function checkNeighbours({ meta, cluster, neighbour, neighbourAdvertise, 
   if (twice !== undefined) throw new ConfigError(`--node-label: ${twice.name} is given twice`)
 }
 
-function isWildcard(host: string): boolean {
+/** All addresses of a machine: one can listen there, and not connect. */
+export function isWildcard(host: string): boolean {
   // However the zeros of an address are written.
   return isIP(host) > 0 ? /^[0.:]+$/.test(host) : host === '*'
 }

@@ -25,4 +25,6 @@ export interface OptionSpec {
   readonly from?: readonly Exclude<Source, 'default'>[]
   /** Further environment variables that are read when ours is not set. */
   readonly alsoEnvironment?: readonly string[]
+  /** Each of its environment variables has a twin that ends in _FILE and names a file with the value: how containers are handed secrets. */
+  readonly orFile?: true
 }

@@ -348,6 +348,7 @@ export const OPTIONS = {
     from: ['environment'],
     derived: 'made at the first start',
     alsoEnvironment: ['MINIO_ROOT_USER'],
+    orFile: true,
     help: 'access key of the root user',
   },
   rootPassword: {
@@ -357,6 +358,7 @@ export const OPTIONS = {
     from: ['environment'],
     derived: 'made at the first start',
     alsoEnvironment: ['MINIO_ROOT_PASSWORD'],
+    orFile: true,
     help: 'secret key of the root user',
   },
 } as const
@@ -379,6 +381,18 @@ export function optionFlag(name: OptionName): string {
 
 export function optionVariable(name: OptionName): string {
   return `TIDEGATE_${optionKey(name).replaceAll('-', '_').toUpperCase()}`
+}
+
+/** Of the file that holds what `variable` would. */
+export function fileVariable(variable: string): string {
+  return `${variable}_FILE`
+}
+
+/** All that are read for an option, the stronger first. */
+export function optionVariables(name: OptionName, spec: OptionSpec): string[] {
+  return [optionVariable(name), ...(spec.alsoEnvironment ?? [])].flatMap((variable) =>
+    spec.orFile ? [variable, fileVariable(variable)] : [variable],
+  )
 }
 
 export function allowedFrom(spec: OptionSpec, source: Exclude<Source, 'default'>): boolean {

@@ -3,16 +3,26 @@
  * `readFile`, so that a test needs no files. Nothing unknown is ignored: a misspelt option is an error that names the
  * nearest known one, whichever of the three it stands in.
  */
-import { createSecureContext } from 'node:tls'
-import { parseDocument } from 'yaml'
+import { createRequire } from 'node:module'
 import { Secret } from '../common/secret.ts'
 import { ConfigError } from './config-error.ts'
+import { environmentText, readSecretFile } from './environment.ts'
 import { refuseKnownSecret } from './known-secrets.ts'
 import { didYouMean } from './nearest.ts'
 import { checkNeighbours } from './neighbour-options.ts'
-import { OPTIONS, OPTION_ENTRIES, allowedFrom, optionFlag, optionKey, optionVariable } from './option-table.ts'
+import {
+  OPTIONS,
+  OPTION_ENTRIES,
+  allowedFrom,
+  optionFlag,
+  optionKey,
+  optionVariable,
+  optionVariables,
+} from './option-table.ts'
 import { parseUsers } from './users.ts'
 import { PARSERS, ValueError } from './values.ts'
+import type * as Yaml from 'yaml'
+import type { EnvironmentInput } from './environment.ts'
 import type { OptionName, OptionSpec } from './option-table.ts'
 import type { UserConfig } from './users.ts'
 import type { ValueByType, ValueType } from './values.ts'
@@ -54,12 +64,9 @@ export interface Config extends Omit<OptionValues, 'rootUser' | 'rootPassword' |
   readonly users: readonly UserConfig[]
 }
 
-export interface ParseInput {
+export interface ParseInput extends EnvironmentInput {
   /** After the sub-command. */
   readonly argv: readonly string[]
-  readonly env: Readonly<Record<string, string | undefined>>
-  /** UTF-8 text of a file; throws what the file system throws. */
-  readonly readFile: (path: string) => string
   readonly machine: { readonly memoryBytes: number; readonly cpuCount: number }
 }
 
@@ -68,18 +75,22 @@ interface Given {
   readonly texts: readonly string[]
   /** `on the command line`, `in TIDEGATE_S3`, ... for messages. */
   readonly where: string
+  /** Messages do not repeat the texts. */
+  readonly isHidden?: boolean
 }
 type GivenBySource = Partial<Record<OptionName, Given>>
 
 /** Variables beside the option table that begin with TIDEGATE_ and are not ours to refuse: they tell commands where the gateway is and who asks. */
 const CLIENT_VARIABLES: readonly string[] = ['TIDEGATE_GATEWAY', 'TIDEGATE_TOKEN']
 const HASH_WORKERS_MAX = 8
+// What takes long to load and is not always wanted is loaded where it is: `tidegate health` reads a configuration every few seconds.
+const required = createRequire(import.meta.url)
 const CACHE_MEMORY_BYTES_MIN = PARSERS.bytes(OPTIONS.cacheMemory.min)
 
 /** @throws ConfigError */
 export function parseConfig(input: ParseInput): Config {
   const flags = readFlags(input.argv)
-  const environment = readEnvironment(input.env)
+  const environment = readEnvironment(input)
   const configPath = pick('config', flags, environment, {}).at(0)
   const file =
     configPath === undefined ? { given: {}, users: [] } : readConfigFile(configPath as string, input.readFile)
@@ -161,15 +172,8 @@ function readMetaLogin(
   if (metaUser === undefined && metaPasswordFile === undefined) return undefined
   if (metaUser === undefined || metaPasswordFile === undefined)
     throw new ConfigError('--meta-user and --meta-password-file: give both or neither')
-  try {
-    const text = readFile(metaPasswordFile).replace(/\r?\n$/, '')
-    if (text === '') throw new Error('it is empty')
-    return { user: metaUser, password: new Secret(text) }
-  } catch (error) {
-    throw new ConfigError(`--meta-password-file: cannot read ${metaPasswordFile}: ${(error as Error).message}`, {
-      cause: error,
-    })
-  }
+  const password = readSecretFile('--meta-password-file', metaPasswordFile, readFile)
+  return { user: metaUser, password: new Secret(password) }
 }
 
 function readFlags(argv: readonly string[]): GivenBySource {
@@ -199,18 +203,16 @@ function readFlags(argv: readonly string[]): GivenBySource {
   return given
 }
 
-function readEnvironment(env: ParseInput['env']): GivenBySource {
+function readEnvironment(input: EnvironmentInput): GivenBySource {
   const given: GivenBySource = {}
   const known = new Set<string>(CLIENT_VARIABLES)
   for (const [name, spec] of OPTION_ENTRIES) {
     if (!allowedFrom(spec, 'environment')) continue
-    known.add(optionVariable(name))
-    const variable = [optionVariable(name), ...(spec.alsoEnvironment ?? [])].find((one) => (env[one] ?? '') !== '')
-    // An empty variable counts as unset, as container files commonly write it.
-    if (variable !== undefined)
-      given[name] = { texts: textsOf(spec, env[variable] ?? ''), where: `in the environment variable ${variable}` }
+    for (const variable of optionVariables(name, spec)) known.add(variable)
+    const found = environmentText(name, input)
+    if (found !== undefined) given[name] = { ...found, texts: textsOf(spec, found.text) }
   }
-  for (const variable of Object.keys(env)) {
+  for (const variable of Object.keys(input.env)) {
     if (variable.startsWith('TIDEGATE_') && !known.has(variable)) {
       throw new ConfigError(`unknown environment variable ${variable}${didYouMean(variable, [...known])}`)
     }
@@ -249,6 +251,7 @@ function parseYaml(path: string, readFile: (path: string) => string): Record<str
   } catch (error) {
     throw new ConfigError(`--config: cannot read ${path}: ${(error as Error).message}`, { cause: error })
   }
+  const { parseDocument } = required('yaml') as typeof Yaml
   const document = parseDocument(text, { prettyErrors: true })
   const problem = document.errors[0] ?? document.warnings[0]
   if (problem !== undefined)
@@ -279,13 +282,17 @@ function pick(
   const spec: OptionSpec | undefined = OPTION_ENTRIES.find(([one]) => one === name)?.[1]
   if (spec === undefined) return []
   const fallback = spec.default === undefined ? [] : [spec.default]
-  const given = sources.find((source) => source[name] !== undefined)?.[name] ?? { texts: fallback, where: 'by default' }
+  const given: Given = sources.find((source) => source[name] !== undefined)?.[name] ?? {
+    texts: fallback,
+    where: 'by default',
+  }
   return given.texts.map((text) => {
     try {
       return withinBounds(spec, PARSERS[spec.type](text))
     } catch (error) {
       if (!(error instanceof ValueError)) throw error
-      const shown = spec.type === 'secret' || error.mayHoldSecret ? 'the value' : JSON.stringify(text)
+      const isHidden = given.isHidden === true || spec.type === 'secret' || error.mayHoldSecret
+      const shown = isHidden ? 'the value' : JSON.stringify(text)
       throw new ConfigError(`${optionLabel(name, spec)}: ${shown} ${given.where} is not ${error.message}`, {
         cause: error,
       })
@@ -334,6 +341,7 @@ function readTls(
   }
   const certificate = read('--tls-cert', certificatePath)
   const key = read('--tls-key', keyPath)
+  const { createSecureContext } = process.getBuiltinModule('node:tls')
   try {
     createSecureContext({ cert: certificate, key })
   } catch (error) {

@@ -3,7 +3,7 @@
  * a `ValueError` that says what the text should have been; parse.ts adds which option it was and where it came from.
  */
 import { isIP } from 'node:net'
-import { LOG_LEVELS } from '../common/logging.ts'
+import { LOG_LEVELS } from '../common/log-levels.ts'
 import { ACK_LEVELS, type AckLevel } from '../common/model.ts'
 import { Secret } from '../common/secret.ts'
 import { parseMetadata, type MetadataLocation } from './metadata-location.ts'

@@ -1,4 +1,7 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type RequestListener, type Server } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { inspect } from 'node:util'
 import { afterEach, expect, it } from 'vitest'
 import { connect, GatewayError, type Connection, type GatewayRequest } from '../../../src/cli/connection.ts'
@@ -47,6 +50,28 @@ it('takes credentials from the environment, and shows them to nobody', () => {
   expect(() => connect({}, {})).toThrow('no credentials: set TIDEGATE_TOKEN')
   expect(() => connect({}, { AWS_ACCESS_KEY_ID: 'me' })).toThrow('AWS_SECRET_ACCESS_KEY only one is set')
   expect(() => connect({}, { TIDEGATE_TOKEN: 'a\nb' })).toThrow('TIDEGATE_TOKEN holds what no token holds')
+})
+
+it('takes the root user from files too, as the gateway does', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'tidegate-connection-'))
+  try {
+    const [user, password] = [join(folder, 'user'), join(folder, 'password')]
+    writeFileSync(user, 'tide\n')
+    writeFileSync(password, 'of:a file\n')
+    const of = (env: Record<string, string>): string => {
+      const basic = connect({}, env).authorization.reveal().replace('Basic ', '')
+      return Buffer.from(basic, 'base64').toString()
+    }
+    expect(of({ ...KEYS, TIDEGATE_ROOT_USER_FILE: user, TIDEGATE_ROOT_PASSWORD_FILE: password })).toBe('tide:of:a file')
+    expect(of({ ...KEYS, MINIO_ROOT_USER: 'm', MINIO_ROOT_PASSWORD_FILE: password })).toBe('m:of:a file')
+    expect(() => connect({}, { TIDEGATE_ROOT_USER_FILE: user })).toThrow('TIDEGATE_ROOT_PASSWORD only one is set')
+    expect(() => connect({}, { TIDEGATE_ROOT_USER: 'a', TIDEGATE_ROOT_USER_FILE: user })).toThrow('give one of them')
+    expect(() => connect({}, { TIDEGATE_ROOT_PASSWORD_FILE: folder })).toThrow(
+      `TIDEGATE_ROOT_PASSWORD_FILE: cannot read ${folder}: EISDIR`,
+    )
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
 })
 
 it('sends method, path and JSON as they are', async () => {

@@ -1,11 +1,15 @@
 import { spawnSync } from 'node:child_process'
 import { expect, it } from 'vitest'
 import { runCli } from '../../../src/cli/run.ts'
+import { GatewayError } from '../../../src/cli/connection.ts'
 import { nodeTooOld } from '../../../src/cli/node-version.ts'
+import { UsageError } from '../../../src/cli/command.ts'
+import { TidegateError } from '../../../src/common/errors.ts'
 import { ConfigError } from '../../../src/config/config-error.ts'
 import { DataDirectoryInUse, DataDirectoryUnusable } from '../../../src/config/data-directory.ts'
 import { configurationPage } from '../../../src/config/documentation.ts'
 import { ListenError } from '../../../src/gateway/http/listener.ts'
+import { ClusterRefused } from '../../../src/meta/raft/member/cluster-options.ts'
 import type { Config } from '../../../src/config/parse.ts'
 
 async function run(
@@ -39,6 +43,10 @@ it.each([
   [new DataDirectoryUnusable('newer format'), 2],
   [new DataDirectoryInUse('/data'), 3],
   [new ListenError('cannot listen', undefined), 1],
+  [new UsageError('bad usage'), 2],
+  [new ClusterRefused('not this one'), 2],
+  [new GatewayError('refused'), 1],
+  [new TidegateError('InvalidArgument', 'refused'), 1],
   [new Error('boom'), 1],
 ])('turns %s into exit code %i', async (error, code) => {
   const failing = async (): Promise<void> => {
@@ -76,7 +84,8 @@ it('helps', async () => {
   for (const argv of [['help'], ['--help'], ['-h']]) {
     const { code, stdout } = await run(argv)
     expect(code).toBe(0)
-    for (const command of ['serve', 'config', 'version', 'help']) expect(stdout).toContain(`  ${command}`)
+    for (const command of ['serve', 'health', 'credentials', 'config', 'version', 'help'])
+      expect(stdout).toContain(`  ${command}`)
   }
   for (const argv of [
     ['help', 'serve'],
@@ -88,6 +97,12 @@ it('helps', async () => {
     expect(stdout).toContain('usage: tidegate serve [OPTIONS]')
     expect(stdout).toContain('--data DIR')
     expect(stdout).not.toContain('root-password')
+    expect(Math.max(...stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(120)
+  }
+  for (const command of ['health', 'credentials']) {
+    const { code, stdout } = await run(['help', command])
+    expect(code).toBe(0)
+    expect(stdout).toContain(`usage: tidegate ${command} [--`)
     expect(Math.max(...stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(120)
   }
 })

@@ -291,6 +291,49 @@ describe('root user', () => {
     expect(parse([], { MINIO_ROOT_USER: 'minio', MINIO_ROOT_PASSWORD: secret }).root?.accessKey).toBe('minio')
   })
 
+  it('comes from files that variables name, with or without a line feed at their end', () => {
+    const files = { '/s/user': 'tide\n', '/s/password': `${secret}\r\n`, '/s/bare': secret }
+    const of = (env: ParseInput['env']): string => {
+      const { root } = parse([], env, files)
+      return `${root?.accessKey} ${root?.secretKey.reveal()}`
+    }
+    const ours = { TIDEGATE_ROOT_USER_FILE: '/s/user', TIDEGATE_ROOT_PASSWORD_FILE: '/s/password' }
+    expect(of(ours)).toBe(`tide ${secret}`)
+    expect(of({ MINIO_ROOT_USER_FILE: '/s/user', MINIO_ROOT_PASSWORD_FILE: '/s/bare' })).toBe(`tide ${secret}`)
+    expect(of({ TIDEGATE_ROOT_USER: 'other', TIDEGATE_ROOT_PASSWORD_FILE: '/s/bare' })).toBe(`other ${secret}`)
+    expect(of({ ...ours, MINIO_ROOT_USER: 'minio', MINIO_ROOT_PASSWORD: 'other secret' })).toBe(`tide ${secret}`)
+    expect(of({ ...ours, TIDEGATE_ROOT_USER: '', MINIO_ROOT_USER_FILE: '' })).toBe(`tide ${secret}`)
+  })
+
+  it.each([
+    [
+      { TIDEGATE_ROOT_USER: 'tide', TIDEGATE_ROOT_USER_FILE: '/s/user' },
+      'TIDEGATE_ROOT_USER and TIDEGATE_ROOT_USER_FILE: give one of them',
+    ],
+    [
+      { MINIO_ROOT_PASSWORD: secret, MINIO_ROOT_PASSWORD_FILE: '/s/known' },
+      'MINIO_ROOT_PASSWORD and MINIO_ROOT_PASSWORD_FILE: give one of them',
+    ],
+    [{ TIDEGATE_ROOT_USER_FILE: '/s/none' }, 'TIDEGATE_ROOT_USER_FILE: cannot read /s/none: ENOENT'],
+    [{ MINIO_ROOT_PASSWORD_FILE: '/s/empty' }, 'MINIO_ROOT_PASSWORD_FILE: cannot read /s/empty: it is empty'],
+    [{ TIDEGATE_ROOT_USER_FILE: '/s/user' }, 'give both or neither'],
+    [{ TIDEGATE_ROOT_USER_FILE: '/s/user', TIDEGATE_ROOT_PASSWORD_FILE: '/s/known' }, 'publicly known'],
+    [
+      { TIDEGATE_ROOT_USER_FILE: '/s/two', TIDEGATE_ROOT_PASSWORD_FILE: '/s/known' },
+      'TIDEGATE_ROOT_USER: the value in /s/two (TIDEGATE_ROOT_USER_FILE) is not an access key',
+    ],
+    [
+      { MINIO_ROOT_PASSWORD_FILE: '/s/two' },
+      'TIDEGATE_ROOT_PASSWORD: the value in /s/two (MINIO_ROOT_PASSWORD_FILE) is not a secret',
+    ],
+    [{ TIDEGATE_ROOT_PASWORD_FILE: '/s/user' }, 'did you mean TIDEGATE_ROOT_PASSWORD_FILE?'],
+  ])('refuses %j without showing what a file holds', (env, message) => {
+    const files = { '/s/user': 'tide\n', '/s/known': 'minioadmin\n', '/s/empty': '\n', '/s/two': 'hunter2\nhunter2\n' }
+    const refused = (): Config => parse([], env, files)
+    expect(refused).toThrow(message)
+    expect(refused).not.toThrow(/hunter2|minioadmin/)
+  })
+
   it('needs both, and a secret that is long enough', () => {
     expect(() => parse([], { TIDEGATE_ROOT_USER: 'tide' })).toThrow('give both or neither')
     const short = (): Config => parse([], { TIDEGATE_ROOT_USER: 'tide', TIDEGATE_ROOT_PASSWORD: 'seven77' })
