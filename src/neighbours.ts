@@ -10,6 +10,7 @@ import { systemClock } from './common/clock.ts'
 import type { Logger } from './common/logging.ts'
 import type { NodeCalls } from './common/node-calls.ts'
 import type { NodeMember, NodeView } from './common/node-view.ts'
+import { isWildcard } from './config/neighbour-options.ts'
 import type { Config } from './config/parse.ts'
 import { NodeRegister } from './meta/raft/nodes/register.ts'
 import { readNodeSecret } from './meta/raft/nodes/secret.ts'
@@ -122,8 +123,10 @@ function transportTls({ authorityPath, certificatePath, keyPath }: SharedTls = {
   return { ca: authorityPath, cert: certificatePath, key: keyPath }
 }
 
-function advertised({ neighbour, neighbourAdvertise }: NeighbourConfig, listening: string): string {
-  const { host, port } = neighbourAdvertise ?? { ...neighbour, port: 0 }
+export function advertised({ neighbour, neighbourAdvertise }: NeighbourConfig, listening: string): string {
+  // Containers and many machines are known to the others by their name; who listens on every address has no better one to tell.
+  const told = isWildcard(neighbour.host) ? hostname() : neighbour.host
+  const { host, port } = neighbourAdvertise ?? { host: told, port: 0 }
   const listeningPort = listening.slice(listening.lastIndexOf(':') + 1)
   return `${host.includes(':') ? `[${host}]` : host}:${port === 0 ? listeningPort : port}`
 }

@@ -96,8 +96,8 @@ export const CLUSTER_OPTIONS = {
     type: 'address',
     group: 'Cluster',
     metavar: 'HOST:PORT',
-    derived: 'where --neighbour listens',
-    help: 'the same as the other nodes are told it, where an address is translated or --neighbour listens on all; port 0 means that of --neighbour',
+    derived: "where --neighbour listens, and the host's name where that is every address",
+    help: 'the same as the other nodes are told it, where an address is translated; port 0 means that of --neighbour',
   },
   nodeWeight: {
     type: 'weight',

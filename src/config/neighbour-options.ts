@@ -6,21 +6,16 @@ import type { Address, NodeLabel } from './values.ts'
 export interface NeighbourOptions {
   readonly meta: unknown
   readonly cluster: unknown
-  readonly neighbour: Address
   readonly neighbourAdvertise: Address | undefined
   readonly nodeLabel: readonly NodeLabel[]
 }
 
 /** @throws ConfigError */
-export function checkNeighbours({ meta, cluster, neighbour, neighbourAdvertise, nodeLabel }: NeighbourOptions): void {
+export function checkNeighbours({ meta, cluster, neighbourAdvertise, nodeLabel }: NeighbourOptions): void {
   const isShared = (meta ?? cluster) !== undefined
   const stray = neighbourAdvertise === undefined ? nodeLabel.length > 0 && '--node-label' : '--neighbour-advertise'
   if (!isShared && stray !== false)
     throw new ConfigError(`${stray} is for gateways that share metadata, and there is neither --meta nor --cluster`)
-  if (isShared && neighbourAdvertise === undefined && isWildcard(neighbour.host))
-    throw new ConfigError(
-      `--neighbour: ${neighbour.host} is every address of this machine, and the other nodes must be told one of them: give --neighbour-advertise`,
-    )
   if (neighbourAdvertise !== undefined && isWildcard(neighbourAdvertise.host))
     throw new ConfigError('--neighbour-advertise: the other nodes must be told an address that they can connect to')
   const twice = nodeLabel.find(({ name }, at) => nodeLabel.findIndex((label) => label.name === name) !== at)

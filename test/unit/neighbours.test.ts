@@ -1,9 +1,10 @@
 /** Gateways' neighbours as the composition root opens them: over etcd in memory and real sockets. */
+import { hostname } from 'node:os'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { systemClock } from '../../src/common/clock.ts'
 import { silentLogger } from '../../src/common/logging.ts'
 import { EtcdLayout } from '../../src/meta/raft/layout.ts'
-import { openNeighbours, type NeighbourConfig, type Neighbours } from '../../src/neighbours.ts'
+import { advertised, openNeighbours, type NeighbourConfig, type Neighbours } from '../../src/neighbours.ts'
 import { FakeEtcd, type FakeEtcdClient } from '../support/fake-etcd.ts'
 
 const CONFIG: NeighbourConfig = {
@@ -50,6 +51,19 @@ async function asks(one: Neighbours, node: number): Promise<string> {
   const { head } = await one.calls.call(node, { method: 'copies', head: NOTHING }, { timeoutMs: 2_000 })
   return Buffer.from(head).toString()
 }
+
+describe('the address that others are told', () => {
+  it.each([
+    [{ host: '127.0.0.1', port: 0 }, undefined, '127.0.0.1:7000'],
+    [{ host: '::1', port: 7000 }, undefined, '[::1]:7000'],
+    [{ host: '127.0.0.1', port: 0 }, { host: 'n1', port: 0 }, 'n1:7000'],
+    [{ host: '0.0.0.0', port: 7000 }, { host: 'n1', port: 9000 }, 'n1:9000'],
+    [{ host: '0.0.0.0', port: 7000 }, undefined, `${hostname()}:7000`],
+    [{ host: '::', port: 0 }, undefined, `${hostname()}:7000`],
+  ])('of %j with %j is %s', (neighbour, neighbourAdvertise, told) => {
+    expect(advertised({ ...CONFIG, neighbour, neighbourAdvertise }, `${neighbour.host}:7000`)).toBe(told)
+  })
+})
 
 describe('neighbours', () => {
   it('find and call each other, say how they are, and are gone when they have stopped', async () => {

@@ -201,6 +201,13 @@ describe.skipIf(unmetNeeds() !== undefined)('computed attributes', () => {
       expect(await attribute(name ?? '', path)).toContain('No such attribute')
   })
 
+  it('of the directory of the buckets: none, as `ls -l` of newer coreutils asks', async () => {
+    expect(await see('getfattr -d .')).toBe('')
+    expect(await attribute('key', '.')).toContain('No such attribute')
+    expect(await see('setfattr -n user.mine -v 1 .')).toContain('not permitted')
+    expect(await see('setfattr -x user.mine .')).toContain('not permitted')
+  })
+
   it('are neither listed nor copied, and nobody sets them', async () => {
     await see('setfattr -n user.mine -v 1 first/dir/file; cp -a first/dir/file first/copy')
     expect(await see('getfattr first/copy | grep user')).toBe('user.mine')

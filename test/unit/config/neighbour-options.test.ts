@@ -43,9 +43,6 @@ describe('options of nodes that share metadata', () => {
   })
 
   it.each([
-    [[...META, '--neighbour', '0.0.0.0:0'], '--neighbour: 0.0.0.0 is every address of this machine'],
-    [[...META, '--neighbour', '[::]:7000'], '--neighbour: :: is every address of this machine'],
-    [[...META, '--neighbour', '[0:0:0:0:0:0:0:0]:7000'], 'give --neighbour-advertise'],
     [[...META, '--neighbour-advertise', '0.0.0.0:7000'], '--neighbour-advertise: '],
     [['--neighbour-advertise', 'a:1'], '--neighbour-advertise is for gateways that share metadata'],
     [['--node-label', 'zone=a'], '--node-label is for gateways that share metadata'],

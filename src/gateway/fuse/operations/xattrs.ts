@@ -1,5 +1,5 @@
 /** Extended attributes: those of users. The other name spaces mean something to the kernel that is not kept here. */
-import type { ByteString } from '../../../common/ids.ts'
+import type { ByteString, InodeId } from '../../../common/ids.ts'
 import { inodeOf } from '../nodes.ts'
 import { ERRNO, FuseError } from '../protocol/errno.ts'
 import type { GetxattrRequest, RequestHeader } from '../protocol/requests.ts'
@@ -10,6 +10,9 @@ type XattrOperation = 'GETXATTR' | 'SETXATTR' | 'LISTXATTR' | 'REMOVEXATTR'
 
 const USER_PREFIX = 'user.'
 
+/** The directory of the buckets is no inode of the namespace, so nothing is kept of it. */
+const ROOT: InodeId = 0
+
 export const XATTR_OPERATIONS: Operations<XattrOperation> = {
   /** Linux asks for security.capability before it writes to a file for the first time: that costs no more than the answer. */
   GETXATTR(request, mount) {
@@ -19,8 +22,8 @@ export const XATTR_OPERATIONS: Operations<XattrOperation> = {
 
   async SETXATTR({ header, name, value, create, replace }, mount) {
     checkName(name)
-    if (isComputed(name)) throw new FuseError('EPERM')
     const inode = inodeOf(header.nodeId)
+    if (inode === ROOT || isComputed(name)) throw new FuseError('EPERM')
     const mode = create ? 'create' : replace ? 'replace' : 'set'
     // The value lies in the slot, and the store keeps what it is given.
     const bytes = Uint8Array.from(value)
@@ -29,15 +32,16 @@ export const XATTR_OPERATIONS: Operations<XattrOperation> = {
   },
 
   async LISTXATTR({ header, sizeBytes }, mount) {
-    const names = await mount.files.attributeNames(inodeOf(header.nodeId))
+    const inode = inodeOf(header.nodeId)
+    const names = inode === ROOT ? [] : await mount.files.attributeNames(inode)
     const bytes = Buffer.from(names.map((name) => `${name}\0`).join(''), 'latin1')
     answerBytes(mount, header, { bytes, sizeBytes })
   },
 
   async REMOVEXATTR({ header, name }, mount) {
     checkName(name)
-    if (isComputed(name)) throw new FuseError('EPERM')
     const inode = inodeOf(header.nodeId)
+    if (inode === ROOT || isComputed(name)) throw new FuseError('EPERM')
     await mount.coherence.during({ nodes: [inode] }, () => mount.files.removeAttribute(inode, name))
     mount.answers.done(header)
   },
@@ -45,6 +49,7 @@ export const XATTR_OPERATIONS: Operations<XattrOperation> = {
 
 async function answerAttribute({ header, name, sizeBytes }: GetxattrRequest, mount: MountState): Promise<void> {
   const inode = inodeOf(header.nodeId)
+  if (inode === ROOT) throw new FuseError('ENODATA')
   const value = isComputed(name)
     ? await computedAttribute(mount.files, inode, name)
     : await mount.files.attribute(inode, name)
