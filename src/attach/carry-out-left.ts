@@ -4,28 +4,38 @@
  *
  * What was about to be left is noted before (`tried`). So wherever bytes cannot be had since their object is another one now, it is looked at whether that is it.
  *
+ * The upload may be under way, too: then another carry-out, of the key where the bytes lay, refers them to what it has left as soon as it has its answer. Whoever finds
+ * his bytes gone before that waits for it, and whoever finds them gone right after looks at where they lie now.
+ *
  * Known gap: a store whose ETags of copied parts are not their MD5 (Tidegate's are not) joins parts under an ETag that nobody can tell before. There such a
  * try is not known again, and is a conflict.
  */
 import type { SegmentId } from '../common/ids.ts'
+import { sourcesOf } from './carry-out-state.ts'
 import type { AttachedNames, ExternalBody, ExternalBucket } from './ports.ts'
 
 export interface Left {
   readonly names: AttachedNames
   readonly external: ExternalBucket
   readonly bucketId: number
-  /** External objects that the bytes lie in. */
+  /** Whose bytes they are. */
+  readonly key: string
+  /** External objects that the bytes lay in when it was begun to carry them out. */
   readonly sources: ReadonlyMap<SegmentId, ExternalBody>
+  /** By another carry-out, at present. */
+  readonly isBeingWritten?: ((key: string) => boolean) | undefined
   readonly signal: AbortSignal
 }
 
 /** No change of a key has it: nothing comes clean by being looked at here. */
 const NO_REVISION = 0
 
-/** Whether some of it was found, and is referred to now: then the state is to be read again. */
-export async function findLeft({ names, external, bucketId, sources, signal }: Left): Promise<boolean> {
+/** Whether some of it was found, and is referred to now, or will be soon: then the state is to be read again. */
+export async function findLeft(left: Left): Promise<boolean> {
+  const { names, external, bucketId, key: own, sources, isBeingWritten, signal } = left
   let isFound = false
   for (const { key, etag } of sources.values()) {
+    if (key !== own && isBeingWritten?.(key)) return true
     const { base, tried = [] } = (await names.dirtyState(bucketId, key))?.dirty ?? {}
     if (base?.kind !== 'etag' || base.etag !== etag || tried.length === 0) continue
     const seen = await external.head(key, signal)
@@ -40,5 +50,14 @@ export async function findLeft({ names, external, bucketId, sources, signal }: L
     await settling.durable
     isFound = true
   }
-  return isFound
+  return isFound || (await lieElsewhere(left))
+}
+
+/** Last, so that it sees what was settled by then. */
+async function lieElsewhere({ names, bucketId, key, sources }: Left): Promise<boolean> {
+  if (sources.size === 0) return false
+  const state = await names.dirtyState(bucketId, key)
+  if (!state) return true
+  const now = await sourcesOf(names, bucketId, state)
+  return [...sources.keys()].some((segment) => !now.has(segment))
 }

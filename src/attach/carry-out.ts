@@ -55,6 +55,10 @@ export interface CarryOutRequest {
   readonly signal: AbortSignal
   /** Others hold it back that it holds back itself: what they need of it is copied elsewhere first (carry-out-room.ts). */
   readonly makeRoom?: boolean | undefined
+  /** Called when nothing holds it back, before anything is written at it outside. */
+  readonly onWriting?: (() => void) | undefined
+  /** Whether another key of the bucket has come that far, and is not done. */
+  readonly isBeingWritten?: ((key: string) => boolean) | undefined
 }
 
 export type CarriedOut =
@@ -108,6 +112,7 @@ export async function carryOut(parts: CarryOutParts, request: CarryOutRequest): 
     }
     const content = state.version && new Content(state.version, reading, signal)
     const sources = await sourcesOf(parts.names, bucketId, state)
+    request.onWriting?.()
     return await carry({ ...parts, ...request, external, capabilities, bucketId, state, sources, content })
   } finally {
     reading.close()
@@ -148,7 +153,7 @@ async function carry(run: Run): Promise<CarriedOut> {
     const sameness = await compare(run, seen)
     if (sameness === 'likely') await noteTried(run, baseOf(seen))
     if (sameness !== 'other') return await settled(run, seen, sameness === 'same' ? seen?.etag : undefined)
-    // Of what is carried out by now the rest is to be found in what we have left there.
+    // Of what is carried out by now the rest is to be found in what we have left there, or are about to leave.
     if (await findLeft(run)) return { kind: 'again' }
     if (matches(seen, expected)) {
       // So it is not the target: the object that its bytes lie in is another one now. They may still be had from the cache.

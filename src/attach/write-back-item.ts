@@ -14,6 +14,8 @@ export interface WriteBackItem {
   /** Somebody waits for it, or another key does. */
   urgent: boolean
   running: boolean
+  /** Running, and not held back: what lies outside at it may be another one at any moment. */
+  writing: boolean
   /** It was changed while it was being carried out. */
   changedMeanwhile: boolean
   /** Failed ones in a row. */
@@ -38,6 +40,7 @@ export function newItem(made: {
     ...made,
     urgent: false,
     running: false,
+    writing: false,
     changedMeanwhile: false,
     attempts: 0,
     lastError: undefined,

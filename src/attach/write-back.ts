@@ -288,6 +288,7 @@ export class WriteBack {
     this.#runs.add(run)
     run.ended = this.#run(run, window).finally(() => {
       item.running = false
+      item.writing = false
       window.running--
       this.#runs.delete(run)
       this.#changed()
@@ -303,7 +304,14 @@ export class WriteBack {
     const begun = this.#sequence++
     try {
       const { givesWay: makeRoom } = item
-      const outcome = await carryOut(this.#options, { attached, key, signal: givingUp.signal, makeRoom })
+      const outcome = await carryOut(this.#options, {
+        attached,
+        key,
+        signal: givingUp.signal,
+        makeRoom,
+        onWriting: () => (item.writing = true),
+        isBeingWritten: (other) => window.get(other)?.writing === true,
+      })
       this.#ended(window, item, { outcome, begun })
     } catch (cause) {
       // Nothing is wrong with it: the row brings it back.

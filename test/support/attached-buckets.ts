@@ -43,7 +43,10 @@ export async function carriedOut(gateway: GatewayProcess, bucket: string): Promi
   for (;;) {
     const { writeBack } = await attachmentStatus(gateway, bucket)
     if (writeBack.dirty === 0 && writeBack.underWay === 0 && writeBack.renames.length === 0) return
-    if (Date.now() > deadlineMs) throw new Error(`not carried out: ${JSON.stringify(writeBack)}`)
+    if (Date.now() > deadlineMs) {
+      const { conflicts } = (await callAdmin(gateway, 'GET', `${PATH}/${bucket}/conflicts`)) as { conflicts: unknown }
+      throw new Error(`not carried out: ${JSON.stringify(writeBack)}, conflicts ${JSON.stringify(conflicts)}`)
+    }
     await sleep(POLL_MS)
   }
 }

@@ -125,7 +125,7 @@ export interface ObjectInode {
   /** From this time on its key does not name it any more; undefined: for ever. Never changes (keys.ts, table T). */
   readonly expiresMs: number | undefined
   readonly posix?: PosixPart | undefined
-  /** Of an inline body that has been carried out and is kept here all the same: what lies outside (docs/decisions/0015). */
+  /** Of an inline body that has been carried out and is kept here all the same: what lies outside, until a dirty row says so (docs/decisions/0015). */
   readonly twin?: ExternalBody | undefined
   readonly body: ObjectBody
 }

@@ -1,15 +1,20 @@
-/** An upload of ours that arrives without our knowing, of a body that lies in part in the very object that it takes the place of. */
+/** An upload of ours that arrives without our knowing, or before we know, of a body that lies in part in the very object that it takes the place of. */
 import { expect, test } from 'vitest'
-import { carryOut, type CarriedOut } from '../../../src/attach/carry-out.ts'
+import type { Attached } from '../../../src/attach/attached.ts'
+import { carryOut, type CarriedOut, type CarryOutParts } from '../../../src/attach/carry-out.ts'
 import { PLAN_LIMITS } from '../../../src/attach/carry-out-plan.ts'
+import { WriteBack } from '../../../src/attach/write-back.ts'
 import { isExternalSegment } from '../../../src/common/external.ts'
 import type { ContentReader } from '../../../src/attach/carry-out-content.ts'
 import { MemoryBucket } from '../../support/memory-bucket.ts'
 import { HandClock } from '../../conformance/hand-clock.ts'
 import { attachedFixture, BUCKET, type AttachedFixture } from '../meta/namespace/attached/fixture.ts'
+import { DELAY_MS, turns } from './write-back-fixture.ts'
 
 const SIZE = 400
 const PART_BYTES_MIN = 50
+/** Files up to so many bytes go in one PUT. */
+const IN_PARTS = 20
 const OURS = 'ab'.repeat(16)
 
 interface World {
@@ -20,9 +25,8 @@ interface World {
   expected: Buffer
 }
 
-async function begin(): Promise<World> {
+async function begin(bucket: MemoryBucket = new MemoryBucket({ clock: new HandClock() })): Promise<World> {
   const made = await attachedFixture()
-  const bucket = new MemoryBucket({ clock: new HandClock() })
   bucket.partBytesMin = PART_BYTES_MIN
   const expected = Buffer.from(Array.from({ length: SIZE }, (_, at) => at % 251))
   bucket.outsidePut('f', expected)
@@ -77,17 +81,18 @@ function reader({ made, bucket, local }: World): ContentReader {
   }
 }
 
-async function carry(world: World, key: string): Promise<CarriedOut> {
-  const { made, bucket } = world
-  const planLimits = { ...PLAN_LIMITS, partBytesMin: PART_BYTES_MIN, partBytes: 100, wholeBytesMax: 20 }
-  return await carryOut(
-    { names: made.mirror, contents: reader(world), clock: new HandClock(), fillRandom: () => undefined, planLimits },
-    {
-      attached: { record: made.attachment, external: bucket, capabilities: bucket.capabilities },
-      key,
-      signal: new AbortController().signal,
-    },
-  )
+function partsOf(world: World, clock: HandClock, wholeBytesMax: number): CarryOutParts {
+  const planLimits = { ...PLAN_LIMITS, partBytesMin: PART_BYTES_MIN, partBytes: 100, wholeBytesMax }
+  return { names: world.made.mirror, contents: reader(world), clock, fillRandom: () => undefined, planLimits }
+}
+
+function attachedOf({ made, bucket }: World): Attached {
+  return { record: made.attachment, external: bucket, capabilities: bucket.capabilities }
+}
+
+async function carry(world: World, key: string, wholeBytesMax: number = IN_PARTS): Promise<CarriedOut> {
+  const request = { attached: attachedOf(world), key, signal: new AbortController().signal }
+  return await carryOut(partsOf(world, new HandClock(), wholeBytesMax), request)
 }
 
 async function carryUntilClean(world: World, keys: readonly string[]): Promise<string[]> {
@@ -139,4 +144,68 @@ test('C32: what somebody else has put there is none of ours, and the conflict is
   await edit(world, 'f', 20)
   expect(await carry(world, 'f')).toMatchObject({ kind: 'conflict', ended: 'listed' })
   expect(world.bucket.peek('f')?.bytes.equals(Buffer.alloc(SIZE, 9))).toBe(true)
+})
+
+test('C32: renamed while it is on its way, and that is settled when the new name finds the bytes gone: no conflict', async () => {
+  const world = await begin()
+  await edit(world, 'f', 200)
+  const uploaded = world.bucket.pauseNth('head')
+  const former = carry(world, 'f', SIZE)
+  await uploaded.reached
+  await world.made.namespace.rename({ bucket: BUCKET, from: 'f', to: 'g', replace: false })
+  const refused = world.bucket.pauseNth('head')
+  const renamed = carry(world, 'g', SIZE)
+  await refused.reached
+  uploaded.release()
+  expect(await former).toMatchObject({ kind: 'changed' })
+  refused.release()
+  expect(await renamed).toEqual({ kind: 'again' })
+  expect(await carryUntilClean(world, ['g', 'f'])).not.toContain('conflict')
+  expect(world.bucket.peek('g')?.bytes.equals(world.expected)).toBe(true)
+  expect(world.bucket.peek('f')).toBeUndefined()
+})
+
+/** Joins parts under an ETag that nobody can tell before. */
+class UntoldBucket extends MemoryBucket {
+  override putInParts(...[key, pieces, options]: Parameters<MemoryBucket['putInParts']>): Promise<{ etag: string }> {
+    const { attributes, expected, signal } = options
+    return super.putInParts(key, pieces, { attributes, expected, signal })
+  }
+}
+
+test('C32: renamed while it is on its way, and the new name finds the bytes gone before that is settled: no conflict', async () => {
+  const clock = new HandClock()
+  const world = await begin(new UntoldBucket({ clock }))
+  const { bucket, made } = world
+  const attached = attachedOf(world)
+  const conflicts: string[] = []
+  const writeBack = new WriteBack({
+    ...partsOf(world, clock, IN_PARTS),
+    attached: { isEmpty: false, of: () => attached, ofId: () => attached, all: () => [attached] },
+    random: () => 1,
+    concurrency: 2,
+    delayMs: DELAY_MS,
+    waitMsMax: 1000,
+    onFailure: () => undefined,
+    onConflict: ({ key }) => conflicts.push(key),
+  })
+  writeBack.start()
+  await edit(world, 'f', 200)
+  const uploaded = bucket.pauseNth('head')
+  await clock.advance(DELAY_MS)
+  await uploaded.reached
+  await made.namespace.rename({ bucket: BUCKET, from: 'f', to: 'g', replace: false })
+  await clock.advance(DELAY_MS)
+  await turns()
+  expect(bucket.operations.some(({ key, outcome }) => key === 'g' && outcome === 'PreconditionFailed')).toBe(true)
+  uploaded.release()
+  for (let round = 0; round < 20 && (await made.dirty()).length > 0; round++) {
+    await clock.advance(1000)
+    await turns()
+  }
+  expect(conflicts).toEqual([])
+  expect(await made.dirty()).toEqual([])
+  expect(bucket.peek('g')?.bytes.equals(world.expected)).toBe(true)
+  expect(bucket.peek('f')).toBeUndefined()
+  await writeBack.stop()
 })

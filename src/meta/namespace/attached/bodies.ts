@@ -107,7 +107,10 @@ export function isKeptHere({ body, posix }: ObjectInode): boolean {
   return body.kind === 'inline' && posix?.kind === 'symlink'
 }
 
-/** The external object that an inode was when it was clean last, wherever its key is by now. Undefined: it never was. */
+/**
+ * The external object that an inode was when it was clean last, wherever its key is by now. Undefined: it never was, or the body is kept here and a dirty row says what
+ * lies there.
+ */
 export function lastOutside({ body, twin }: Pick<ObjectInode, 'body' | 'twin'>): ExternalBody | undefined {
   return body.kind === 'external' ? body.external : twin
 }

@@ -7,7 +7,7 @@
  *   it was changed since        it stays dirty, and the next upload expects what lies there now (its *base*). Bytes that were to be found in the object that
  *                               we have overwritten are in the new one, at the same offsets: bodies refer to that from now on (`rebase`)
  *
- * A directory above it may have been renamed since, which does not change the row of the key (`Z m`): that is a change too.
+ * A directory above it may have been renamed since, or another one to where it was, which does not change the row of the key (`Z m`): that is a change too.
  */
 import { utf8Bytes, type InodeId, type Revision } from '../../../common/ids.ts'
 import { externalSegment, type ExternalBody } from '../../../common/external.ts'
@@ -24,7 +24,7 @@ import { readObjectInode } from '../versions.ts'
 import { forgetIfEmpty, isKeptHere, objectsOutside } from './bodies.ts'
 import { mirrorStep, readAttached, type MirrorContext } from './mirror-context.ts'
 import { makeObjectAt, removeObject, replaceObject } from './mirror-entries.ts'
-import { findBelow, originsOf, readMoves } from './moves.ts'
+import { findBelow, originsOf, readMoves, type StoredMove } from './moves.ts'
 import {
   decodeDirty,
   decodeExternalSegment,
@@ -66,8 +66,10 @@ export async function settle(context: MirrorContext, request: SettleRequest): Pr
     if (!attached) return { ...CLEAN, lease }
     const dirty = decodeDirty(rowKey, row)
     const step = mirrorStep(context, tx, { bucket: attached.bucket, ids })
-    const movedTo = await movedWithDirectory(tx, bucketId, keyBytes)
-    const isAsItWas = dirty.revision === request.revision && movedTo === undefined
+    const moves = await readMoves(tx, bucketId)
+    const movedTo = await movedWithDirectory(tx, moves, keyBytes)
+    const isRenamed = movedTo !== undefined || mayHaveCome(moves, keyBytes)
+    const isAsItWas = dirty.revision === request.revision && !isRenamed
     const settled =
       isAsItWas && !(await hasLeft(step, { ...request, keyBytes }))
         ? await comeClean(step, { ...request, keyBytes })
@@ -98,13 +100,22 @@ export function baseOf(outside: DescribedObject | undefined): BaseRecord {
 }
 
 /** The object that was at this key when a directory above it was renamed, if that is not written down yet. */
-async function movedWithDirectory(tx: Transaction, bucketId: number, key: string): Promise<InodeId | undefined> {
-  for (const { prefix, inode } of originsOf(await readMoves(tx, bucketId))) {
+async function movedWithDirectory(
+  tx: Transaction,
+  moves: readonly StoredMove[],
+  key: string,
+): Promise<InodeId | undefined> {
+  for (const { prefix, inode } of originsOf(moves)) {
     if (!key.startsWith(prefix)) continue
     const found = await findBelow(tx, inode, key.slice(prefix.length))
     if (found) return found.id
   }
   return undefined
+}
+
+/** Whether what is at this key now may have come with its directory, and not be written down as dirty yet: so it is none of what was carried out. */
+function mayHaveCome(moves: readonly StoredMove[], key: string): boolean {
+  return moves.some(({ to, isWalked }) => !isWalked && key.startsWith(to))
 }
 
 async function comeClean(step: Step, request: Settling): Promise<Settled> {

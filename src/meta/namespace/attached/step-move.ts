@@ -14,7 +14,7 @@ import { utf8Bytes, utf8Text, type InodeId } from '../../../common/ids.ts'
 import type { Transaction } from '../../ports.ts'
 import type { Commit } from '../context.ts'
 import { inodeKey } from '../keys.ts'
-import { decodeInode, type ObjectInode } from '../records-objects.ts'
+import { decodeInode, encodeInode, type ObjectInode } from '../records-objects.ts'
 import { pathOf } from '../tree.ts'
 import { readObjectInode } from '../versions.ts'
 import { ObjectWalk } from '../walk.ts'
@@ -26,8 +26,8 @@ import type { DirtyChange } from './types.ts'
 
 /** Of one step: some milliseconds of the event loop. */
 const OBJECTS_MAX = 256
-/** Its new key, the key of its directory before, and where a body in pieces may lie. */
-const OPERATIONS_PER_OBJECT = 6
+/** Its new key, the key of its directory before, where a body in pieces may lie, and its inode. */
+const OPERATIONS_PER_OBJECT = 7
 const OPERATIONS_RESERVED = 8
 
 interface Stepped {
@@ -136,7 +136,7 @@ class MoveWriter {
     // It came back to where it lies outside.
     if (utf8Bytes(lastOutside(inode)?.key ?? '') === key) return
     await this.#dirtyThere(key)
-    await this.#dirtyBefore(key, inode)
+    await this.#dirtyBefore(id, inode)
     for (const object of outside) {
       const at = utf8Bytes(object.key)
       if (at !== key) await this.#needed(at, { base: { kind: 'etag', etag: object.etag, size: object.size }, id })
@@ -153,11 +153,15 @@ class MoveWriter {
     this.#put(key, { ...this.#fresh(key, held?.base ?? { kind: 'absent' }), neededBy })
   }
 
-  /** A body that is kept here, and was clean under its directory's former name, lies there outside. */
-  async #dirtyBefore(key: string, { twin }: ObjectInode): Promise<void> {
-    const before = twin && utf8Bytes(twin.key)
-    if (!twin || before === undefined || before === key || (await this.#row(before))) return
-    this.#put(before, this.#fresh(before, { kind: 'etag', etag: twin.etag, size: twin.size }))
+  /** A body that is kept here, and was clean under its directory's former name, lies there outside: which that key's row says from now on. */
+  async #dirtyBefore(id: InodeId, inode: ObjectInode): Promise<void> {
+    const { twin } = inode
+    if (!twin) return
+    const before = utf8Bytes(twin.key)
+    const base = { kind: 'etag', etag: twin.etag, size: twin.size } as const
+    if (!(await this.#row(before))) this.#put(before, this.#fresh(before, base))
+    this.#tx.rewrite(inodeKey(id), encodeInode({ ...inode, twin: undefined }))
+    this.#operations++
   }
 
   /** What lies outside at this key is the only copy of the inode's bytes, or may be. */

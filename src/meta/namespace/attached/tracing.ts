@@ -38,6 +38,7 @@ import { keyTooLong } from '../names.ts'
 import {
   decodeEntry,
   decodeInode,
+  encodeInode,
   type Inode,
   type NamedPlace,
   type ObjectEntry,
@@ -197,11 +198,22 @@ export class Tracing {
         await this.#ensure({ bucketId: before.path.bucketId, key: outside.key }, outside.base)
       }
       await this.#needs(before, nowAt.get(before.id), outside?.key)
+      if (before.inode.twin) await this.#forgetTwin(before.id)
     }
     if (!now || (before && before.path.key === now.path.key)) return
     const { keyBytesMax } = this.#buckets.limits
     if (now.path.key.length > keyBytesMax) throw keyTooLong(now.path.key.length, keyBytesMax)
     await this.#touch(now.path, undefined)
+  }
+
+  /**
+   * The dirty row of the key where it lies says so from now on, and goes when nothing lies there any more: nobody needs that, so it may go long before this is
+   * carried out under another name.
+   */
+  async #forgetTwin(id: InodeId): Promise<void> {
+    const inode = await this.#inode(id, 'now')
+    if (inode?.kind !== 'object' || !inode.twin) return
+    this.#tx.rewrite(inodeKey(id), encodeInode({ ...inode, twin: undefined }))
   }
 
   /** What an object needs that is not where its bytes lie outside. One that stays where it was has said so when it came there. */

@@ -132,11 +132,76 @@ test('theirs comes back where ours was deleted', async () => {
   expect(await made.namespace.lookup(BUCKET, 'a')).toMatchObject({ etag: 'theirs', size: 7 })
 })
 
+const LINK = { kind: 'symlink', target: 'there' as ByteString, mode: 0o777, uid: 0, gid: 0, owner: OWNER } as const
+
+/** Carried out. */
+async function makeLink(made: AttachedFixture, key: string): Promise<void> {
+  const [directory, name] = key.includes('/') ? (key.split('/') as [string, string]) : ['', key]
+  const root = made.attachment.bucketId
+  const { files } = made.namespace
+  const make = { kind: 'directory', mode: 0o755, uid: 0, gid: 0, owner: OWNER } as const
+  const parent = directory && (await files.makeDirectory(root, directory as ByteString, make)).value.inode
+  await files.makeFile(parent || root, name as ByteString, LINK)
+  expect(await settle(made, key, { outside: outside(key, 'link', 5), written: 'link' })).toBe(true)
+  if (directory)
+    await settle(made, `${directory}/`, { outside: outside(`${directory}/`, 'marker', 0), written: 'marker' })
+}
+
+async function writeDownMoves(made: AttachedFixture): Promise<void> {
+  const { bucketId } = made.attachment
+  for (const { id } of await made.mirror.moves(bucketId)) {
+    while (!(await made.mirror.stepMove(bucketId, id)).value.done);
+  }
+  expect(await made.mirror.moves(bucketId)).toEqual([])
+}
+
+async function baseAt(made: AttachedFixture, key: string): Promise<unknown> {
+  return (await made.mirror.dirtyState(made.attachment.bucketId, key))?.dirty.base
+}
+
+test('C32: where a symlink was before it was renamed nothing is expected once that has gone, however often it is renamed until it is carried out', async () => {
+  const made = await begin()
+  await makeLink(made, 'l')
+  await made.namespace.rename({ bucket: BUCKET, from: 'l', to: 'm', replace: false })
+  expect(await settle(made, 'l', { outside: undefined })).toBe(true)
+  await made.namespace.rename({ bucket: BUCKET, from: 'm', to: 'n', replace: false })
+  expect(await baseAt(made, 'l')).toBeUndefined()
+  await put(made, 'l', 'new')
+  expect(await baseAt(made, 'l')).toEqual({ kind: 'absent' })
+})
+
+test('C32: the same when it is renamed with its directory', async () => {
+  const made = await begin()
+  await makeLink(made, 'd/l')
+  await made.namespace.rename({ bucket: BUCKET, from: 'd/', to: 'e/', replace: false })
+  await writeDownMoves(made)
+  expect(await baseAt(made, 'd/l')).toEqual({ kind: 'etag', etag: 'link', size: 5 })
+  expect(await settle(made, 'd/l', { outside: undefined })).toBe(true)
+  await made.namespace.rename({ bucket: BUCKET, from: 'e/', to: 'f/', replace: false })
+  await writeDownMoves(made)
+  expect(await baseAt(made, 'd/l')).toBeUndefined()
+  await put(made, 'd/l', 'new')
+  expect(await baseAt(made, 'd/l')).toEqual({ kind: 'absent' })
+})
+
+test('C32: a symlink that comes back with its directory while it is removed there stays', async () => {
+  const made = await begin()
+  await makeLink(made, 'd/l')
+  const { bucketId } = made.attachment
+  await made.namespace.rename({ bucket: BUCKET, from: 'd/', to: 'e/', replace: false })
+  await writeDownMoves(made)
+  const { dirty } = (await made.mirror.dirtyState(bucketId, 'd/l')) ?? {}
+  await made.namespace.rename({ bucket: BUCKET, from: 'e/', to: 'd/', replace: false })
+  await writeDownMoves(made)
+  expect(await settle(made, 'd/l', { outside: undefined, revision: dirty?.revision ?? -1 })).toBe(false)
+  expect(await made.tree()).toContain('d/l')
+  expect(await baseAt(made, 'd/l')).toEqual({ kind: 'absent' })
+})
+
 test('a symlink is followed here also when it has been carried out, and is mirrored like any object', async () => {
   const made = await begin()
   const root = made.attachment.bucketId
-  const link = { kind: 'symlink', target: 'there' as ByteString, mode: 0o777, uid: 0, gid: 0, owner: OWNER } as const
-  const { value } = await made.namespace.files.makeFile(root, 'l' as ByteString, link)
+  const { value } = await made.namespace.files.makeFile(root, 'l' as ByteString, LINK)
   await settle(made, 'l', { outside: outside('l', 'arrived', 5), written: 'arrived' })
   expect(await made.namespace.files.linkTarget(value.inode)).toBe('there')
   await made.namespace.rename({ bucket: BUCKET, from: 'l', to: 'm', replace: false })
@@ -193,4 +258,20 @@ test('what went from a key with its directory while it was on its way does not c
     dirty: { base: { kind: 'etag', etag: MD5 } },
     version: undefined,
   })
+})
+
+test('C32: what comes to a key with its directory while what was there is removed outside stays', async () => {
+  const made = await begin('d/a', 'e/a')
+  const { bucketId } = made.attachment
+  await made.namespace.remove({ bucket: BUCKET, key: 'd/a', conditions: {}, owner: OWNER })
+  const { dirty } = (await made.mirror.dirtyState(bucketId, 'd/a')) ?? {}
+  await made.namespace.rename({ bucket: BUCKET, from: 'e/', to: 'd/', replace: false })
+  // Nothing of it is written down when the answer comes.
+  expect(await settle(made, 'd/a', { outside: undefined, revision: dirty?.revision ?? -1 })).toBe(false)
+  expect(await made.namespace.lookup(BUCKET, 'd/a')).toMatchObject({ etag: 'out-e/a' })
+  await writeDownMoves(made)
+  expect(await made.dirty()).toMatchObject([
+    { key: 'd/a', base: { kind: 'absent' } },
+    { key: 'e/a', base: { kind: 'etag', etag: 'out-e/a' }, neededBy: [expect.any(Number)] },
+  ])
 })
