@@ -10,15 +10,16 @@ umask 077
 secrets=/run/tidegate
 authority=/var/lib/tidegate-authority
 nodes=${TIDEGATE_NODES:-n1 n2 n3}
-# Nobody is there to renew them in a network that only its nodes are in.
-days=3650
+# Nobody is there to renew them in a network that only its nodes are in. From a day ago, for machines whose clocks are behind.
+from=$(date -u -d '1 day ago' +%Y%m%d%H%M%SZ)
+until=$(date -u -d '10 years' +%Y%m%d%H%M%SZ)
 
 # Written beside and renamed: what was begun and cut off is begun again.
 keep() { cat > "$secrets/$1.new" && mv "$secrets/$1.new" "$secrets/$1"; }
 random() { openssl rand -hex "$1"; }
 
 if [ ! -s "$authority/ca.key" ]; then
-  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days "$days" -subj /CN=tidegate-cluster \
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -not_before "$from" -not_after "$until" -subj /CN=tidegate-cluster \
     -keyout "$authority/ca.key.new" -out "$authority/ca.pem" 2> /dev/null
   mv "$authority/ca.key.new" "$authority/ca.key"
 fi
@@ -31,7 +32,7 @@ certify() {
   openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=$1" -keyout "$work/key" -out "$work/csr" \
     -addext "subjectAltName=$2" -addext extendedKeyUsage=serverAuth,clientAuth 2> /dev/null
   openssl x509 -req -in "$work/csr" -CA "$authority/ca.pem" -CAkey "$authority/ca.key" -CAserial "$authority/ca.srl" -CAcreateserial \
-    -days "$days" -copy_extensions copy -out "$work/pem" 2> /dev/null
+    -not_before "$from" -not_after "$until" -copy_extensions copy -out "$work/pem" 2> /dev/null
   keep "$1.key" < "$work/key"
   keep "$1.pem" < "$work/pem"
   rm -r "$work"

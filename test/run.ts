@@ -9,6 +9,8 @@
 import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { hasEngine } from './compose/engine/engine.ts'
+import { installEnginePrograms } from './compose/engine/programs.ts'
 import { REPOSITORY, runCommand, summaryLine } from './support/run-command.ts'
 
 const SUITES = [
@@ -19,6 +21,7 @@ const SUITES = [
   'linearizability',
   'acceptance',
   'cluster',
+  'compose',
   'write-behind',
   'fuzz',
 ] as const
@@ -35,6 +38,12 @@ interface Program {
    * environment where the program lies.
    */
   readonly unpacked?: { readonly variable: string; readonly path: string }
+  /** For one that takes more than a package. */
+  readonly own?: {
+    isUsable(): Promise<boolean>
+    /** @returns what went wrong, if anything */
+    install(): Promise<string | undefined>
+  }
 }
 
 const UNPACKED = join(REPOSITORY, 'node_modules', '.cache', 'tidegate')
@@ -57,6 +66,16 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
     debian: 'etcd-server',
     unpacked: { variable: ETCD, path: 'usr/bin/etcd' },
   },
+  docker: {
+    probe: ['docker', 'version'],
+    debian: 'docker.io',
+    own: { isUsable: hasEngine, install: installEnginePrograms },
+  },
+  iptables: { probe: ['iptables', '--version'], debian: 'iptables' },
+  tc: { probe: ['tc', '-V'], debian: 'iproute2' },
+  nsenter: { probe: ['nsenter', '--version'], debian: 'util-linux' },
+  'mkfs.ext4': { probe: ['mkfs.ext4', '-V'], debian: 'e2fsprogs' },
+  losetup: { probe: ['losetup', '--version'], debian: 'mount' },
   setpriv: { probe: ['setpriv', '--version'], debian: 'util-linux' },
   python3: { probe: ['python3', '--version'], debian: 'python3' },
 }
@@ -79,6 +98,7 @@ interface Report {
 async function isUsable(program: string): Promise<boolean> {
   const known = PROGRAMS[program]
   if (known === undefined) throw new Error(`a test needs ${program}, which test/run.ts does not know`)
+  if (known.own !== undefined) return await known.own.isUsable()
   if (known.unpacked !== undefined) useUnpacked(known.debian, known.unpacked)
   return (await runCommand(known.probe, { show: false, timeoutMs: 30_000 })).code === 0
 }
@@ -112,13 +132,19 @@ async function missingPrograms(needed: ReadonlySet<string>): Promise<Set<string>
   await runCommand(['apt-get', 'update', '-q'], QUIETLY)
   const isUnpacked = (debian: string): boolean =>
     Object.values(PROGRAMS).some((program) => program.debian === debian && program.unpacked !== undefined)
-  const installed = packages.filter((debian) => !isUnpacked(debian))
+  const isOwn = (debian: string): boolean =>
+    Object.values(PROGRAMS).some((program) => program.debian === debian && program.own !== undefined)
+  const installed = packages.filter((debian) => !isUnpacked(debian) && !isOwn(debian))
   if (installed.length > 0) {
     const options = ['-q', '-y', '--no-install-recommends']
     const done = await runCommand(['apt-get', 'install', ...options, ...installed], QUIETLY)
     if (done.code !== 0) console.log(done.output)
   }
   for (const debian of packages.filter(isUnpacked)) console.log((await unpack(debian)) ?? `${debian} is unpacked`)
+  for (const program of missing) {
+    const { own, debian } = PROGRAMS[program] ?? {}
+    if (own !== undefined) console.log((await own.install()) ?? `${debian} is unpacked`)
+  }
   for (const program of missing) if (await isUsable(program)) missing.delete(program)
   return missing
 }

@@ -4,7 +4,7 @@
  */
 import { performance } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { createKvClient, isKvError, type KvClient } from '../../src/client/kv-client.ts'
+import { createKvClient, isKvError, type KvClient, type KvError } from '../../src/client/kv-client.ts'
 import type { HistoryEntry } from './checker.ts'
 import type { KvOperation, KvOutput, Seen } from './kv-model.ts'
 import { Random } from '../model/random.ts'
@@ -25,6 +25,10 @@ export interface ClientsOptions {
   readonly largeShare?: number | undefined
   /** Between two operations of a client, at most. */
   readonly pauseMsMax?: number
+  /** How long a connection may be silent; by default as long as clients of the KV API wait. */
+  readonly idleTimeoutMs?: number | undefined
+  /** How long a gateway may be down. */
+  readonly reconnectMsMax?: number | undefined
   /**
    * The gateway says which failed writes may have been made (docs/decisions/0016, C6). All others were not, and are left out of the history: so one that is seen all
    * the same was written by nobody. Told of each.
@@ -96,14 +100,14 @@ class Worker {
   }
 
   #connect(): KvClient {
-    const { bucket, accessKey, secretKey } = this.#options
+    const { bucket, accessKey, secretKey, idleTimeoutMs } = this.#options
     // Repeating a request whose answer was lost would be two operations where the history has one.
-    return createKvClient({ url: this.#url, bucket, accessKey, secretKey, retries: 0 })
+    return createKvClient({ url: this.#url, bucket, accessKey, secretKey, retries: 0, idleTimeoutMs })
   }
 
   /** The gateway was killed: waits for the next one. */
   async #reconnect(): Promise<void> {
-    const deadline = performance.now() + RECONNECT_MS_MAX
+    const deadline = performance.now() + (this.#options.reconnectMsMax ?? RECONNECT_MS_MAX)
     for (;;) {
       await sleep(20)
       this.#client.close()
@@ -166,7 +170,7 @@ class Worker {
     } catch (error) {
       if (isKvError(error, 'PreconditionFailed')) return { kind: 'refused' }
       const { onNotDone } = this.#options
-      if (onNotDone && isKvError(error) && error.status === 503 && error.problem['outcome'] !== 'unknown') {
+      if (onNotDone && isKvError(error) && isNotDone(error)) {
         onNotDone()
         return 'not done'
       }
@@ -244,4 +248,9 @@ class Worker {
     this.#seen.set(key, seen)
     return seen
   }
+}
+
+/** It says which failed writes may have been made; where there is no room none was. */
+function isNotDone({ status, problem }: KvError): boolean {
+  return status === 507 || (status === 503 && problem['outcome'] !== 'unknown')
 }

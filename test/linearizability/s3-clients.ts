@@ -3,19 +3,21 @@ import { hash } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Random } from '../model/random.ts'
-import type { GatewayProcess } from '../support/gateway-process.ts'
+import type { GatewayDoors } from '../support/gateway-process.ts'
 import { errorCodeOf, type RawResponse } from '../support/raw-http.ts'
 import { sendSigned, type HandMadeCall } from '../support/signed-calls.ts'
 import type { S3Entry, S3Operation, S3Output } from './s3-model.ts'
 
 export interface S3ClientsOptions {
   /** That a client works with now. */
-  readonly gateway: (client: number) => GatewayProcess
+  readonly gateway: (client: number) => GatewayDoors
   readonly bucket: string
   readonly seed: number
   readonly clients: number
   readonly operationsEach: number
   readonly pauseMsMax: number
+  /** How long a gateway may be down. */
+  readonly reconnectMsMax?: number | undefined
   /** Every other value is that long. */
   readonly largeValueBytes?: number | undefined
   readonly onOperation: () => void
@@ -99,8 +101,8 @@ class S3Client {
     const response = await this.#send(callOf(this.#options.bucket, operation))
     if (response === undefined) return undefined
     if (response.status === 503) return /<outcome>unknown</.test(response.body.toString()) ? undefined : 'not done'
-    // Somebody else was writing the same key.
-    if (response.status === 409) return 'not done'
+    // Somebody else was writing the same key, or there is no room.
+    if (response.status === 409 || response.status === 507) return 'not done'
     const output = this.#outputOf(operation, response)
     if (output === undefined)
       throw new Error(`${JSON.stringify(operation)}: ${response.status} ${errorCodeOf(response)}`)
@@ -109,7 +111,7 @@ class S3Client {
 
   /** Undefined when no answer came. One that could not be sent is tried again: the gateway is down for a moment. */
   async #send(call: HandMadeCall): Promise<RawResponse | undefined> {
-    const deadline = performance.now() + RECONNECT_MS_MAX
+    const deadline = performance.now() + (this.#options.reconnectMsMax ?? RECONNECT_MS_MAX)
     for (;;) {
       try {
         return await sendSigned(this.#options.gateway(this.#index), call)

@@ -215,7 +215,7 @@ function gatewayName(index: number): string {
 }
 
 /** @throws Error that names the file in which the history was kept */
-function s3Verdict(
+export function s3Verdict(
   seed: number,
   history: readonly S3Entry[],
 ): Pick<SharedRoundResult, 'operations' | 'unknown' | 'configurations'> {

@@ -19,14 +19,18 @@ export interface GatewayCredentials {
   readonly secretKey: string
 }
 
-export interface GatewayProcess {
-  readonly child: ChildProcess
-  readonly pid: number
+/** Where a gateway is reached, whoever runs it, and as whom. */
+export interface GatewayDoors {
   /** Origin of the S3 port, such as http://127.0.0.1:40001. */
   readonly s3: string
   /** Origin of the HTTP port: metrics, health. */
   readonly http: string
   readonly root: GatewayCredentials
+}
+
+export interface GatewayProcess extends GatewayDoors {
+  readonly child: ChildProcess
+  readonly pid: number
   /** SIGTERM, and the exit code once it has ended. */
   stop(): Promise<number | null>
   /** SIGKILL, and returns once it has ended. */

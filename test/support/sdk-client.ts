@@ -1,11 +1,8 @@
 /** The AWS SDK's client, pointed at a gateway, with its own defaults wherever a test does not say otherwise. */
 import { S3Client, S3ServiceException, type S3ClientConfig } from '@aws-sdk/client-s3'
-import type { GatewayCredentials, GatewayProcess } from './gateway-process.ts'
+import type { GatewayCredentials, GatewayDoors } from './gateway-process.ts'
 
-export function sdkClient(
-  gateway: GatewayProcess,
-  options: S3ClientConfig & { as?: GatewayCredentials } = {},
-): S3Client {
+export function sdkClient(gateway: GatewayDoors, options: S3ClientConfig & { as?: GatewayCredentials } = {}): S3Client {
   const { as = gateway.root, ...config } = options
   return new S3Client({
     endpoint: gateway.s3,

@@ -1,9 +1,9 @@
 /** Requests signed by hand and sent over sockets of their own. */
-import type { GatewayCredentials, GatewayProcess } from './gateway-process.ts'
+import type { GatewayCredentials, GatewayDoors } from './gateway-process.ts'
 import { headBytes, RawConnection, type RawResponse } from './raw-http.ts'
 import { signWithHeader, type SignedRequest, type Signer } from './sigv4-signer.ts'
 
-export function signerOf(gateway: GatewayProcess, credentials: GatewayCredentials = gateway.root): Signer {
+export function signerOf(gateway: GatewayDoors, credentials: GatewayCredentials = gateway.root): Signer {
   return { ...credentials, region: 'us-east-1', service: 's3', nowMs: Date.now() }
 }
 
@@ -19,7 +19,7 @@ export interface HandMadeCall {
 
 /** Signs with `host`, and with `content-length` unless the headers say how the body is framed. */
 export function signCall(
-  gateway: GatewayProcess,
+  gateway: GatewayDoors,
   call: HandMadeCall,
 ): SignedRequest & { readonly body: Buffer; readonly signer: Signer } {
   const signer = signerOf(gateway, call.as)
@@ -42,7 +42,7 @@ export function signCall(
 }
 
 /** One request on a connection of its own. */
-export async function sendSigned(gateway: GatewayProcess, call: HandMadeCall): Promise<RawResponse> {
+export async function sendSigned(gateway: GatewayDoors, call: HandMadeCall): Promise<RawResponse> {
   const request = signCall(gateway, call)
   return sendAlone(gateway.s3, [headBytes(request), request.body], call.method)
 }

@@ -9,13 +9,14 @@
  *
  * - A change while a request about the same name is answered. The kernel holds the directory's lock from the request until it has
  *   taken the reply in, and INVAL_ENTRY waits for that lock: so a notification always comes after the reply that it corrects.
- *   (Therefore they go out from another thread, and no answer may wait for one.)
+ *   (Therefore they go out from another thread, and no answer may wait for one, but that of an open: `toldOf`.)
  * - A change of a node that the kernel does not know yet, between our reading it and the reply that makes it known. A notification
  *   would find nothing; such a reply is sent with time-outs of zero (`timesSince`).
  *
  * An own operation takes away one notification for each thing that it names, and only while it runs. If somebody else changes the
  * same name in the same moment, the other notification is sent, after the reply: the kernel then asks again.
  */
+import type { Clock } from '../../common/clock.ts'
 import type { ByteString, InodeId } from '../../common/ids.ts'
 import type { Logger } from '../../common/logging.ts'
 import type { FileChange } from '../../common/file-model.ts'
@@ -34,6 +35,9 @@ const RECENT_MAX = 4096
 
 /** NAME_MAX of Linux. */
 const NAME_BYTES_MAX = 255
+
+/** A slow request, which holds pages or a directory, may keep the thread that tells: an open goes on then, without the pages that were kept. */
+const TOLD_MS_MAX = 2_000
 
 const ROOT: InodeId = 0
 
@@ -56,6 +60,7 @@ const NEVER: Changed = { last: 0, before: 0 }
 
 export interface CoherenceOptions {
   readonly channel: Pick<FuseChannel, 'notify'>
+  readonly clock: Clock
   readonly log: Logger
   /** Whether the mount has the file open for writing: if no other mount does, its pages are then the newest there are. */
   readonly isWritten: (inode: InodeId) => boolean
@@ -74,6 +79,8 @@ export class Coherence {
   /** What changed at which point, for the last `RECENT_MAX` points, in a ring: a Map is slow to give up its oldest. */
   readonly #changed: InodeId[] = []
   readonly #telling = new Set<Promise<void>>()
+  /** The last one of each inode that is under way: they go out in order. */
+  readonly #tellingOf = new Map<InodeId, Promise<void>>()
   #now: ChangePoint = 0
   /** Up to here `#recent` has forgotten what changed. */
   #forgotten: ChangePoint = 0
@@ -147,7 +154,7 @@ export class Coherence {
       if (this.#takeOwn(key)) continue
       this.#remember(inode)
       if (!this.#lookups.has(inode)) continue
-      if (isEntry) this.#notify(this.#encoder.entryChanged(nodeIdOf(inode), change.name))
+      if (isEntry) void this.#notify(this.#encoder.entryChanged(nodeIdOf(inode), change.name))
       else this.#nodeChanged(inode)
     }
   }
@@ -155,14 +162,14 @@ export class Coherence {
   /** No operation's own doing, whoever has the file open. */
   #contentChanged(inode: InodeId): void {
     this.#remember(inode)
-    if (this.#lookups.has(inode)) this.#notify(this.#encoder.dataChanged(nodeIdOf(inode), 0, 0))
+    if (this.#lookups.has(inode)) this.#tell(inode, this.#encoder.dataChanged(nodeIdOf(inode), 0, 0))
   }
 
   #nodeChanged(inode: InodeId): void {
     const nodeId = nodeIdOf(inode)
     const { isAlone, isWritten } = this.#options
     const isOurs = isAlone() && isWritten(inode)
-    this.#notify(isOurs ? this.#encoder.attributesChanged(nodeId) : this.#encoder.dataChanged(nodeId, 0, 0))
+    this.#tell(inode, isOurs ? this.#encoder.attributesChanged(nodeId) : this.#encoder.dataChanged(nodeId, 0, 0))
   }
 
   #takeOwn(key: string): boolean {
@@ -190,7 +197,32 @@ export class Coherence {
     await Promise.all(this.#telling)
   }
 
-  #notify(length: number): void {
+  /**
+   * Waits until the kernel has been told of all changes of the file so far; false when it could not be for a while. Close-to-open needs it: an open's
+   * answer says nothing of the size, and lets the kernel keep pages. An open holds no lock then that a notification waits for, unless it cuts the file.
+   */
+  async toldOf(inode: InodeId): Promise<boolean> {
+    const telling = this.#tellingOf.get(inode)
+    if (telling === undefined) return true
+    const over = new AbortController()
+    const told = telling.then(() => true)
+    const asleep = this.#options.clock.sleep(TOLD_MS_MAX, over.signal).then(
+      () => false,
+      () => true,
+    )
+    const isTold = await Promise.race([told, asleep])
+    over.abort()
+    return isTold
+  }
+
+  #tell(inode: InodeId, length: number): void {
+    const telling = this.#notify(length).finally(() => {
+      if (this.#tellingOf.get(inode) === telling) this.#tellingOf.delete(inode)
+    })
+    this.#tellingOf.set(inode, telling)
+  }
+
+  #notify(length: number): Promise<void> {
     const telling = this.#options.channel
       .notify(Uint8Array.from(this.#encoder.bytes.subarray(0, length)))
       .catch((error: unknown) => {
@@ -199,6 +231,7 @@ export class Coherence {
       })
       .finally(() => this.#telling.delete(telling))
     this.#telling.add(telling)
+    return telling
   }
 }
 

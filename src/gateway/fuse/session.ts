@@ -78,6 +78,7 @@ export class FuseSession {
     }
     const coherence = new Coherence({
       channel: { notify },
+      clock,
       log,
       isWritten: (inode) => openFiles.isWritten(inode),
       isAlone: () => this.#isAlone(),

@@ -120,8 +120,8 @@ export class StoreFiles extends FileNames implements Files {
       if (node.kind !== 'file') throw new TidegateError('InvalidArgument', `inode ${inode} is a ${node.kind}`)
       file.resize(size)
       this.#writer.touch(file)
-      // Nobody has it open whose close would publish it.
-      if (file.handles.size === 0) await this.#publisher.publish(file, 'visible')
+      // Nobody has it open whose close would publish it: that of a reader does not.
+      if (![...file.handles].some(({ write }) => write)) await this.#publisher.publish(file, 'visible')
     } finally {
       this.#files.leave(file)
     }
@@ -241,8 +241,9 @@ export class StoreFiles extends FileNames implements Files {
   }
 
   async flush(handle: HandleId): Promise<void> {
-    const { file, write } = this.#files.handle(handle)
-    if (file && write && (file.dirty || file.publishing)) await this.#publisher.publish(file, 'visible')
+    const { file, write, wrote } = this.#files.handle(handle)
+    // Who opened it to read may have cut it by that (O_TRUNC).
+    if (file && (write || wrote) && (file.dirty || file.publishing)) await this.#publisher.publish(file, 'visible')
   }
 
   async release(handle: HandleId): Promise<void> {
@@ -254,7 +255,7 @@ export class StoreFiles extends FileNames implements Files {
     try {
       if (file.handles.size === 0 && file.maybeUnlinked) await this.#dropUnlinked(file)
       // What a close could not publish is tried again by age; nobody is left to be told.
-      if (opened.write && file.dirty) await this.#publishQuietly(file)
+      if ((opened.write || opened.wrote) && file.dirty) await this.#publishQuietly(file)
     } finally {
       this.#files.leave(file)
     }

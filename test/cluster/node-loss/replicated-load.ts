@@ -18,7 +18,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { isKvError, type KvClient } from '../../../src/client/kv-client.ts'
 import { must } from '../../../src/common/assert.ts'
 import type { Random } from '../../model/random.ts'
-import { BUCKET, type SharedGateways } from '../../support/three-gateways.ts'
+import { BUCKET } from '../../support/three-gateways.ts'
 import { digest, type Ledger } from '../../write-behind/load/ledger.ts'
 
 const KIB = 1024
@@ -46,34 +46,56 @@ const SIZES_WEIGHT = SIZES.reduce((sum, [, weight]) => sum + weight, 0)
 
 export interface LoadCounts {
   acknowledged: number
+  /** Nobody was there to take it, or had room for it. */
+  refused: number
   /** Whose outcome is not known. */
   unknown: number
 }
 
-interface Doors {
+export interface LoadDoors {
   readonly s3: S3Client
   readonly kv: KvClient
 }
 
+export interface LoadTargets {
+  /** Those that are written to. */
+  readonly running: readonly number[]
+  /** Of the gateway as it runs now. What they write is acknowledged at `replicated`. */
+  doors(index: number): LoadDoors
+}
+
+interface LoadOptions {
+  readonly ledger: Ledger
+  readonly random: Random
+  readonly writers?: number
+  readonly pauseMsMax?: number
+}
+
 export class ReplicatedLoad {
-  readonly counts: LoadCounts = { acknowledged: 0, unknown: 0 }
-  readonly #gateways: SharedGateways
+  readonly counts: LoadCounts = { acknowledged: 0, refused: 0, unknown: 0 }
+  readonly #targets: LoadTargets
   readonly #ledger: Ledger
   readonly #random: Random
-  readonly #end = new AbortController()
-  readonly #doors = new Map<number, { readonly pid: number; readonly doors: Doors }>()
-  #keys = 0
+  readonly #writers: number
+  readonly #pauseMsMax: number
+  /** Of each writer. */
+  readonly #keys: string[][] = []
+  #named = 0
+  #end = new AbortController()
   #running: Promise<unknown> | undefined
 
-  constructor(gateways: SharedGateways, { ledger, random }: { readonly ledger: Ledger; readonly random: Random }) {
-    this.#gateways = gateways
+  constructor(targets: LoadTargets, { ledger, random, writers = WRITERS, pauseMsMax = PAUSE_MS_MAX }: LoadOptions) {
+    this.#targets = targets
+    this.#writers = writers
+    this.#pauseMsMax = pauseMsMax
     this.#ledger = ledger
     this.#random = random
   }
 
-  /** `name`: of its keys, another one for each load. */
+  /** `name`: of its keys, another one for each load. A load that was stopped goes on with the keys that it has. */
   start(name: string): void {
-    const writers = Array.from({ length: WRITERS }, () => this.#write(name))
+    this.#end = new AbortController()
+    const writers = Array.from({ length: this.#writers }, (_, index) => this.#write(name, index))
     this.#running = Promise.all(writers)
     this.#running.catch(() => undefined)
   }
@@ -84,53 +106,47 @@ export class ReplicatedLoad {
     await this.#running
   }
 
-  async #write(name: string): Promise<void> {
+  async #write(name: string, writer: number): Promise<void> {
     const random = this.#random
-    const keys = Array.from({ length: KEYS_OF_WRITER }, () => this.#newKey(name))
+    const keys = (this.#keys[writer] ??= Array.from({ length: KEYS_OF_WRITER }, () => this.#newKey(name)))
     while (!this.#end.signal.aborted) {
       const place = random.below(keys.length)
-      const isDone = await this.#attempt(must(keys[place], 'a key'), random.pick(this.#gateways.running))
-      if (!isDone) {
-        keys[place] = this.#newKey(name)
-        await sleep(AFTER_FAILURE_MS)
-      }
-      await sleep(random.below(PAUSE_MS_MAX))
+      const outcome = await this.#attempt(must(keys[place], 'a key'), random.pick(this.#targets.running))
+      if (outcome === 'unknown') keys[place] = this.#newKey(name)
+      if (outcome !== 'acknowledged') await sleep(AFTER_FAILURE_MS)
+      await sleep(random.below(this.#pauseMsMax))
     }
   }
 
   #newKey(name: string): string {
-    return `${name}/${this.#keys++}`
+    return `${name}/${this.#named++}`
   }
 
-  async #attempt(key: string, gateway: number): Promise<boolean> {
+  async #attempt(key: string, gateway: number): Promise<'acknowledged' | 'refused' | 'unknown'> {
     const kind = this.#random.pick(['object', 'object', 'object', 'value', 'value', 'delete', 'parts'] as const)
     const inParts = kind === 'parts' && this.#random.chance(0.2)
     const bytes = inParts ? PART_BYTES + this.#random.below(2 * MIB) : this.#size()
     const body = kind === 'delete' ? undefined : randomBytes(bytes)
     const attempt = this.#ledger.begin(key, body && digest(body))
     try {
-      const doors = this.#doorsOf(gateway)
+      const doors = this.#targets.doors(gateway)
       if (body === undefined) await remove(doors, key)
       else if (kind === 'value') await doors.kv.put(key, body, { ack: 'replicated', signal: deadline() })
       else if (inParts) await putInParts(doors, key, body)
       else await doors.s3.send(new PutObjectCommand({ Bucket: BUCKET, Key: key, Body: body }), withDeadline())
       attempt.acknowledged('journal')
       this.counts.acknowledged++
-      return true
+      return 'acknowledged'
     } catch (error) {
       if (!isForgiven(error)) throw new Error(`${kind} of ${bytes} bytes: ${String(error)}`, { cause: error })
+      if (isNotDone(error)) {
+        attempt.refused()
+        this.counts.refused++
+        return 'refused'
+      }
       this.counts.unknown++
-      return false
+      return 'unknown'
     }
-  }
-
-  #doorsOf(gateway: number): Doors {
-    const { pid } = this.#gateways.of(gateway)
-    const known = this.#doors.get(gateway)
-    if (known?.pid === pid) return known.doors
-    const doors = { s3: this.#gateways.s3(gateway, 'replicated'), kv: this.#gateways.kv(gateway) }
-    this.#doors.set(gateway, { pid, doors })
-    return doors
   }
 
   #size(): number {
@@ -141,11 +157,21 @@ export class ReplicatedLoad {
 
 /** What may happen while nodes are lost: no answer, or one of those that ask to come back. */
 function isForgiven(error: unknown): boolean {
-  if (isKvError(error)) return error.status === 503 || error.code === 'NoAnswer'
-  const { $metadata } = error as { $metadata?: { httpStatusCode?: number } }
-  const status = $metadata?.httpStatusCode
-  // 409: another node's change of the same directory got there first, too often; nothing was written.
-  return status === undefined || status === 503 || status === 409
+  if (isKvError(error) && error.code === 'NoAnswer') return true
+  const status = statusOf(error)
+  // 409: another node's change of the same directory got there first, too often; nothing was written. 507: no room.
+  return status === undefined ? !isKvError(error) : status === 503 || status === 409 || status === 507
+}
+
+/** No connection was made, or there is no room. */
+function isNotDone(error: unknown): boolean {
+  const { code, cause } = error as { code?: string; cause?: { code?: string } }
+  return code === 'ECONNREFUSED' || cause?.code === 'ECONNREFUSED' || statusOf(error) === 507
+}
+
+function statusOf(error: unknown): number | undefined {
+  if (isKvError(error)) return error.status
+  return (error as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode
 }
 
 function deadline(): AbortSignal {
@@ -156,11 +182,11 @@ function withDeadline(): { abortSignal: AbortSignal } {
   return { abortSignal: deadline() }
 }
 
-async function remove({ s3 }: Doors, key: string): Promise<void> {
+async function remove({ s3 }: LoadDoors, key: string): Promise<void> {
   await s3.send(new DeleteObjectCommand({ Bucket: BUCKET, Key: key }), withDeadline())
 }
 
-async function putInParts({ s3 }: Doors, key: string, body: Buffer): Promise<void> {
+async function putInParts({ s3 }: LoadDoors, key: string, body: Buffer): Promise<void> {
   const address = { Bucket: BUCKET, Key: key }
   const { UploadId } = await s3.send(new CreateMultipartUploadCommand(address), withDeadline())
   const Parts: { PartNumber: number; ETag: string | undefined }[] = []

@@ -8,7 +8,7 @@ import { must } from '../../../src/common/assert.ts'
 import { Random } from '../../model/random.ts'
 import { areSafeAgain, BUCKET, SharedGateways } from '../../support/three-gateways.ts'
 import { BrokenPromise, digest, Ledger, type Content } from '../../write-behind/load/ledger.ts'
-import { ReplicatedLoad } from './replicated-load.ts'
+import { ReplicatedLoad, type LoadDoors, type LoadTargets } from './replicated-load.ts'
 
 export type Loss = 'killed' | 'paused'
 
@@ -76,7 +76,7 @@ export class NodeLossRounds {
     const loss = wanted ?? (random.chance(0.35) ? 'paused' : 'killed')
     const victim = random.below(NODES)
     const survivors = gateways.indexes.filter((index) => index !== victim)
-    const load = new ReplicatedLoad(gateways, { ledger: this.#ledger, random })
+    const load = new ReplicatedLoad(targetsOf(gateways), { ledger: this.#ledger, random })
     this.#kept.push(`round-${seed}/`)
     load.start(`round-${seed}`)
     await sleep(BEFORE_MS.min + random.below(BEFORE_MS.span))
@@ -171,7 +171,24 @@ export class NodeLossRounds {
   }
 }
 
-async function contentOf(client: S3Client, key: string, index: number): Promise<Content> {
+/** Clients go with the process that they talk to. */
+function targetsOf(gateways: SharedGateways): LoadTargets {
+  const known = new Map<number, LoadDoors>()
+  return {
+    get running() {
+      return gateways.running
+    },
+    doors: (index) => {
+      const { pid } = gateways.of(index)
+      const doors = known.get(pid) ?? { s3: gateways.s3(index, 'replicated'), kv: gateways.kv(index) }
+      known.set(pid, doors)
+      return doors
+    },
+  }
+}
+
+/** @throws BrokenPromise when it cannot be read for long */
+export async function contentOf(client: S3Client, key: string, index: number): Promise<Content> {
   const untilMs = performance.now() + READABLE_MS_MAX
   for (;;) {
     try {

@@ -90,7 +90,7 @@ export interface FuseChannel {
   /**
    * Sends a FUSE_NOTIFY_* message (copied at once; its fuse_out_header's length counts all of it). The kernel may take
    * locks that one of our own requests holds, so messages go out in order from another thread: do not make a reply wait
-   * for this promise.
+   * for this promise, unless its request holds none and the wait has an end.
    * Resolves when the kernel was told, also when it held nothing of what the message names.
    * @throws SlowDown when NOTIFICATIONS_MAX wait already; Unavailable with the errno when the kernel refused this one or
    *   one that went out with it

@@ -23,8 +23,13 @@ type DataOperation =
   | 'FALLOCATE'
   | 'LSEEK'
 
-/** Pages stay: the kernel is told when content changes. */
-export const REPLY_FLAGS: number = OPEN_REPLY.KEEP_CACHE | OPEN_REPLY.PARALLEL_DIRECT_WRITES
+/** How a file is opened. Pages stay where the kernel was told when content changed. */
+export function openReply(
+  handle: HandleId,
+  mayKeepPages: boolean,
+): { readonly handle: HandleId; readonly flags: number } {
+  return { handle, flags: OPEN_REPLY.PARALLEL_DIRECT_WRITES | (mayKeepPages ? OPEN_REPLY.KEEP_CACHE : 0) }
+}
 
 export const DATA_OPERATIONS: Operations<DataOperation> = {
   async OPEN({ header, flags, killSuidGid }, mount) {
@@ -32,9 +37,10 @@ export const DATA_OPERATIONS: Operations<DataOperation> = {
     const point = mount.coherence.point()
     const opened = await open(mount, inode, flags)
     if (killSuidGid) await dropPrivileges(mount, inode, opened.handle)
+    const isCut = (flags & OPEN_FLAGS.TRUNCATE) !== 0
+    const isTold = isCut || (await mount.coherence.toldOf(inode))
     // What another node changed before this one was asked may have become known only now: the kernel may be told of it after this answer.
-    const mayKeep = mount.coherence.isAsKnown(point, inode)
-    const reply = { handle: opened.handle, flags: mayKeep ? REPLY_FLAGS : REPLY_FLAGS & ~OPEN_REPLY.KEEP_CACHE }
+    const reply = openReply(opened.handle, isTold && mount.coherence.isAsKnown(point, inode))
     const sent = mount.answers.send(header, (encoder, unique) => encoder.opened(unique, reply))
     if (!sent) await close(mount, opened.handle)
   },
@@ -49,7 +55,8 @@ export const DATA_OPERATIONS: Operations<DataOperation> = {
     const cacheTimes = isMade
       ? mount.coherence.timesOfMade(point, { parent, made: node.inode })
       : mount.coherence.timesSince(point, parent, node.inode)
-    const reply = { handle: opened.handle, flags: REPLY_FLAGS }
+    // What was there already may have changed without the kernel being told yet, and this answer cannot wait for that: the kernel holds the directory.
+    const reply = openReply(opened.handle, isMade || mount.isAlone())
     const sent = mount.answers.send(header, (encoder, unique) =>
       encoder.created(unique, entryOf(node, cacheTimes), reply),
     )

@@ -9,7 +9,7 @@ import { FIRST_NAME_POSITION } from '../directory-cursors.ts'
 import { attributesOf, inodeOf, kindOfMode, modeOf, nodeIdOf } from '../nodes.ts'
 import { ATTRIBUTE_OPERATIONS } from '../operations/attributes.ts'
 import { CONNECTION_OPERATIONS } from '../operations/connection.ts'
-import { REPLY_FLAGS, close as closeFile, open as openFile } from '../operations/data.ts'
+import { close as closeFile, open as openFile, openReply } from '../operations/data.ts'
 import { LOCK_OPERATIONS } from '../operations/locks.ts'
 import { NAME_OPERATIONS, checkName } from '../operations/names.ts'
 import { answerEntry, entryOf, type MountState, type Operations } from '../operations/operation.ts'
@@ -88,9 +88,9 @@ export const VIRTUAL_OPERATIONS: Operations<OperationName> = {
     const made = await makeKey(mount, { header, name, mode, exclusive: (flags & OPEN_FLAGS.EXCLUSIVE) !== 0 })
     const { handle, node } = await openFile(mount, made.inode, flags)
     const entry = entryOf(node, timesOf(mount, point, node))
-    const sent = mount.answers.send(header, (encoder, unique) =>
-      encoder.created(unique, entry, { handle, flags: REPLY_FLAGS }),
-    )
+    // A key that was there already: as in the tree.
+    const reply = openReply(handle, mount.isAlone())
+    const sent = mount.answers.send(header, (encoder, unique) => encoder.created(unique, entry, reply))
     if (sent) mount.coherence.known(node.inode)
     else await closeFile(mount, handle)
   },

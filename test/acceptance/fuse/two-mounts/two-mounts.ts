@@ -101,6 +101,10 @@ export class TwoMounts implements Place {
   async #run(operation: Operation, executor: Executor, isChange: boolean): Promise<Outcome> {
     if (isChange) await done(executor, { do: 'lock', handle: BARRIER_HANDLE })
     if (operation.do === 'unmap') await done(executor, { do: 'mapSync', mapping: operation.mapping })
+    const outcome = await executor.run(operation)
+    if (operation.do !== 'rename' || !('error' in outcome) || outcome.error !== 'ESTALE') return outcome
+    // Of a directory in use that the other has moved Linux refuses the next rename, until somebody has looked at it where it is now (d_splice_alias).
+    for (const path of [operation.path, operation.to]) await executor.run({ do: 'status', path })
     return await executor.run(operation)
   }
 

@@ -1,4 +1,5 @@
 import { beforeEach, expect, it } from 'vitest'
+import { systemClock } from '../../../../src/common/clock.ts'
 import type { ByteString, InodeId } from '../../../../src/common/ids.ts'
 import { silentLogger } from '../../../../src/common/logging.ts'
 import { Coherence } from '../../../../src/gateway/fuse/coherence.ts'
@@ -15,15 +16,29 @@ beforeEach(() => {
   alone = true
 })
 
-function setUp(): { coherence: Coherence; notifications: Uint8Array[] } {
+function setUp(told = Promise.resolve()): { coherence: Coherence; notifications: Uint8Array[]; slept: number[] } {
   const notifications: Uint8Array[] = []
+  const slept: number[] = []
   const coherence = new Coherence({
-    channel: { notify: (message) => Promise.resolve(void notifications.push(message)) },
+    channel: {
+      notify: (message) => {
+        notifications.push(message)
+        return told
+      },
+    },
+    // No time passes but where nothing else ends a wait.
+    clock: {
+      ...systemClock,
+      sleep: (ms) => {
+        slept.push(ms)
+        return new Promise((resolve) => setImmediate(resolve))
+      },
+    },
     log: silentLogger,
     isWritten: (inode) => inode === WRITTEN,
     isAlone: () => alone,
   })
-  return { coherence, notifications }
+  return { coherence, notifications, slept }
 }
 
 const node = (inode: InodeId): { kind: 'node'; inode: InodeId } => ({ kind: 'node', inode })
@@ -102,4 +117,25 @@ it('keeps the pages of what this mount alone writes, and drops them when somebod
     Promise.resolve(coherence.changed([{ kind: 'content', inode: WRITTEN }])),
   )
   expect(offset(notifications[2])).toBe(0n)
+})
+
+it('makes an open wait until the kernel was told of the file, not of others, and not for ever', async () => {
+  const telling = Promise.withResolvers<undefined>()
+  const { coherence, slept } = setUp(telling.promise)
+  for (const inode of [5, 6]) coherence.known(inode)
+  coherence.changed([node(5), entry('name')])
+  expect([await coherence.toldOf(6), slept]).toEqual([true, []])
+  const order: string[] = []
+  const waiting = coherence.toldOf(5).then((isTold) => order.push(`opened ${isTold}`))
+  await Promise.resolve()
+  order.push('told')
+  telling.resolve(undefined)
+  await waiting
+  expect([order, slept]).toEqual([['told', 'opened true'], [2_000]])
+  await coherence.toldOf(5)
+  expect(slept).toHaveLength(1)
+  const stuck = setUp(new Promise(() => undefined)).coherence
+  stuck.known(5)
+  stuck.changed([{ kind: 'content', inode: 5 }])
+  expect(await stuck.toldOf(5)).toBe(false)
 })

@@ -10,6 +10,7 @@ import type { ByteString } from '../../../../src/common/ids.ts'
 import { silentLogger } from '../../../../src/common/logging.ts'
 import type { OnRequests, RequestSlot } from '../../../../src/gateway/fuse/channel/ports.ts'
 import { ERRNO } from '../../../../src/gateway/fuse/protocol/errno.ts'
+import { OPEN_FLAGS, OPEN_REPLY } from '../../../../src/gateway/fuse/protocol/flags.ts'
 import { OPCODES } from '../../../../src/gateway/fuse/protocol/opcodes.ts'
 import { FuseSession } from '../../../../src/gateway/fuse/session.ts'
 import type { Files } from '../../../../src/store/doors.ts'
@@ -49,9 +50,11 @@ class FakeChannel {
     return this.onReply()
   }
 
+  told: Promise<void> = Promise.resolve()
+
   notify(message: Uint8Array): Promise<void> {
     this.notices.push(Buffer.from(message))
-    return Promise.resolve()
+    return this.told
   }
 
   /** A request of the given body; returns its number. */
@@ -216,4 +219,36 @@ it('lets the kernel keep nothing that changed while it was asked for', async () 
   expect([reply.bytes.readBigUInt64LE(32), reply.bytes.readBigUInt64LE(40)]).toEqual([0n, 0n])
   const again = await answerTo(channel, channel.ask(OPCODES.LOOKUP, 1, name('file')))
   expect(again.bytes.readBigUInt64LE(32)).toBe(60n)
+})
+
+it('opens what others changed once the kernel was told; when that takes too long, without the pages that it kept; what is cut, at once', async () => {
+  const late = Promise.withResolvers<undefined>()
+  vi.spyOn(systemClock, 'sleep').mockReturnValue(late.promise)
+  const { channel, files } = serve((door) => door.put(0, 'file', 'text'))
+  const entry = await answerTo(channel, channel.ask(OPCODES.LOOKUP, 1, name('file')))
+  const nodeId = Number(entry.bytes.readBigUInt64LE(16))
+  const open = (flags: number): number => {
+    const body = Buffer.alloc(8)
+    body.writeUInt32LE(flags, 0)
+    return channel.ask(OPCODES.OPEN, nodeId, body)
+  }
+  const keepsPages = async (unique: number): Promise<boolean> => {
+    const { bytes } = await answerTo(channel, unique)
+    return (bytes.readUInt32LE(24) & OPEN_REPLY.KEEP_CACHE) !== 0
+  }
+  const change = (told: Promise<void>): void => {
+    channel.told = told
+    files.put(0, 'file', 'changed')
+  }
+  const telling = Promise.withResolvers<void>()
+  change(telling.promise)
+  const waiting = open(0)
+  await answerTo(channel, open(OPEN_FLAGS.TRUNCATE))
+  expect(channel.replies.some(({ unique }) => unique === waiting)).toBe(false)
+  telling.resolve()
+  expect(await keepsPages(waiting)).toBe(true)
+  change(new Promise(() => undefined))
+  const hopeless = open(0)
+  late.resolve(undefined)
+  expect(await keepsPages(hopeless)).toBe(false)
 })

@@ -179,6 +179,7 @@ it('the kernel of a mount is told what another node changes, before a lock is gr
   }
   const coherence = new Coherence({
     channel: { notify },
+    clock: systemClock,
     log: silentLogger,
     isWritten: () => true,
     isAlone: () => false,

@@ -60,3 +60,22 @@ test('what is at hand is read and written at once, and what is not says so', asy
   await files.release(handle)
   expect(files.activity).toEqual({ files: 0, handles: 0, dirtyBytes: 0 })
 })
+
+test('a size that is changed while only readers have it open is published at once: no close of theirs would do it', async () => {
+  const { files } = fixture
+  const inode = await fixture.make('a')
+  const writer = await fixture.open(inode)
+  await files.write(writer, 0, filled(100, 1), false)
+  const { handle: reader } = await files.open(inode, { write: false, truncate: false })
+  // Whoever writes publishes it with what he wrote.
+  await files.change(inode, { size: 90 })
+  expect(await fixture.publishedContent(inode)).toHaveLength(0)
+  await files.release(writer)
+  expect(await fixture.publishedContent(inode)).toEqual(filled(90, 1))
+  await files.change(inode, { size: 80 })
+  expect(await fixture.publishedContent(inode)).toEqual(filled(80, 1))
+  await files.release(reader)
+  const { handle: truncating } = await files.open(inode, { write: false, truncate: true })
+  await files.flush(truncating)
+  expect(await fixture.publishedContent(inode)).toHaveLength(0)
+})

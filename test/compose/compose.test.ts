@@ -1,0 +1,69 @@
+// needs: docker iptables tc nsenter
+/** Everything that takes an engine of containers, on one engine and with one image. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { REPOSITORY } from '../support/run-command.ts'
+import { describeHarness } from './engine/describe-harness.ts'
+import { startEngine, type Engine } from './engine/engine.ts'
+import { buildImage } from './engine/images.ts'
+import { leftovers, machineState } from './engine/leftovers.ts'
+import { removeEnginesLeftBehind } from './engine/own-engine.ts'
+
+const START_MS_MAX = 1_200_000
+const IMAGE = 'tidegate:test'
+const GONE_WITHIN_MS = 10_000
+const LOOK_EVERY_MS = 100
+
+let before: ReadonlySet<string>
+
+/** What is still there after a while: the kernel takes some things away a little later. */
+async function stillLeft(kind = ''): Promise<string[]> {
+  const untilMs = performance.now() + GONE_WITHIN_MS
+  for (;;) {
+    const left = leftovers(before, await machineState()).filter((line) => line.startsWith(kind))
+    if (left.length === 0 || performance.now() > untilMs) return left
+    await sleep(LOOK_EVERY_MS)
+  }
+}
+
+beforeAll(async () => {
+  await removeEnginesLeftBehind()
+  before = await machineState()
+})
+
+describe('on an engine', () => {
+  let engine: Engine
+
+  beforeAll(async () => {
+    engine = await startEngine()
+    await buildImage(engine, { tag: IMAGE, context: REPOSITORY, dockerfile: join(REPOSITORY, 'docker', 'Dockerfile') })
+  }, START_MS_MAX)
+  afterAll(async () => await engine.end(), START_MS_MAX)
+
+  describeHarness(() => engine)
+})
+
+describe('an engine of our own', () => {
+  it('leaves nothing behind', async () => {
+    expect(await stillLeft()).toEqual([])
+  })
+
+  it('ends with the test that is killed, and the next one removes what is left of it', async () => {
+    const child = spawn(process.execPath, [join(import.meta.dirname, 'engine', 'killed-process.ts')], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    const [said] = (await once(child.stdout, 'data')) as [Buffer]
+    expect(said.toString()).toBe('ready\n')
+    const running = leftovers(before, await machineState()).join('\n')
+    for (const kind of ['process \\d+ dockerd', 'link br-', 'file .*tidegate-engine-'])
+      expect(running).toMatch(new RegExp(`^${kind}`, 'm'))
+    child.kill('SIGKILL')
+    expect(await stillLeft('process')).toEqual([])
+    expect(await stillLeft('mount')).toEqual([])
+    await removeEnginesLeftBehind()
+    expect(await stillLeft()).toEqual([])
+  })
+})
