@@ -120,7 +120,7 @@ export class Recopier {
   async #ensureOnce(segment: SegmentId, tried: Set<number>): Promise<void> {
     const { index, self, partners, isReachedByAll, sealed } = this.#options
     const record = await index.segment(segment)
-    if (!record) throw new TidegateError('Unavailable', `segment ${segment} is gone`)
+    if (!record) throw gone(segment)
     if (isReachedByAll(record)) return
     if ((record.node ?? self) !== self) return await this.#askOwner(record)
     if (record.state === 'open') await sealed(segment)
@@ -129,6 +129,10 @@ export class Recopier {
     try {
       await this.#inTurn(() => sendFile(this.#options, segment, node))
     } catch (error) {
+      // While it waited for its turn it may have been carried to where every node reaches it, and its file removed.
+      const now = await index.segment(segment)
+      if (!now) throw gone(segment)
+      if (isReachedByAll(now)) return
       // What is bad here is not that node's fault, and no other will take it.
       if (isTidegateError(error, 'DataLost')) throw error
       tried.add(node)
@@ -281,6 +285,10 @@ export class Recopier {
       this.#turns.shift()?.()
     }
   }
+}
+
+function gone(segment: SegmentId): TidegateError {
+  return new TidegateError('Unavailable', `segment ${segment} is gone`)
 }
 
 /** Whatever it had against a copy: another node may take it, and it is nothing that a client has done. */

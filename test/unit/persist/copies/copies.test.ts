@@ -100,6 +100,25 @@ test('what waits when the partner fails is made safe on another, and its place d
   expect(one.broken).toEqual([])
 })
 
+test('what waits for a copy is safe once all nodes reach it, also when its file has gone meanwhile', async () => {
+  await cluster.start(3)
+  const first = await one.append(bytesOf(300))
+  await replicated(one, first)
+  const { segment } = first.run
+  const second = await one.append(bytesOf(500, 9))
+  cluster.wires.kill(cluster.table.get(segment)?.copies?.[0] ?? 0)
+  const use = one.files.use.bind(one.files)
+  one.files.use = async (id, work) => {
+    one.files.use = use
+    await one.index.segmentChanged(id, 'persisted', 0)
+    cluster.reachedByAll = true
+    await one.fileSystem.remove(one.files.journalPath(id))
+    return await use(id, work)
+  }
+  await replicated(one, second)
+  expect(cluster.table.get(segment)?.state).toBe('persisted')
+})
+
 test('without a partner nothing is appended and nothing stays; a body that waits is told within the time', async () => {
   const waiting = await one.append(bytesOf(50))
   cluster.lose(2)
