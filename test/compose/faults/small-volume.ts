@@ -12,6 +12,7 @@ import { onHost } from './host-command.ts'
 /** Of the image: who owns the data of a node. */
 const OWNER = 10_001
 const BALLAST = '.ballast'
+const FILL_TRIES_MAX = 100
 
 export class SmallVolume {
   readonly device: string
@@ -52,16 +53,17 @@ export class SmallVolume {
     return { driver_opts: { type: 'ext4', device: this.device } }
   }
 
-  /** Until not another block is left. May be called again, when others have freed something. */
+  /** Until not another block is left, or, where somebody goes on freeing some, after so many tries. May be called again. */
   async fill(): Promise<void> {
-    for (let chunk = this.freeBytes(); chunk >= this.#blockBytes();) {
+    let chunk = this.freeBytes()
+    for (let tries = 0; tries < FILL_TRIES_MAX && chunk >= this.#blockBytes(); tries++) {
       // Another file each time: one that could not be allocated in full is left shorter.
       const ballast = join(this.#mounted, `${BALLAST}-${this.#ballasts++}`)
       const whole = await onHost(['fallocate', '-l', String(chunk), ballast]).then(
         () => true,
         () => false,
       )
-      chunk = whole ? Math.min(chunk, this.freeBytes()) : Math.floor(chunk / 2)
+      chunk = whole ? this.freeBytes() : Math.floor(chunk / 2)
     }
   }
 
