@@ -2,6 +2,7 @@
 /** Everything that takes an engine of containers, on one engine and with one image. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -27,6 +28,10 @@ async function stillLeft(kind = ''): Promise<string[]> {
     if (left.length === 0 || performance.now() > untilMs) return left
     await sleep(LOOK_EVERY_MS)
   }
+}
+
+function bridges(): string[] {
+  return readdirSync('/sys/class/net').filter((name) => name.startsWith('br-'))
 }
 
 beforeAll(async () => {
@@ -56,14 +61,16 @@ describe('an engine of our own', () => {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     const [said] = (await once(child.stdout, 'data')) as [Buffer]
-    expect(said.toString()).toBe('ready\n')
+    const bridge = said.toString().trim()
+    expect(bridges()).toContain(bridge)
     const running = leftovers(before, await machineState()).join('\n')
-    for (const kind of ['process \\d+ dockerd', 'link br-', 'file .*tidegate-engine-'])
+    for (const kind of ['process \\d+ dockerd', 'process \\d+ containerd', 'file .*tidegate-engine-'])
       expect(running).toMatch(new RegExp(`^${kind}`, 'm'))
     child.kill('SIGKILL')
     expect(await stillLeft('process')).toEqual([])
     expect(await stillLeft('mount')).toEqual([])
     await removeEnginesLeftBehind()
+    expect(bridges()).not.toContain(bridge)
     expect(await stillLeft()).toEqual([])
   })
 })

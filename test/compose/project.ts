@@ -2,15 +2,19 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { CommandOutput } from './engine/command.ts'
+import { executed, type CommandOutput } from './engine/command.ts'
 import type { Engine } from './engine/engine.ts'
 import { firstProcessOf } from './engine/processes.ts'
+import { programEnvironment } from './engine/programs.ts'
 
 const UP_MS_MAX = 120_000
 const RUN_MS_MAX = 60_000
 const STOP_MS_MAX = 120_000
 const EXEC_MS_MAX = 60_000
 const LOG_LINES_SHOWN = 40
+/** Its numbers, by which every Linux knows it. */
+const FUSE = ['c', '10', '229'] as const
+const FUSE_VARIABLE = 'TIDEGATE_FUSE_DEVICE'
 
 export interface ProjectOptions {
   readonly name: string
@@ -81,6 +85,7 @@ export class ComposeProject {
     const { waitMs = UP_MS_MAX, services = [] } = options
     const project = new ComposeProject(engine, options)
     try {
+      await project.#makeFuseDevice()
       await project.compose(['up', '-d', '--no-build', '--wait', ...services], { timeoutMs: waitMs })
       return project
     } catch (error) {
@@ -91,7 +96,7 @@ export class ComposeProject {
   }
 
   async compose(args: readonly string[], { timeoutMs = RUN_MS_MAX }: { timeoutMs?: number } = {}): Promise<string> {
-    return await this.#engine.docker(this.#command(args), { timeoutMs, env: this.#options.environment ?? {} })
+    return await this.#engine.docker(this.#command(args), { timeoutMs, env: this.#environment })
   }
 
   /** `index` counts from 1, as compose does. */
@@ -114,6 +119,17 @@ export class ComposeProject {
     }
   }
 
+  get #environment(): Readonly<Record<string, string>> {
+    return { [FUSE_VARIABLE]: join(this.#directory, 'fuse'), ...this.#options.environment }
+  }
+
+  /** One that everybody may open: on some machines /dev/fuse is root's alone. */
+  async #makeFuseDevice(): Promise<void> {
+    const command = ['mknod', '-m', '666', join(this.#directory, 'fuse'), ...FUSE] as const
+    if (this.#options.environment?.[FUSE_VARIABLE] === undefined)
+      await executed(command, { env: programEnvironment(), timeoutMs: RUN_MS_MAX })
+  }
+
   #command(args: readonly string[]): string[] {
     const files = this.#files.flatMap((file) => ['-f', file])
     return ['compose', '--env-file', '/dev/null', '--progress', 'plain', '-p', this.#options.name, ...files, ...args]
@@ -121,7 +137,7 @@ export class ComposeProject {
 
   /** For whoever must find out why it is not up. */
   async #account(): Promise<string> {
-    const env = this.#options.environment ?? {}
+    const env = this.#environment
     const shown = async (...args: string[]): Promise<string> => {
       const { stdout, stderr } = await this.#engine.run(this.#command(args), { env })
       return stdout + stderr

@@ -15,7 +15,7 @@ import { FAULT_NAMES, faultNamed, type FaultName } from '../faults/catalogue.ts'
 import type { Fault } from '../faults/fault.ts'
 import { compareAll, shown } from './comparison.ts'
 import { FaultyProject } from './faulty-project.ts'
-import { Histories, type HistoryResult } from './histories.ts'
+import { Histories, SKEWED, type HistoryResult } from './histories.ts'
 import { MountLoad } from './mount-load.ts'
 import { Probes, type ProbeCounts } from './probes.ts'
 import { countViolations, sum, type ClusterTestResult, type FaultRow, type Violations } from './report.ts'
@@ -56,9 +56,11 @@ const LASTS_MS: Readonly<Record<FaultName | typeof NOTHING, readonly [short: num
 }
 const BEFORE_MS = 2_000
 const AFTER_MS = 2_000
+/** A rolling restart begins and ends in this time. */
+const FAULT_MS_MAX = 420_000
 /** What is lost with a node is copied again in this time. */
 const HEALED_MS_MAX = 180_000
-const LOAD = { writers: 6, pauseMsMax: 250 }
+const LOAD = { writers: 6, pauseMsMax: 250, refusals: [SKEWED] }
 
 export async function runClusterTest(engine: Engine, options: ClusterTestOptions): Promise<ClusterTestResult> {
   const { seed, short = false, rounds = 1, onStep = () => undefined } = options
@@ -159,10 +161,10 @@ class ClusterTest {
     const probes = this.#probes.run(`${this.#rows.length}`, end.signal)
     await sleep(BEFORE_MS)
     const begunMs = performance.now()
-    await this.#expected(name, fault?.begin())
+    await this.#expected(name, fault && within(FAULT_MS_MAX, fault.begin(), 'begin'))
     await sleep(this.#lastsMs(name))
     const endedMs = performance.now()
-    await this.#expected(name, fault?.end())
+    await this.#expected(name, fault && within(FAULT_MS_MAX, fault.end(), 'end'))
     await this.#expected(name, this.#project.untilHealed(HEALED_MS_MAX))
     const healedMs = performance.now() - endedMs
     await sleep(AFTER_MS)
@@ -220,5 +222,18 @@ class ClusterTest {
       fault.on.split(' ').includes(must(this.#project.containers[index], 'a node').service),
     )
     return named.length > 0 ? named : indexes
+  }
+}
+
+async function within(ms: number, doing: Promise<void>, what: string): Promise<void> {
+  const own = new AbortController()
+  const late = sleep(ms, undefined, { signal: own.signal }).then(() => {
+    throw new Error(`the fault does not ${what} within ${ms} ms`)
+  })
+  try {
+    await Promise.race([doing, late])
+  } finally {
+    own.abort()
+    late.catch(() => undefined)
   }
 }

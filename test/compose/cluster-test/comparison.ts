@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { must } from '../../../src/common/assert.ts'
 import { contentOf } from '../../cluster/node-loss/rounds.ts'
 import { BUCKET } from '../../support/three-gateways.ts'
-import { BrokenPromise, type Content, type Ledger } from '../../write-behind/load/ledger.ts'
+import type { BrokenPromise, Content, Ledger } from '../../write-behind/load/ledger.ts'
 import type { Container } from '../project.ts'
 import { runAgent } from './mount-load.ts'
 

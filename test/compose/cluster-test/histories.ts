@@ -20,6 +20,8 @@ const AT_ONCE_MAX = 3
 const IDLE_MS_MAX = 30_000
 /** Longer than any fault keeps a node away. */
 const AWAY_MS_MAX = 240_000
+/** What a node says whose clock has jumped by more than a quarter of an hour. */
+export const SKEWED = 'RequestTimeTooSkewed'
 const BUCKET_MS_MAX = 60_000
 const BUCKET_CALL_MS_MAX = 5_000
 
@@ -110,6 +112,7 @@ export class Histories {
       largeValueBytes: LARGE_VALUE_BYTES,
       pauseMsMax: PAUSE_MS_MAX,
       reconnectMsMax: AWAY_MS_MAX,
+      refusals: [SKEWED],
       onOperation: () => undefined,
       onNotDone: () => void result.notDone++,
     })

@@ -1,10 +1,15 @@
-/** What an engine could leave on a machine, looked at before and after. */
+/**
+ * What an engine could leave on a machine, looked at before and after.
+ *
+ * Where another engine runs meanwhile, and starts and ends containers as it likes, what cannot be told from its own is left out: links, and processes and
+ * mounts that bear no mark of ours. Where none runs, as on a machine that only tests, everything counts.
+ */
 import { existsSync, globSync, readFileSync, readdirSync, readlinkSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { execute } from './command.ts'
 import { controlGroupsNamed } from './control-groups.ts'
-import { OWN_DATA } from './own-engine.ts'
+import { OWN_DATA, OWN_ENGINES } from './own-engine.ts'
 import { allProcesses, nameOf } from './processes.ts'
 import { CACHE, programEnvironment } from './programs.ts'
 
@@ -12,13 +17,14 @@ const LOOK_MS_MAX = 10_000
 const ENGINE_PROCESS = /^(docker|containerd|runc|buildkit|debootstrap|unshare)/
 const SETTINGS = ['ipv4/ip_forward', 'ipv6/conf/all/forwarding', 'ipv4/conf/all/route_localnet'] as const
 const FILES = [
-  join(tmpdir(), 'tidegate-*'),
+  join(tmpdir(), `${OWN_ENGINES}*`),
+  join(tmpdir(), `${OWN_DATA}*`),
+  join(tmpdir(), 'tidegate-{project,base,harness}-*'),
   join(CACHE, `${OWN_DATA}*`),
   join(CACHE, '*.new'),
   join(homedir(), '.docker'),
-  '/run/docker*',
+  '/run/docker',
   '/run/containerd',
-  '/run/containerd/*/*',
   '/etc/docker',
   '/etc/docker/*',
   '/var/lib/docker',
@@ -27,11 +33,18 @@ const FILES = [
 
 /** One line for each thing. */
 export async function machineState(): Promise<ReadonlySet<string>> {
-  const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n').filter(Boolean)
+  const processes = engineProcesses()
+  const counts = processes.some(({ name, isOurs }) => name === 'dockerd' && !isOurs)
+    ? ({ isOurs }: Mark): boolean => isOurs
+    : (): boolean => true
   return new Set([
-    ...engineProcesses(),
-    ...mounts.map((line) => `mount ${line.split(' ')[4]}`),
-    ...readdirSync('/sys/class/net').map((name) => `link ${name}`),
+    ...processes.filter(counts).map(({ pid, name }) => `process ${pid} ${name}`),
+    ...mounts()
+      .filter(counts)
+      .map(({ at }) => `mount ${at}`),
+    ...links()
+      .filter(counts)
+      .map(({ name }) => `link ${name}`),
     ...SETTINGS.map((name) => `setting ${name} = ${readSetting(name)}`),
     ...(await packetFilterRules()),
     ...controlGroups().map((path) => `control group ${path}`),
@@ -45,12 +58,38 @@ export function leftovers(before: ReadonlySet<string>, after: ReadonlySet<string
   return [...after].filter((line) => !before.has(line)).sort()
 }
 
+/** Whether it can only be of an engine of ours. */
+interface Mark {
+  readonly isOurs: boolean
+}
+
 /** Those of an engine by name, and those of containers by their namespace, which is not ours. */
-function engineProcesses(): string[] {
+function engineProcesses(): ({ readonly pid: number; readonly name: string } & Mark)[] {
   const own = namespaceOf(process.pid)
   return allProcesses()
-    .filter((pid) => ENGINE_PROCESS.test(nameOf(pid)) || ![own, undefined].includes(namespaceOf(pid)))
-    .map((pid) => `process ${pid} ${nameOf(pid)}`)
+    .map((pid) => ({ pid, name: nameOf(pid) }))
+    .filter(({ pid, name }) => ENGINE_PROCESS.test(name) || ![own, undefined].includes(namespaceOf(pid)))
+    .map((seen) => ({ ...seen, isOurs: isMarked(seen.pid) }))
+}
+
+/** By the socket in its environment, which all inherit but those in containers, and these are in our control groups. */
+function isMarked(pid: number): boolean {
+  return ['environ', 'cgroup'].some((file) => {
+    try {
+      return readFileSync(`/proc/${pid}/${file}`, 'latin1').includes(OWN_ENGINES)
+    } catch {
+      return false
+    }
+  })
+}
+
+function mounts(): ({ readonly at: string } & Mark)[] {
+  const lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n').filter(Boolean)
+  return lines.map((line) => ({ at: line.split(' ')[4] ?? '', isOurs: line.includes(OWN_ENGINES) }))
+}
+
+function links(): ({ readonly name: string } & Mark)[] {
+  return readdirSync('/sys/class/net').map((name) => ({ name, isOurs: false }))
 }
 
 function namespaceOf(pid: number): string | undefined {

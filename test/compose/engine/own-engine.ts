@@ -21,7 +21,7 @@ import { removeControlGroups } from './control-groups.ts'
 import { childOf, identityOf, isRunning, type ProcessIdentity } from './processes.ts'
 import { CACHE, pluginConfiguration, programEnvironment } from './programs.ts'
 
-const OWN_ENGINES = 'tidegate-engine-'
+export const OWN_ENGINES = 'tidegate-engine-'
 export const OWN_DATA = 'tidegate-data-of-'
 const DESCRIPTION = 'engine.json'
 /** Where an engine keeps sockets and keys whatever it is told. */
