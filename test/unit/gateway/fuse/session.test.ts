@@ -78,7 +78,10 @@ afterEach(async () => {
   for (const session of sessions.splice(0)) await session.stop()
 })
 
-function serve(change: (files: FakeFileDoor) => void = () => undefined): {
+function serve(
+  change: (files: FakeFileDoor) => void = () => undefined,
+  isAlone = true,
+): {
   channel: FakeChannel
   files: FakeFileDoor
   bugs: unknown[]
@@ -93,6 +96,7 @@ function serve(change: (files: FakeFileDoor) => void = () => undefined): {
     clock: systemClock,
     log: silentLogger,
     onBug: (error) => bugs.push(error),
+    isAlone: () => isAlone,
     answerMsMax: 50,
   })
   session.start()
@@ -236,19 +240,34 @@ it('opens what others changed once the kernel was told; when that takes too long
     const { bytes } = await answerTo(channel, unique)
     return (bytes.readUInt32LE(24) & OPEN_REPLY.KEEP_CACHE) !== 0
   }
-  const change = (told: Promise<void>): void => {
+  const change = async (told: Promise<void>): Promise<void> => {
     channel.told = told
-    files.put(0, 'file', 'changed')
+    await files.change(1, { size: 1 })
   }
   const telling = Promise.withResolvers<void>()
-  change(telling.promise)
+  await change(telling.promise)
   const waiting = open(0)
   await answerTo(channel, open(OPEN_FLAGS.TRUNCATE))
   expect(channel.replies.some(({ unique }) => unique === waiting)).toBe(false)
   telling.resolve()
   expect(await keepsPages(waiting)).toBe(true)
-  change(new Promise(() => undefined))
+  await change(new Promise(() => undefined))
   const hopeless = open(0)
   late.resolve(undefined)
   expect(await keepsPages(hopeless)).toBe(false)
+})
+
+it.each([
+  ['stays', true, true],
+  ['goes where there is another mount: its answer cannot wait', false, false],
+])('what the kernel keeps of a file that CREATE finds there %s', async (_, isAlone, keepsPages) => {
+  const { channel } = serve((door) => door.put(0, 'file', 'text'), isAlone)
+  const create = async (text: string): Promise<number> => {
+    const { bytes } = await answerTo(
+      channel,
+      channel.ask(OPCODES.CREATE, 1, Buffer.concat([Buffer.alloc(16), name(text)])),
+    )
+    return bytes.readUInt32LE(152) & OPEN_REPLY.KEEP_CACHE
+  }
+  expect([await create('file'), await create('made')].map((flag) => flag !== 0)).toEqual([keepsPages, true])
 })
