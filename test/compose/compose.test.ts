@@ -1,4 +1,4 @@
-// needs: docker iptables tc nsenter
+// needs: docker iptables tc nsenter aws cc losetup mkfs.ext4
 /** Everything that takes an engine of containers, on one engine and with one image. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -7,9 +7,13 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { REPOSITORY } from '../support/run-command.ts'
+import { describeCluster } from './describe-cluster.ts'
+import { describeSingleNode } from './describe-single-node.ts'
 import { describeHarness } from './engine/describe-harness.ts'
 import { startEngine, type Engine } from './engine/engine.ts'
 import { buildImage } from './engine/images.ts'
+import { describeFaults } from './faults/describe-faults.ts'
+import { describeMonitoring } from './monitoring/describe-monitoring.ts'
 import { leftovers, machineState } from './engine/leftovers.ts'
 import { removeEnginesLeftBehind } from './engine/own-engine.ts'
 
@@ -49,6 +53,10 @@ describe('on an engine', () => {
   afterAll(async () => await engine.end(), START_MS_MAX)
 
   describeHarness(() => engine)
+  describeSingleNode(() => engine, IMAGE)
+  describeFaults(() => engine)
+  describeCluster(() => engine, IMAGE)
+  describeMonitoring(() => engine, IMAGE)
 })
 
 describe('an engine of our own', () => {

@@ -74,7 +74,7 @@ export class ComposeProject {
   private constructor(engine: Engine, options: ProjectOptions) {
     this.#engine = engine
     this.#options = options
-    this.#directory = mkdtempSync(join(tmpdir(), 'tidegate-project-'))
+    this.#directory = mkdtempSync(join(tmpdir(), `tidegate-project-${process.pid}-`))
     const override = join(this.#directory, 'override.json')
     if (options.override !== undefined) writeFileSync(override, JSON.stringify(options.override))
     this.#files = [...options.files, ...(options.override === undefined ? [] : [override])]

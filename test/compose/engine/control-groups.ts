@@ -16,18 +16,16 @@ export function controlGroupsNamed(name: string): string[] {
   return [...new Set(roots)].filter((group) => existsSync(group))
 }
 
-/** Ends what runs in them, also what is frozen: that hears no signal until it is thawed. */
+/** Ends what runs in them, also what is frozen: that hears no signal until it is thawed, and is thawed in one hierarchy of several. */
 export async function removeControlGroups(name: string): Promise<void> {
   const untilMs = performance.now() + EMPTY_WITHIN_MS
-  for (const root of controlGroupsNamed(name)) {
-    while (existsSync(root)) {
-      for (const group of withThoseBelow(root)) {
-        endAllIn(group)
-        attempt(() => rmdirSync(group))
-      }
-      if (performance.now() > untilMs) throw new Error(`control group ${root} is not empty`)
-      if (existsSync(root)) await sleep(LOOK_EVERY_MS)
+  for (let left = controlGroupsNamed(name); left.length > 0; left = controlGroupsNamed(name)) {
+    if (performance.now() > untilMs) throw new Error(`control group ${left.join(', ')} is not empty`)
+    for (const group of left.flatMap(withThoseBelow)) {
+      endAllIn(group)
+      attempt(() => rmdirSync(group))
     }
+    await sleep(LOOK_EVERY_MS)
   }
 }
 

@@ -30,7 +30,7 @@ const FILE = {
 
 export function describeHarness(engine: () => Engine): void {
   describe('the harness', () => {
-    const directory = mkdtempSync(join(tmpdir(), 'tidegate-harness-'))
+    const directory = mkdtempSync(join(tmpdir(), `tidegate-harness-${process.pid}-`))
     const file = join(directory, 'compose.json')
     const name = `harness-${process.pid}`
     const environment = { GREETING: 'hello' }

@@ -19,7 +19,7 @@ const SETTINGS = ['ipv4/ip_forward', 'ipv6/conf/all/forwarding', 'ipv4/conf/all/
 const FILES = [
   join(tmpdir(), `${OWN_ENGINES}*`),
   join(tmpdir(), `${OWN_DATA}*`),
-  join(tmpdir(), 'tidegate-{project,base,harness}-*'),
+  join(tmpdir(), `tidegate-{project,harness}-${process.pid}-*`),
   join(CACHE, `${OWN_DATA}*`),
   join(CACHE, '*.new'),
   join(homedir(), '.docker'),

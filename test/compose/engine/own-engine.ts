@@ -2,9 +2,9 @@
  * An engine that a test starts, and of which nothing is left behind, however the test ends.
  *
  * It runs in mount and process namespaces of its own. What it mounts is not seen outside and goes with it; and when its first process is killed, the
- * kernel kills all the others: the engine, containerd, the containers. That first process is killed with the one that started it. What then remains is
- * made of files: its directory and that of its data, bridges, and control groups; these it removes at its end, or the next one at its start, which finds
- * them by the files `engine.json`.
+ * kernel kills all the others: the engine, containerd, the containers. Only what is paused hears of it later. That first process is killed with the one
+ * that started it. What then remains is made of files: its directory and that of its data, bridges, and control groups; these it removes at its end, or the
+ * next one at its start, which finds them by the files `engine.json`.
  *
  * The places where an engine keeps what it does not let anybody move lie below file systems of its own, so another engine of the machine is not in its way.
  * It sets no rule of the packet filter and does not let the machine forward packets: containers see each other and have no way out.

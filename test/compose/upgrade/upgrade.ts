@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { ReplicatedLoad } from '../../cluster/node-loss/replicated-load.ts'
 import { contentOf } from '../../cluster/node-loss/rounds.ts'
 import { Random } from '../../model/random.ts'
-import { REPOSITORY, runCommand } from '../../support/run-command.ts'
+import { runCommand } from '../../support/run-command.ts'
 import { BUCKET } from '../../support/three-gateways.ts'
 import { Ledger } from '../../write-behind/load/ledger.ts'
 import { FaultyProject } from '../cluster-test/faulty-project.ts'
@@ -46,7 +46,7 @@ export interface UpgradeResult {
 const GIT_MS_MAX = 30_000
 const NODES = ['n1', 'n2', 'n3'] as const
 /** Its name stays, and its meaning changes. */
-const ROLLING = 'tidegate:rolling'
+const ROLLING = `tidegate:rolling-${process.pid}`
 const HEALED_MS_MAX = 180_000
 const LOAD = { writers: 4, pauseMsMax: 250 }
 
