@@ -20,6 +20,8 @@ export interface S3ClientsOptions {
   readonly reconnectMsMax?: number | undefined
   /** Every other value is that long. */
   readonly largeValueBytes?: number | undefined
+  /** Codes of refusals that are to be expected: nothing was done. */
+  readonly refusals?: readonly string[]
   readonly onOperation: () => void
   /** Told of each that the gateway says was not done; they are left out of the history. */
   readonly onNotDone: () => void
@@ -103,6 +105,7 @@ class S3Client {
     if (response.status === 503) return /<outcome>unknown</.test(response.body.toString()) ? undefined : 'not done'
     // Somebody else was writing the same key, or there is no room.
     if (response.status === 409 || response.status === 507) return 'not done'
+    if (this.#options.refusals?.includes(errorCodeOf(response)) === true) return 'not done'
     const output = this.#outputOf(operation, response)
     if (output === undefined)
       throw new Error(`${JSON.stringify(operation)}: ${response.status} ${errorCodeOf(response)}`)

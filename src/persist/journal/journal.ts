@@ -77,6 +77,9 @@ export class Journal {
   readonly #unsyncedNamed = new Set<SharedSegment>()
   /** Cut by the mender while bodies in them were pending: what they named after the cut must never become durable. */
   readonly #cutWithPending = new Map<SegmentId, SharedSegment>()
+  /** Never written to, and not taken back yet, for metadata could not be reached. */
+  readonly #left = new Set<SegmentId>()
+  #takingBack: Promise<void> | undefined
   /** Being sealed. */
   readonly #seals = new Map<SegmentId, Promise<void>>()
   /** Bodies on their way into segments of their own, until they are published or given up. */
@@ -159,16 +162,32 @@ export class Journal {
     return segment
   }
 
+  /** What fails of it is tried again later. */
   async #unmake(segment: SegmentId): Promise<void> {
-    const { index, sharedDevice, files } = this.#options
     await this.#unsealed.get(segment)?.abandonCopy()
     this.#unsealed.delete(segment)
-    await sharedDevice.submit([{ kind: 'close', segment }])
+    await this.#options.sharedDevice.submit([{ kind: 'close', segment }])
+    this.#left.add(segment)
+    await this.#takeBack(segment)
+  }
+
+  async #takeBack(segment: SegmentId): Promise<void> {
+    const { index, files } = this.#options
     // In this order: a file without a record is an orphan, a record without a file would be a loss.
     await (
       await index.segmentRemoved(segment)
     ).durable
     await files.remove(segment)
+    this.#left.delete(segment)
+  }
+
+  /** One fails as the others do: then they wait for the next time. Never rejects. */
+  async #takeBackLeft(): Promise<void> {
+    try {
+      for (const segment of this.#left) await this.#takeBack(segment)
+    } catch {
+      // They are still there.
+    }
   }
 
   /**
@@ -188,6 +207,8 @@ export class Journal {
     } catch (error) {
       await sharedDevice.submit([{ kind: 'close', segment }])
       await files.remove(segment).catch(() => undefined)
+      // Whether there is a record is not known.
+      this.#left.add(segment)
       throw error
     }
   }
@@ -215,9 +236,13 @@ export class Journal {
     }
   }
 
-  /** Seals what has been open longer than `segmentAgeMsMax`; called on a timer. */
+  /** Seals what has been open longer than `segmentAgeMsMax`, and takes back what was not needed; called on a timer. */
   sealAged(): void {
     for (const lane of this.#lanes) lane.sealAged()
+    if (this.#left.size > 0)
+      this.#takingBack ??= this.#takeBackLeft().finally(() => {
+        this.#takingBack = undefined
+      })
   }
 
   /** Seals the open segment if it is this one (for `ack=persisted`). */

@@ -68,6 +68,8 @@ interface LoadOptions {
   readonly ledger: Ledger
   readonly random: Random
   readonly writers?: number
+  /** Codes of refusals that are to be expected: nothing was done. */
+  readonly refusals?: readonly string[]
   readonly pauseMsMax?: number
 }
 
@@ -77,6 +79,7 @@ export class ReplicatedLoad {
   readonly #ledger: Ledger
   readonly #random: Random
   readonly #writers: number
+  readonly #refusals: readonly string[]
   readonly #pauseMsMax: number
   /** Of each writer. */
   readonly #keys: string[][] = []
@@ -84,9 +87,13 @@ export class ReplicatedLoad {
   #end = new AbortController()
   #running: Promise<unknown> | undefined
 
-  constructor(targets: LoadTargets, { ledger, random, writers = WRITERS, pauseMsMax = PAUSE_MS_MAX }: LoadOptions) {
+  constructor(
+    targets: LoadTargets,
+    { ledger, random, writers = WRITERS, refusals = [], pauseMsMax = PAUSE_MS_MAX }: LoadOptions,
+  ) {
     this.#targets = targets
     this.#writers = writers
+    this.#refusals = refusals
     this.#pauseMsMax = pauseMsMax
     this.#ledger = ledger
     this.#random = random
@@ -138,8 +145,10 @@ export class ReplicatedLoad {
       this.counts.acknowledged++
       return 'acknowledged'
     } catch (error) {
-      if (!isForgiven(error)) throw new Error(`${kind} of ${bytes} bytes: ${String(error)}`, { cause: error })
-      if (isNotDone(error)) {
+      const isRefused = isNotDone(error) || this.#refusals.includes((error as Error).name)
+      if (!isRefused && !isForgiven(error))
+        throw new Error(`${kind} of ${bytes} bytes: ${String(error)}`, { cause: error })
+      if (isRefused) {
         attempt.refused()
         this.counts.refused++
         return 'refused'

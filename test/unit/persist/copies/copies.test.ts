@@ -321,6 +321,31 @@ test('what a partner has against a copy is nothing that the writer has done: ano
   expect(cluster.table.get(plain.run.segment)?.copies).toEqual([refused[0] === 2 ? 3 : 2])
 })
 
+test('a segment that was made in vain goes once metadata can be reached again, and waits for no copy', async () => {
+  const { segmentRemoved } = one.index
+  let isAway = true
+  one.index.segmentRemoved = async (segment) => {
+    if (isAway) throw new TidegateError('Unavailable', 'metadata cannot be reached')
+    return await segmentRemoved.call(one.index, segment)
+  }
+  cluster.wires.intercept = ({ method }) =>
+    method === 'copy-open' ? Promise.reject(new TidegateError('Unavailable', 'it is cut off')) : Promise.resolve()
+  await expect(one.append(bytesOf(10))).rejects.toMatchObject({ code: 'Unavailable' })
+  const [segment] = [...cluster.table.keys()]
+  const round = async (): Promise<void> => {
+    one.journal.sealAged()
+    await turns()
+    const [again] = one.copies.jobs
+    await again!.round().catch(() => undefined)
+  }
+  await round()
+  expect([one.copies.status().wantingCopies, cluster.table.size]).toEqual([1, 1])
+  isAway = false
+  await round()
+  expect([one.copies.status().wantingCopies, cluster.table.size]).toEqual([0, 0])
+  expect(await one.fileSystem.list('/data/journal')).not.toContain(`${segment}.seg`)
+})
+
 test('segments that lose their partner while nobody writes: what has bytes is sealed and copied again, what was made ahead goes', async () => {
   let segment: SegmentId | undefined
   for (let bytes = 0; bytes < TINY_LIMITS.segmentBytesMax / 2; bytes += 500) {
