@@ -27,15 +27,22 @@ export class ClusterGateways {
   readonly #root = randomCredentials()
   readonly #ports: readonly number[]
   readonly #flags: readonly string[]
+  readonly #alsoJoin: readonly string[]
   readonly #gateways: (GatewayProcess | undefined)[] = []
 
-  private constructor(ports: readonly number[], flags: readonly string[]) {
+  private constructor(ports: readonly number[], flags: readonly string[], alsoJoin: readonly string[]) {
     this.#ports = ports
     this.#flags = flags
+    this.#alsoJoin = alsoJoin
   }
 
-  static async create(count: number, flags: readonly string[] = []): Promise<ClusterGateways> {
-    return new ClusterGateways(await freePorts(count * 2), flags)
+  /** `alsoJoin`: URLs that each is told besides those of the others. */
+  static async create(
+    count: number,
+    flags: readonly string[] = [],
+    alsoJoin: readonly string[] = [],
+  ): Promise<ClusterGateways> {
+    return new ClusterGateways(await freePorts(count * 2), flags, alsoJoin)
   }
 
   data(index: number): string {
@@ -56,7 +63,7 @@ export class ClusterGateways {
       '--cluster-etcd': ETCD_PROGRAM,
       '--cluster-peer': url(index * 2),
       '--cluster-client': url(index * 2 + 1),
-      '--cluster-join': joined.join(','),
+      '--cluster-join': [...joined, ...this.#alsoJoin].join(','),
     }
     return Object.entries(values).flat()
   }

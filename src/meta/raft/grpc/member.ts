@@ -7,7 +7,9 @@
  */
 import { Client, Metadata, connectivityState, credentials as grpcCredentials } from '@grpc/grpc-js'
 import type { ClientDuplexStream, ClientReadableStream } from '@grpc/grpc-js'
+import { must } from '../../../common/assert.ts'
 import type { Clock } from '../../../common/clock.ts'
+import { Connecting } from './connecting.ts'
 import { memberFailure, unsent } from './failures.ts'
 import type { MemberFailure } from './failures.ts'
 import type { Certificates } from './credentials.ts'
@@ -56,6 +58,8 @@ export class Member {
   readonly #clock: Clock
   readonly #underWay = new Set<{ cancel(): void }>()
   #client: Client | undefined
+  #connecting: Connecting | undefined
+  #isClosed = false
   #generation = 0
   #restUntilMs = -Infinity
   #restMs = REST_MS.first
@@ -72,7 +76,8 @@ export class Member {
 
   /** Connected, as far as is known; otherwise it is connecting from now on. */
   isReady(): boolean {
-    return this.#channel().getChannel().getConnectivityState(true) === connectivityState.READY
+    if (this.#isClosed) return false
+    return this.#inContext((client) => client.getChannel().getConnectivityState(true)) === connectivityState.READY
   }
 
   isResting(): boolean {
@@ -96,13 +101,28 @@ export class Member {
 
   /** Whether it is connected within that time. */
   connected(withinMs: number): Promise<boolean> {
+    const deadlineMs = Date.now() + withinMs
     return new Promise((resolve) => {
       const wait = { cancel: () => resolve(false) }
-      this.#underWay.add(wait)
-      this.#channel().waitForReady(Date.now() + withinMs, (error) => {
+      const settle = (isConnected: boolean): void => {
         this.#underWay.delete(wait)
-        resolve(error === undefined || error === null)
-      })
+        resolve(isConnected)
+      }
+      // Not `waitForReady`: it asks a channel that is closed to connect, which then does.
+      const look = (late?: Error): void => {
+        try {
+          if (late !== undefined || this.#isClosed) return settle(false)
+          if (this.isReady()) return settle(true)
+          this.#inContext((client) => {
+            const channel = client.getChannel()
+            channel.watchConnectivityState(channel.getConnectivityState(false), deadlineMs, look)
+          })
+        } catch {
+          settle(false)
+        }
+      }
+      this.#underWay.add(wait)
+      look()
     })
   }
 
@@ -114,18 +134,14 @@ export class Member {
   ): Promise<Response> {
     if (!this.isReady()) return Promise.reject(this.#notConnected())
     return new Promise((resolve, reject) => {
-      const call = this.#channel().makeUnaryRequest(
-        method.path,
-        method.encode,
-        method.decode,
-        message,
-        metadataOf(options),
-        { deadline: Date.now() + options.timeoutMs },
-        (error, response) => {
+      const { path, encode, decode } = method
+      const deadline = Date.now() + options.timeoutMs
+      const call = this.#inContext((client) =>
+        client.makeUnaryRequest(path, encode, decode, message, metadataOf(options), { deadline }, (error, response) => {
           this.#underWay.delete(call)
           if (error !== null) reject(memberFailure(this.endpoint, error))
           else resolve(response as Response)
-        },
+        }),
       )
       this.#underWay.add(call)
     })
@@ -140,10 +156,11 @@ export class Member {
     if (!this.isReady()) throw this.#notConnected()
     const deadline = Date.now() + options.timeoutMs
     const { path, encode, decode } = method
-    const call = this.#channel().makeServerStreamRequest(path, encode, decode, message, metadataOf(options), {
-      deadline,
-    })
-    return this.#kept(call)
+    return this.#kept(
+      this.#inContext((client) =>
+        client.makeServerStreamRequest(path, encode, decode, message, metadataOf(options), { deadline }),
+      ),
+    )
   }
 
   /** Whoever opens it listens, for errors too, and cancels it: without `timeoutMs` it has no end. @throws MemberFailure */
@@ -154,14 +171,26 @@ export class Member {
     if (!this.isReady()) throw this.#notConnected()
     const { path, encode, decode } = method
     const deadline = options.timeoutMs === undefined ? Infinity : Date.now() + options.timeoutMs
-    return this.#kept(this.#channel().makeBidiStreamRequest(path, encode, decode, metadataOf(options), { deadline }))
+    return this.#kept(
+      this.#inContext((client) =>
+        client.makeBidiStreamRequest(path, encode, decode, metadataOf(options), { deadline }),
+      ),
+    )
   }
 
-  /** What is under way fails. */
+  /** What is under way fails. For good. */
   close(): void {
+    this.#isClosed = true
     for (const call of this.#underWay) call.cancel()
     this.#client?.close()
+    this.#connecting?.end()
     this.#client = undefined
+  }
+
+  /** Everything that may make the channel connect. @throws MemberFailure */
+  #inContext<T>(work: (client: Client) => T): T {
+    const client = this.#channel()
+    return must(this.#connecting, 'connections of a channel').during(() => work(client))
   }
 
   /** A new one when the certificates have changed; calls that are under way end on the old one. @throws MemberFailure */
@@ -172,8 +201,11 @@ export class Member {
     try {
       const { credentials, channelOptions } = this.#certificates?.credentials(this.#host) ?? PLAIN
       const client = new Client(this.#address, credentials, { ...CHANNEL_OPTIONS, ...channelOptions })
-      this.#client?.close()
+      const [oldClient, oldConnecting] = [this.#client, this.#connecting]
       this.#client = client
+      this.#connecting = new Connecting(this.#clock)
+      oldClient?.close()
+      oldConnecting?.end()
     } catch (error) {
       // Files that are being replaced, one after the other: they change once more.
       if (this.#client === undefined) throw unsent(`${this.endpoint}: ${(error as Error).message}`)

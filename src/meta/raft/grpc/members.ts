@@ -50,7 +50,10 @@ export class Members {
   readonly #known = new Map<string, Member>()
   readonly #login: EtcdClientOptions['login']
   readonly #underWay = new Set<Promise<unknown>>()
+  /** Nothing new is called. */
   #closed = false
+  /** Nothing is called any more, by what was under way neither. */
+  #isOver = false
   #token: Token | undefined
   #authenticating: Promise<Token> | undefined
 
@@ -72,6 +75,7 @@ export class Members {
 
   close(): void {
     this.#closed = true
+    this.#isOver = true
     for (const member of this.#known.values()) member.close()
   }
 
@@ -164,6 +168,7 @@ export class Members {
   /** Among those not tried, if there are any; undefined when none is connected by the deadline. */
   async choose(deadlineMs: number, tried: Set<Member> = new Set()): Promise<Member | undefined> {
     for (;;) {
+      if (this.#isOver) return undefined
       const members = this.#members()
       const ready = members.filter((member) => member.isReady())
       const fresh = ready.filter((member) => !tried.has(member))

@@ -24,6 +24,8 @@ const KEEP_MS = 3_000
 /** All rows are looked at, whatever the watch says. */
 const LOOK_MS = 10_000
 const RETRY_MS = 500
+/** Who tells etcd something on the way to its end waits no longer than this: there may be no majority any more, and never again. */
+const TELL_MS_MAX = 2_000
 
 type Look = 'anew' | 'beside the watch'
 
@@ -88,16 +90,26 @@ export class NodeRegister implements NodeView {
     }
   }
 
-  /** Told at once if etcd answers, else when it does again. */
+  /** Told at once if etcd answers, else when it does again. Resolves when it is told, or when that takes too long to wait for. */
   async setState(state: NodeMember['state']): Promise<void> {
     this.#own = Object.freeze({ ...this.#own, state })
     this.#changed()
-    await this.#putOwn().catch((error: unknown) => this.#failed('keeping', error))
+    await this.#awhile(this.#putOwn().catch((error: unknown) => this.#failed('keeping', error)))
   }
 
-  /** Removes the row. Without etcd it goes by itself. */
+  /** Removes the row. Without etcd it goes by itself: what is under way then ends with the client. */
   async stop(): Promise<void> {
     this.#stopping.abort(new Error('the register of nodes has stopped'))
+    await this.#awhile(this.#end())
+  }
+
+  async #awhile(work: Promise<void>): Promise<void> {
+    const over = new AbortController()
+    const patience = this.#options.clock.sleep(TELL_MS_MAX, over.signal).catch(() => undefined)
+    await Promise.race([work, patience]).finally(() => over.abort())
+  }
+
+  async #end(): Promise<void> {
     await this.#running
     await this.#putting
     const lease = this.#lease

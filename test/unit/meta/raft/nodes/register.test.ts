@@ -10,6 +10,8 @@ import { FakeEtcd, type FakeEtcdClient } from '../../../../support/fake-etcd.ts'
 
 const layout = new EtcdLayout('/test/')
 const LEASE_MS = 10_000
+/** So long a register that says something for the last time waits for etcd. */
+const TELL_MS_MAX = 2_000
 
 let clock: HandClock
 let etcd: FakeEtcd
@@ -225,6 +227,33 @@ describe('the register of nodes', () => {
     const register = new NodeRegister({ etcd: own, layout, clock, member: memberOf(1) })
     await expect(register.start()).rejects.toMatchObject({ code: 'Unavailable' })
     await register.stop()
+  })
+
+  it('says that it leaves, and ends, without waiting long for an etcd that answers nothing', async () => {
+    const answers = await client()
+    let isSilent = false
+    const silence = new Promise<never>(() => undefined)
+    const own = new Proxy(answers, {
+      get(target, name) {
+        const value: unknown = Reflect.get(target, name, target)
+        if (typeof value !== 'function') return value
+        return (...given: unknown[]): unknown => (isSilent ? silence : (Reflect.apply(value, target, given) as unknown))
+      },
+    })
+    const register = new NodeRegister({ etcd: own, layout, clock, member: memberOf(1) })
+    await register.start()
+    isSilent = true
+    let done = 0
+    const count = (): void => void done++
+    void register.setState('leaving').then(count)
+    await pass(TELL_MS_MAX - 250)
+    expect(done).toBe(0)
+    await pass(500)
+    expect(done).toBe(1)
+    expect(register.member(1)?.state).toBe('leaving')
+    void register.stop().then(count)
+    await pass(TELL_MS_MAX + 250)
+    expect(done).toBe(2)
   })
 
   it('is known over the quota of etcd too', async () => {
