@@ -79,7 +79,7 @@ export class Journal {
   readonly #cutWithPending = new Map<SegmentId, SharedSegment>()
   /** Never written to, and not taken back yet, for metadata could not be reached. */
   readonly #left = new Set<SegmentId>()
-  #takingBack: Promise<void> | undefined
+  #isTakingBack = false
   /** Being sealed. */
   readonly #seals = new Map<SegmentId, Promise<void>>()
   /** Bodies on their way into segments of their own, until they are published or given up. */
@@ -183,10 +183,14 @@ export class Journal {
 
   /** One fails as the others do: then they wait for the next time. Never rejects. */
   async #takeBackLeft(): Promise<void> {
+    if (this.#isTakingBack) return
+    this.#isTakingBack = true
     try {
       for (const segment of this.#left) await this.#takeBack(segment)
     } catch {
       // They are still there.
+    } finally {
+      this.#isTakingBack = false
     }
   }
 
@@ -239,10 +243,7 @@ export class Journal {
   /** Seals what has been open longer than `segmentAgeMsMax`, and takes back what was not needed; called on a timer. */
   sealAged(): void {
     for (const lane of this.#lanes) lane.sealAged()
-    if (this.#left.size > 0)
-      this.#takingBack ??= this.#takeBackLeft().finally(() => {
-        this.#takingBack = undefined
-      })
+    void this.#takeBackLeft()
   }
 
   /** Seals the open segment if it is this one (for `ack=persisted`). */

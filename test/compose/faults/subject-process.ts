@@ -6,6 +6,8 @@ import { spawn } from 'node:child_process'
 import { copyFileSync, readFileSync } from 'node:fs'
 import { createSocket } from 'node:dgram'
 import { createServer, get } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 const HTTP_PORT = 7000
@@ -75,9 +77,12 @@ const server = createServer((request, response) => {
 })
 server.listen(HTTP_PORT)
 
-copyFileSync('/usr/bin/sleep', '/tmp/etcd')
+/** By its name a fault finds it. */
+const ETCD = join(tmpdir(), 'etcd')
+
+copyFileSync('/usr/bin/sleep', ETCD)
 function tend(): void {
-  spawn('/tmp/etcd', ['infinity'], { stdio: 'ignore' }).on('exit', () => void setTimeout(tend, 100))
+  spawn(ETCD, ['infinity'], { stdio: 'ignore' }).on('exit', () => void setTimeout(tend, 100))
 }
 tend()
 // The first process of a container is ended only by signals that it asks for.

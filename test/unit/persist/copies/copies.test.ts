@@ -322,11 +322,11 @@ test('what a partner has against a copy is nothing that the writer has done: ano
 })
 
 test('a segment that was made in vain goes once metadata can be reached again, and waits for no copy', async () => {
-  const { segmentRemoved } = one.index
+  const remove = one.index.segmentRemoved.bind(one.index)
   let isAway = true
   one.index.segmentRemoved = async (segment) => {
     if (isAway) throw new TidegateError('Unavailable', 'metadata cannot be reached')
-    return await segmentRemoved.call(one.index, segment)
+    return await remove(segment)
   }
   cluster.wires.intercept = ({ method }) =>
     method === 'copy-open' ? Promise.reject(new TidegateError('Unavailable', 'it is cut off')) : Promise.resolve()
