@@ -32,7 +32,8 @@ export class Connecting {
   }
 
   add(socket: Socket): void {
-    if (this.#ended) return void socket.destroy()
+    // It is told of before it connects, which would revive it.
+    if (this.#ended) return process.nextTick(() => socket.destroy())
     const over = new AbortController()
     this.#sockets.set(socket, over)
     socket.once('close', () => {

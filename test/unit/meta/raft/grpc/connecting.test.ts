@@ -2,13 +2,13 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
-import { createServer, type AddressInfo, type Socket } from 'node:net'
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, it, onTestFinished } from 'vitest'
 import { systemClock, type Clock } from '../../../../../src/common/clock.ts'
 import { createEtcdClient } from '../../../../../src/meta/raft/client.ts'
-import { CONNECT_MS_MAX } from '../../../../../src/meta/raft/grpc/connecting.ts'
+import { CONNECT_MS_MAX, Connecting } from '../../../../../src/meta/raft/grpc/connecting.ts'
 import { openBlackHole } from '../../../../support/black-hole.ts'
 
 const PROGRAM = join(import.meta.dirname, 'stopped-client-process.ts')
@@ -77,3 +77,18 @@ it.each(['http', 'https'])(
   },
   30_000,
 )
+
+it('what is opened for a channel that was closed ends too, also where it is answered', async () => {
+  const server = createServer((socket) => void socket.on('error', () => undefined).resume())
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  onTestFinished(() => void server.close())
+  const connecting = new Connecting(systemClock)
+  connecting.end()
+  const { port } = server.address() as AddressInfo
+  const socket = connecting.during(() => connect(port, '127.0.0.1'))
+  onTestFinished(() => void socket.destroy())
+  await once(socket, 'close', { signal: AbortSignal.timeout(5_000) })
+  await sleep(100)
+  expect(socket.destroyed).toBe(true)
+})
