@@ -24,6 +24,8 @@ export interface EngineRunOptions {
 export interface Engine {
   /** For DOCKER_HOST. */
   readonly host: string
+  /** What a program that calls `docker` itself is told. */
+  readonly environment: Readonly<Record<string, string>>
   /** @returns what it wrote. Rejects with its errors when it fails or takes too long. */
   docker(args: readonly string[], options?: EngineRunOptions): Promise<string>
   /** The same for one that may fail: never rejects. */
@@ -65,6 +67,7 @@ function engineBy(environment: Readonly<Record<string, string>>, end: () => Prom
     await execute(['docker', ...args], { env: { ...environment, ...env }, timeoutMs, input })
   return {
     host: environment['DOCKER_HOST'] ?? 'unix:///var/run/docker.sock',
+    environment,
     run,
     docker: async (args, options) => {
       const { code, stdout, stderr } = await run(args, options)
