@@ -30,6 +30,14 @@ export type NodeMethod =
   | 'copy-drop'
   /** persist/copies: which copies of a node's segments are here. */
   | 'copies'
+  /** rdma/fabric, which has one layer of the transport speak to its like on the other node (rdma/fabric/messages.ts). */
+  | 'fabric-agree'
+  | 'fabric-end'
+  | 'fabric-probe'
+  | 'fabric-grant'
+  | 'fabric-call'
+  | 'fabric-bring'
+  | 'fabric-done'
 
 export interface NodeCall {
   readonly method: NodeMethod

@@ -62,4 +62,24 @@ export interface PeerFigures {
   readonly bytesOut: number
   /** Estimate; undefined before the first connection. */
   readonly roundTripMs: number | undefined
+  /** How bodies of this node's calls go there; undefined: with the connection's bytes, this node having no fabric. */
+  readonly fabric?: FabricFigures | undefined
+}
+
+/** Of this node's calls to one other. */
+export interface FabricFigures {
+  readonly provider: 'verbs' | 'tcp'
+  /** Now; else everything goes with the connection's bytes. */
+  readonly isUsed: boolean
+  /** Bodies from here on go by the fabric; undefined: not measured. */
+  readonly lineBytes: number | undefined
+  /** Bodies that were read from the other node's memory, and written to it. */
+  readonly reads: number
+  readonly writes: number
+  readonly bytesRead: number
+  readonly bytesWritten: number
+  /** How often it was given up. */
+  readonly fallbacks: number
+  /** Why, the last time. */
+  readonly lastFailure: string | undefined
 }

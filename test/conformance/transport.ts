@@ -8,7 +8,10 @@ import type { Transport } from '../../src/rdma/ports.ts'
 export interface TransportHarness {
   /** Nodes 1 and 2, which know each other; handlers are set before `start`. */
   create(onBug: (error: unknown) => void): Promise<readonly [Transport, Transport]>
-  /** The second is started, and whatever must know its address does. */
+  /** Both are started: whatever they need to reach each other's memory is there. */
+  ready?(): Promise<void>
+  /** Memory of a node's that its transport knows; by default any. */
+  memory?(node: 1 | 2, bytes: number): Uint8Array
   stop(): Promise<void>
 }
 
@@ -34,6 +37,14 @@ export function testTransport(name: string, harness: TransportHarness): void {
 
     const started = async (): Promise<void> => {
       await Promise.all([one.start(), two.start()])
+      await harness.ready?.()
+    }
+    const room = (node: 1 | 2, bytes: number): Uint8Array => harness.memory?.(node, bytes) ?? new Uint8Array(bytes)
+    /** Bytes as node 2 has them. */
+    const placed = (bytes: Uint8Array): Uint8Array => {
+      const place = room(2, bytes.length)
+      place.set(bytes)
+      return place
     }
     const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1')
 
@@ -41,11 +52,11 @@ export function testTransport(name: string, harness: TransportHarness): void {
       let asked: NodeRequest | undefined
       two.serve('block', async (request) => {
         asked = request
-        return { head: Buffer.from('answer'), pieces: [Buffer.from('body '), Buffer.from('of two')] }
+        return { head: Buffer.from('answer'), pieces: [placed(Buffer.from('body ')), placed(Buffer.from('of two'))] }
       })
       one.serve('copies', async ({ from }) => ({ head: Buffer.from(`asked by ${from}`) }))
       await started()
-      const into = new Uint8Array(100)
+      const into = room(1, 100)
       const call = {
         method: 'block',
         head: Buffer.from('question'),
@@ -64,24 +75,23 @@ export function testTransport(name: string, harness: TransportHarness): void {
     it('carry what is as large as it may be, byte by byte, and many at once in any order', async () => {
       const large = Buffer.alloc(NODE_BODY_BYTES_MAX)
       for (let at = 0; at < large.length; at += 4) large.writeUInt32LE(Math.imul(at + 1, 2654435761) >>> 0, at)
-      two.serve('block', async ({ head, body }) => ({ head, pieces: [body.subarray(0, MIB), body.subarray(MIB)] }))
+      two.serve('block', async ({ head, body }) => ({
+        head,
+        pieces: [placed(body.subarray(0, MIB)), placed(body.subarray(MIB))],
+      }))
       two.serve('copies', async ({ head }) => {
         await new Promise((resolve) => setTimeout(resolve, (head[0] ?? 0) % 7))
-        return { head, pieces: [Buffer.alloc(head[0] ?? 0, head[0])] }
+        return { head, pieces: [placed(Buffer.alloc(head[0] ?? 0, head[0]))] }
       })
       await started()
       const head = Buffer.alloc(NODE_HEAD_BYTES_MAX, 9)
       const whole = one.call(
         2,
         { method: 'block', head, pieces: [large] },
-        { timeoutMs: 20_000, into: new Uint8Array(large.length) },
+        { timeoutMs: 20_000, into: room(1, large.length) },
       )
       const small = Array.from({ length: 200 }, async (_, index) => {
-        const reply = await one.call(
-          2,
-          { method: 'copies', head: Buffer.of(index) },
-          { ...SOON, into: new Uint8Array(256) },
-        )
+        const reply = await one.call(2, { method: 'copies', head: Buffer.of(index) }, { ...SOON, into: room(1, 256) })
         expect([reply.head[0], reply.body.length]).toEqual([index, index])
         expect(reply.body.every((byte) => byte === index)).toBe(true)
       })
@@ -114,9 +124,9 @@ export function testTransport(name: string, harness: TransportHarness): void {
     })
 
     it('fail where a body is larger than there is room, and go on', async () => {
-      two.serve('block', async ({ head }) => ({ head: NOTHING, pieces: [Buffer.alloc(head[0] ?? 0, 1)] }))
+      two.serve('block', async ({ head }) => ({ head: NOTHING, pieces: [placed(Buffer.alloc(head[0] ?? 0, 1))] }))
       await started()
-      const into = new Uint8Array(10)
+      const into = room(1, 10)
       const larger = one.call(2, { method: 'block', head: Buffer.of(11) }, { ...SOON, into })
       await expect(larger).rejects.toMatchObject({ code: 'Unavailable', details: { node: 2 } })
       expect(into.every((byte) => byte === 0)).toBe(true)
@@ -131,12 +141,12 @@ export function testTransport(name: string, harness: TransportHarness): void {
       two.serve('block', async ({ signal }) => {
         signals.push(signal)
         await late.promise
-        return { head: NOTHING, pieces: [Buffer.alloc(8, 7)] }
+        return { head: NOTHING, pieces: [placed(Buffer.alloc(8, 7))] }
       })
       two.serve('copies', async () => ({ head: NOTHING }))
       await started()
       await one.call(2, { method: 'copies', head: NOTHING }, SOON)
-      const into = new Uint8Array(8)
+      const into = room(1, 8)
       const began = performance.now()
       const call = one.call(2, { method: 'block', head: NOTHING }, { timeoutMs: 300, into })
       await expect(call).rejects.toMatchObject({ code: 'Unavailable', details: { node: 2 } })
@@ -174,7 +184,7 @@ export function testTransport(name: string, harness: TransportHarness): void {
 
     it('say once that pieces were sent, answered or not, and hand back those of a request', async () => {
       let sent = 0
-      const pieces = [Buffer.alloc(300_000, 3), Buffer.alloc(300_000, 4)]
+      const pieces = [placed(Buffer.alloc(300_000, 3)), placed(Buffer.alloc(300_000, 4))]
       const go = Promise.withResolvers<void>()
       const waiting = Promise.withResolvers<void>()
       two.serve('block', async ({ body, head }) => {
@@ -187,12 +197,12 @@ export function testTransport(name: string, harness: TransportHarness): void {
       const reply = await one.call(
         2,
         { method: 'block', head: Buffer.of(0), pieces: [mine] },
-        { ...SOON, into: new Uint8Array(600_000) },
+        { ...SOON, into: room(1, 600_000) },
       )
       mine.fill(0)
       expect([reply.head[0], reply.body[0], reply.body[599_999]]).toEqual([1, 3, 4])
       await expect.poll(() => sent).toBe(1)
-      const lost = one.call(2, { method: 'block', head: Buffer.of(1) }, { ...SOON, into: new Uint8Array(600_000) })
+      const lost = one.call(2, { method: 'block', head: Buffer.of(1) }, { ...SOON, into: room(1, 600_000) })
       lost.catch(() => undefined)
       await waiting.promise
       await one.stop()

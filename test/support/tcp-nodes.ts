@@ -1,5 +1,6 @@
 /** Nodes of a test that call each other over TCP within one process: who they are to each other is a map that the test may change. */
 import { randomFillSync } from 'node:crypto'
+import { must } from '../../src/common/assert.ts'
 import { systemClock } from '../../src/common/clock.ts'
 import type { NodeMember } from '../../src/common/node-view.ts'
 import type { TcpLimits } from '../../src/rdma/tcp/limits.ts'
@@ -18,7 +19,10 @@ export interface TcpNodeOptions {
 
 export class TcpNodes {
   readonly members = new Map<number, NodeMember>()
+  /** Told when members have changed, beside the transports. */
+  readonly watching = new Set<() => void>()
   readonly #made: TcpTransport[] = []
+  readonly #latest = new Map<number, TcpTransport>()
 
   /** Started, it is told to the others. */
   make(
@@ -40,13 +44,24 @@ export class TcpNodes {
       this.tell(node, transport.address, incarnation)
     }
     this.#made.push(transport)
+    this.#latest.set(node, transport)
     return transport
+  }
+
+  /** The one that was made last for that node. */
+  transport(node: number): TcpTransport {
+    return must(this.#latest.get(node), 'a transport of the node')
   }
 
   tell(node: number, address: string, incarnation = incarnationOf(node)): void {
     const said = { name: `n${node}`, weight: 100, labels: {}, state: 'serving', version: '0' } as const
     this.members.set(node, { ...said, number: node, address, incarnation })
     for (const transport of this.#made) transport.viewChanged()
+    for (const changed of this.watching) changed()
+  }
+
+  numberOf(address: string): number | undefined {
+    return [...this.members.values()].find((member) => member.address === address)?.number
   }
 
   async stop(): Promise<void> {

@@ -8,7 +8,7 @@
  *    8   2   method of a request, else 0
  *   10   2   0
  *   12   4   milliseconds that a request's caller waits, else 0
- *   16   4   length of the head, at most 64 KiB
+ *   16   4   length of the head, at most 65 KiB
  *   20   4   length of the body, at most 16 MiB
  *   24   4   CRC-32 of the 24 bytes before and of the head
  *   28       head, then body
@@ -24,6 +24,8 @@ import { crc32 } from '../../common/crc32.ts'
 import { NODE_BODY_BYTES_MAX, NODE_HEAD_BYTES_MAX, type NodeMethod } from '../../common/node-calls.ts'
 
 export const HEADER_BYTES = 28
+/** Of a call's head, and of what the fabric's layer puts before it (../fabric/messages.ts). */
+export const FRAME_HEAD_BYTES_MAX: number = NODE_HEAD_BYTES_MAX + 1024
 const CHECKED_BYTES = 24
 const MAGIC = 0x544e
 const VERSION = 1
@@ -38,6 +40,13 @@ const METHOD_NUMBERS = {
   'copy-seal': 4,
   'copy-drop': 5,
   copies: 6,
+  'fabric-agree': 7,
+  'fabric-end': 8,
+  'fabric-probe': 9,
+  'fabric-grant': 10,
+  'fabric-call': 11,
+  'fabric-bring': 12,
+  'fabric-done': 13,
 } as const satisfies Record<NodeMethod, number>
 
 const METHODS: ReadonlyMap<number, NodeMethod> = new Map(
@@ -174,7 +183,7 @@ export class FrameReader {
     if (header.readUInt16BE(0) !== MAGIC) throw new BadFrame('no frame begins where one should')
     if (header[2] !== VERSION) throw new BadFrame(`a frame of version ${header[2]}`)
     const headBytes = header.readUInt32BE(16)
-    if (headBytes > NODE_HEAD_BYTES_MAX) throw new BadFrame(`a head of ${headBytes} bytes`)
+    if (headBytes > FRAME_HEAD_BYTES_MAX) throw new BadFrame(`a head of ${headBytes} bytes`)
     if (header.readUInt32BE(20) > NODE_BODY_BYTES_MAX) throw new BadFrame('a body over its limit')
     this.#head = headBytes === 0 ? NO_HEAD : Buffer.allocUnsafe(headBytes)
     this.#headAt = 0

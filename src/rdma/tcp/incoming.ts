@@ -3,10 +3,10 @@
  * nothing more is read of them.
  */
 import { TidegateError } from '../../common/errors.ts'
-import { NODE_BODY_BYTES_MAX, NODE_CALLS_AT_ONCE_MAX, NODE_HEAD_BYTES_MAX } from '../../common/node-calls.ts'
+import { NODE_BODY_BYTES_MAX, NODE_CALLS_AT_ONCE_MAX } from '../../common/node-calls.ts'
 import type { NodeAnswer, NodeHandler, NodeMethod, NodeRequest } from '../../common/node-calls.ts'
 import { encodeFailure } from '../failures.ts'
-import { BadFrame, encodeFrame, FRAME, methodOf, type Frame } from './frames.ts'
+import { BadFrame, encodeFrame, FRAME, FRAME_HEAD_BYTES_MAX, methodOf, type Frame } from './frames.ts'
 import { HELD_BYTES_MAX } from './limits.ts'
 import { Link, type LinkOptions, type LinkOwner } from './link.ts'
 
@@ -195,7 +195,7 @@ export class IncomingConnection implements LinkOwner {
 
   #reply(id: number, { head, pieces = [], sent }: NodeAnswer): void {
     const bodyBytes = pieces.reduce((sum, piece) => sum + piece.length, 0)
-    if (head.length > NODE_HEAD_BYTES_MAX || bodyBytes > NODE_BODY_BYTES_MAX) {
+    if (head.length > FRAME_HEAD_BYTES_MAX || bodyBytes > NODE_BODY_BYTES_MAX) {
       sent?.()
       throw new RangeError('an answer that does not fit a frame')
     }

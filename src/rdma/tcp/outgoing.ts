@@ -1,10 +1,10 @@
 /** A connection that this node made: its calls, and their answers in any order. */
 import { assert } from '../../common/assert.ts'
 import type { TidegateError } from '../../common/errors.ts'
-import { NODE_BODY_BYTES_MAX, NODE_HEAD_BYTES_MAX } from '../../common/node-calls.ts'
+import { NODE_BODY_BYTES_MAX } from '../../common/node-calls.ts'
 import type { NodeCall, NodeCallOptions, NodeReply } from '../../common/node-calls.ts'
 import { decodeFailure, unavailableNode } from '../failures.ts'
-import { BadFrame, encodeFrame, FRAME, methodNumber, type Frame } from './frames.ts'
+import { BadFrame, encodeFrame, FRAME, FRAME_HEAD_BYTES_MAX, methodNumber, type Frame } from './frames.ts'
 import { CALLS_OWED_MAX } from './limits.ts'
 import { Link, type LinkOptions, type LinkOwner, type ParcelState } from './link.ts'
 
@@ -72,7 +72,7 @@ export class OutgoingConnection implements LinkOwner {
   /** @throws TidegateError */
   call({ method, head, pieces = [] }: NodeCall, { timeoutMs, signal, into }: NodeCallOptions): Promise<NodeReply> {
     const bodyBytes = pieces.reduce((sum, piece) => sum + piece.length, 0)
-    assert(head.length <= NODE_HEAD_BYTES_MAX && bodyBytes <= NODE_BODY_BYTES_MAX, 'a call fits a frame')
+    assert(head.length <= FRAME_HEAD_BYTES_MAX && bodyBytes <= NODE_BODY_BYTES_MAX, 'a call fits a frame')
     return new Promise((resolve, reject) => {
       if (this.isEnded) return reject(unavailableNode(this.node, 'the connection has ended'))
       const id = this.#nextId()

@@ -1,8 +1,15 @@
 /** Frames: cut in any way they are the same; what is not one is refused; nothing is written where it does not belong. */
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { NODE_BODY_BYTES_MAX, NODE_HEAD_BYTES_MAX } from '../../../../src/common/node-calls.ts'
-import { BadFrame, encodeFrame, FRAME, FrameReader, HEADER_BYTES } from '../../../../src/rdma/tcp/frames.ts'
+import { NODE_BODY_BYTES_MAX } from '../../../../src/common/node-calls.ts'
+import {
+  BadFrame,
+  encodeFrame,
+  FRAME,
+  FRAME_HEAD_BYTES_MAX,
+  FrameReader,
+  HEADER_BYTES,
+} from '../../../../src/rdma/tcp/frames.ts'
 import type { Frame, FrameSink } from '../../../../src/rdma/tcp/frames.ts'
 
 /** Keeps what it is told, as text. */
@@ -86,7 +93,7 @@ describe('frames', () => {
       const sink = new Sink()
       const reader = new FrameReader(sink)
       // A head that is said to be longer than what came is waited for.
-      const padded = Buffer.concat([bytes, Buffer.alloc(NODE_HEAD_BYTES_MAX)])
+      const padded = Buffer.concat([bytes, Buffer.alloc(FRAME_HEAD_BYTES_MAX)])
       expect(() => reader.take(padded), `bit ${bit}`).toThrow(BadFrame)
       expect(sink.told).toEqual([])
     }
@@ -103,10 +110,10 @@ describe('frames', () => {
       return bytes
     }
     const take = (bytes: Buffer) => () => new FrameReader(new Sink()).take(bytes)
-    expect(take(header(NODE_HEAD_BYTES_MAX + 1, 0))).toThrow('a head of')
+    expect(take(header(FRAME_HEAD_BYTES_MAX + 1, 0))).toThrow('a head of')
     expect(take(header(0xffff_ffff, 0))).toThrow('a head of')
     expect(take(header(4, NODE_BODY_BYTES_MAX + 1))).toThrow('a body over')
-    expect(take(header(NODE_HEAD_BYTES_MAX, NODE_BODY_BYTES_MAX))).not.toThrow()
+    expect(take(header(FRAME_HEAD_BYTES_MAX, NODE_BODY_BYTES_MAX))).not.toThrow()
   })
 
   it('are refused of a kind that is none, and of another version', () => {

@@ -1,0 +1,244 @@
+/**
+ * Another node, as this one reaches its memory: the channel of this node's own for it, and whether it is to be used now.
+ *
+ * Agreed on in the background, by calls over the connection, when a body is about to go there that might go by the fabric; until then, and whenever the fabric fails, everything goes by the connection. A failure ends the channel: that is
+ * what makes the memory safe of whatever was under way (ports.ts), and some providers never recover a path that was once refused. Then there is a rest, which doubles while it keeps failing, and a new agreement.
+ */
+import type { Clock } from '../../common/clock.ts'
+import { TidegateError } from '../../common/errors.ts'
+import type { NodeCalls } from '../../common/node-calls.ts'
+import type { NodeMember } from '../../common/node-view.ts'
+import type { FabricFigures } from '../ports.ts'
+import type { FabricLimits } from './limits.ts'
+import { decodeAgreement, decodeGrant, encodeAgree, encodeAgreementNumber, type GrantTold } from './messages.ts'
+import { Operations } from './operations.ts'
+import { FabricFailure, type Channel, type FabricDevice, type Region } from './ports.ts'
+import { Prober } from './prober.ts'
+import { Ranges } from './ranges.ts'
+
+/** How bodies go to a node from now on, for people. */
+export type PathEvent =
+  | { readonly path: 'fabric'; readonly provider: string; readonly lineBytes: number }
+  | { readonly path: 'connection'; readonly why: string }
+
+/** What is agreed on. */
+export interface Agreed {
+  readonly agreement: bigint
+  readonly channel: Channel
+  readonly operations: Operations
+  /** Bodies from here on go by the fabric. */
+  readonly lineBytes: number
+  readonly sinceMs: number
+}
+
+/** What the other node lets this one write to, and memory of the same size here, where bodies lie while they are written there: the same range of both is taken for each. */
+export interface Grant {
+  readonly remote: GrantTold
+  readonly staging: Region
+  readonly ranges: Ranges
+  /** Of ranges that are not used again. */
+  lostBytes: number
+}
+
+export type PairTally = {
+  -readonly [
+    name in 'reads' | 'writes' | 'bytesRead' | 'bytesWritten' | 'fallbacks' | 'lastFailure'
+  ]: FabricFigures[name]
+}
+
+export interface PairOptions {
+  readonly node: number
+  readonly inner: Pick<NodeCalls, 'call'>
+  readonly device: FabricDevice
+  readonly member: () => NodeMember | undefined
+  readonly clock: Clock
+  /** 0 to 1. */
+  readonly random: () => number
+  readonly limits: FabricLimits
+  readonly onChange: (event: PathEvent) => void
+}
+
+export class Pair {
+  readonly tally: PairTally = {
+    reads: 0,
+    writes: 0,
+    bytesRead: 0,
+    bytesWritten: 0,
+    fallbacks: 0,
+    lastFailure: undefined,
+  }
+  readonly #options: PairOptions
+  #agreed: Agreed | undefined
+  #grant: Grant | 'asked for' | undefined
+  #agreeing: Promise<void> | undefined
+  readonly #closing = new Set<Promise<void>>()
+  #incarnation: string | undefined
+  #failures = 0
+  #notBeforeMs = 0
+  #isClosed = false
+
+  constructor(options: PairOptions) {
+    this.#options = options
+  }
+
+  get node(): number {
+    return this.#options.node
+  }
+
+  /** Undefined: by the connection. */
+  get agreed(): Agreed | undefined {
+    return this.#agreed
+  }
+
+  /** As `agreed`; if there is nothing, and it is time, it is being agreed on from now. */
+  reach(): Agreed | undefined {
+    const agreed = this.#agreed
+    if (agreed !== undefined || this.#agreeing !== undefined || this.#isClosed) return agreed
+    if (this.#options.clock.monotonicMs() >= this.#notBeforeMs)
+      this.#agreeing = this.#agree().finally(() => (this.#agreeing = undefined))
+    return undefined
+  }
+
+  /** Agrees now, if it is time. Whether bodies go by the fabric. */
+  async prepare(): Promise<boolean> {
+    this.reach()
+    await this.#agreeing
+    return this.#agreed !== undefined && Number.isFinite(this.#agreed.lineBytes)
+  }
+
+  /** Undefined: there is none yet; it is being asked for from now. */
+  grant(agreed: Agreed): Grant | undefined {
+    if (this.#agreed !== agreed) return undefined
+    if (this.#grant === undefined) void this.#askForGrant(agreed)
+    return this.#grant === 'asked for' ? undefined : this.#grant
+  }
+
+  /** The fabric failed. */
+  fail(agreed: Agreed, why: string): void {
+    if (this.#agreed !== agreed) return
+    const { clock, limits } = this.#options
+    if (clock.monotonicMs() - agreed.sinceMs > limits.restMsMax) this.#failures = 0
+    this.#end(agreed)
+    this.#failed(why)
+  }
+
+  /** It is to be agreed on anew, and nothing is wrong with the fabric. */
+  renew(agreed: Agreed): void {
+    if (this.#agreed === agreed) this.#end(agreed)
+  }
+
+  /** Its member may have changed. */
+  seen(): void {
+    const incarnation = this.#options.member()?.incarnation
+    if (incarnation === this.#incarnation) return
+    this.#incarnation = incarnation
+    // Another process, with which nothing has failed yet.
+    this.#failures = 0
+    this.#notBeforeMs = 0
+    if (this.#agreed !== undefined) this.#end(this.#agreed)
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true
+    if (this.#agreed !== undefined) this.#end(this.#agreed)
+    await this.#agreeing
+    await Promise.all(this.#closing)
+  }
+
+  #end(agreed: Agreed): void {
+    const grant = this.#grant
+    this.#agreed = undefined
+    this.#grant = undefined
+    this.#ended(agreed.channel, typeof grant === 'object' ? grant.staging : undefined)
+    this.#tellEnd(agreed.agreement)
+  }
+
+  /** The other node closes its end and takes the grant back; if it does not hear of it, the next agreement does that. */
+  #tellEnd(agreement: bigint): void {
+    if (this.#isClosed) return
+    const { inner, node, limits } = this.#options
+    const call = { method: 'fabric-end', head: encodeAgreementNumber(agreement) } as const
+    inner.call(node, call, { timeoutMs: limits.agreeMs }).catch(() => undefined)
+  }
+
+  /** `used`: memory that is touched until the channel is closed. */
+  #ended(channel: Channel, used?: Pick<Region, 'close'>): void {
+    const closing = channel.close().finally(() => {
+      used?.close()
+      this.#closing.delete(closing)
+    })
+    this.#closing.add(closing)
+  }
+
+  #failed(why: string): void {
+    const { clock, random, limits, onChange } = this.#options
+    const restMs = Math.min(limits.restMsMax, limits.restMs * 2 ** this.#failures++)
+    this.#notBeforeMs = clock.monotonicMs() + restMs * (0.75 + random() / 4)
+    this.tally.fallbacks++
+    const isNews = this.tally.lastFailure !== why || this.#failures === 1
+    this.tally.lastFailure = why
+    if (isNews) onChange({ path: 'connection', why })
+  }
+
+  /** Never rejects. */
+  async #agree(): Promise<void> {
+    const { device, limits, clock, onChange } = this.#options
+    this.#incarnation = this.#options.member()?.incarnation
+    let channel: Channel | undefined
+    let prober: Prober | undefined
+    try {
+      channel = device.open()
+      const { agreement, operations, onStuck } = await this.#connected(channel)
+      prober = new Prober({ ...this.#options, agreement, operations })
+      const lineBytes = await prober.line()
+      prober.close()
+      if (this.#isClosed) throw new FabricFailure('cut off', 'this node has stopped')
+      const agreed = { agreement, channel, operations, lineBytes, sinceMs: clock.monotonicMs() }
+      onStuck.call = () => this.fail(agreed, `a transfer did not end within ${limits.transferMs} ms`)
+      this.#agreed = agreed
+      onChange({ path: 'fabric', provider: device.provider, lineBytes })
+    } catch (error) {
+      if (channel !== undefined) this.#ended(channel, prober)
+      if (this.#isClosed) return
+      if (!(error instanceof FabricFailure || error instanceof TidegateError)) throw error
+      this.#failed(error.message)
+    }
+  }
+
+  /** @throws FabricFailure, TidegateError */
+  async #connected(
+    channel: Channel,
+  ): Promise<{ agreement: bigint; operations: Operations; onStuck: { call: () => void } }> {
+    const { node, inner, device, limits, clock } = this.#options
+    const call = { method: 'fabric-agree', head: encodeAgree(device.provider, channel.name) } as const
+    const answer = await inner.call(node, call, { timeoutMs: limits.agreeMs })
+    const { agreement, name } = decodeAgreement(answer.head)
+    channel.connect(name)
+    // While it is being agreed on, whatever gets stuck is in the way of nobody else.
+    const onStuck = { call: () => void channel.close() }
+    const operations = new Operations({
+      channel,
+      operationBytesMax: device.operationBytesMax,
+      clock,
+      limits,
+      onStuck: () => onStuck.call(),
+    })
+    return { agreement, operations, onStuck }
+  }
+
+  /** Never rejects. What goes wrong is nothing to give up the fabric for: bodies of requests go by the connection. */
+  async #askForGrant(agreed: Agreed): Promise<void> {
+    const { node, inner, device, limits } = this.#options
+    this.#grant = 'asked for'
+    const call = { method: 'fabric-grant', head: encodeAgreementNumber(agreed.agreement) } as const
+    try {
+      const remote = decodeGrant((await inner.call(node, call, { timeoutMs: limits.agreeMs })).head)
+      if (this.#agreed !== agreed) return
+      const staging = device.register(new Uint8Array(Math.min(remote.bytes, limits.grantBytes)), 'none')
+      this.#grant = { remote, staging, ranges: new Ranges(staging.memory.length), lostBytes: 0 }
+    } catch (error) {
+      if (!(error instanceof FabricFailure || error instanceof TidegateError)) throw error
+      this.tally.lastFailure = `nothing was granted to write to: ${error.message}`
+    }
+  }
+}
