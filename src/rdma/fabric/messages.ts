@@ -227,7 +227,7 @@ export function decodeLease(head: Uint8Array): LeaseTold {
 export function encodeCall({ agreement, method, lendFrom, granted, head: inner }: WrappedCall): Uint8Array {
   const head = Buffer.allocUnsafe(CALL_BYTES + inner.length)
   head.writeBigUInt64BE(agreement)
-  head.writeUInt32BE(method << 16, 8)
+  head.writeUInt32BE(method * 0x1_0000, 8)
   head.writeUInt32BE(Math.min(lendFrom, NEVER), 12)
   head.writeUInt32BE(granted?.offset ?? 0, 16)
   head.writeUInt32BE(granted?.bytes ?? 0, 20)
