@@ -139,7 +139,8 @@ export class FabricTransport implements Transport {
     const place = options.into && this.#memory.find(options.into)
     // What is too small for any line does not even make two nodes agree.
     const largest = Math.max(bodyBytes, place && options.into ? options.into.length : 0)
-    if (largest < (this.#limits.lineBytes ?? 1) || largest === 0) return await inner.call(node, call, options)
+    const isLarge = largest > 0 && largest >= (this.#limits.lineBytes ?? 0)
+    if (!isLarge || options.signal?.aborted === true) return await inner.call(node, call, options)
     const pair = this.#pair(node)
     const agreed = pair.reach()
     if (agreed === undefined || largest < agreed.lineBytes) return await inner.call(node, call, options)

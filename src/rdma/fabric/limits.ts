@@ -26,6 +26,8 @@ export interface FabricLimits {
   readonly agreeMs: number
   /** Bodies from here on go by the fabric, whatever is measured. Undefined: what is measured. */
   readonly lineBytes: number | undefined
+  /** What was measured is believed for so long, whenever two nodes agree anew. */
+  readonly lineMs: number
   /** As `lineBytes`, where what is measured says more than this. */
   readonly lineBytesMax: number
 }
@@ -43,6 +45,7 @@ export const FABRIC_LIMITS: FabricLimits = {
   restMsMax: 60_000,
   agreeMs: 5_000,
   lineBytes: undefined,
+  lineMs: 600_000,
   lineBytesMax: Number.POSITIVE_INFINITY,
 }
 

@@ -96,7 +96,7 @@ export class Operations {
       this.#waiting.push(transfer)
       if (wanted.deadlineMs <= this.#clock.monotonicMs()) this.#fail(transfer, late())
       else if (!this.#isHeldBack) this.#startMore()
-      if (!this.#isWatching && this.#transfers.size > 0) void this.#watch()
+      if (!this.#isWatching) void this.#watch()
     })
   }
 

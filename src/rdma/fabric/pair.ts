@@ -73,6 +73,7 @@ export class Pair {
   #agreeing: Promise<void> | undefined
   readonly #closing = new Set<Promise<void>>()
   #incarnation: string | undefined
+  #line: { readonly bytes: number; readonly atMs: number } | undefined
   #failures = 0
   #notBeforeMs = 0
   #isClosed = false
@@ -135,6 +136,7 @@ export class Pair {
     // Another process, with which nothing has failed yet.
     this.#failures = 0
     this.#notBeforeMs = 0
+    this.#line = undefined
     if (this.#agreed !== undefined) this.#end(this.#agreed)
   }
 
@@ -190,12 +192,13 @@ export class Pair {
       channel = device.open()
       const { agreement, operations, onStuck } = await this.#connected(channel)
       prober = new Prober({ ...this.#options, agreement, operations })
-      const lineBytes = await prober.line()
+      const lineBytes = await prober.line(this.#measured())
       prober.close()
       if (this.#isClosed) throw new FabricFailure('cut off', 'this node has stopped')
       const agreed = { agreement, channel, operations, lineBytes, sinceMs: clock.monotonicMs() }
       onStuck.call = () => this.fail(agreed, `a transfer did not end within ${limits.transferMs} ms`)
       this.#agreed = agreed
+      this.#line ??= { bytes: lineBytes, atMs: agreed.sinceMs }
       onChange({ path: 'fabric', provider: device.provider, lineBytes })
     } catch (error) {
       if (channel !== undefined) this.#ended(channel, prober)
@@ -203,6 +206,13 @@ export class Pair {
       if (!(error instanceof FabricFailure || error instanceof TidegateError)) throw error
       this.#failed(error.message)
     }
+  }
+
+  /** Measuring costs both nodes time, and what is measured changes seldom. */
+  #measured(): number | undefined {
+    const { clock, limits } = this.#options
+    if (this.#line !== undefined && clock.monotonicMs() - this.#line.atMs > limits.lineMs) this.#line = undefined
+    return this.#line?.bytes
   }
 
   /** @throws FabricFailure, TidegateError */

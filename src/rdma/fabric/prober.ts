@@ -29,9 +29,9 @@ export class Prober {
     this.#region = options.device.register(new Uint8Array(PROBES_AT_ONCE * PROBE_BYTES_MAX), 'none')
   }
 
-  /** From how many bytes on the fabric is to be used. @throws FabricFailure, TidegateError: it cannot be */
-  async line(): Promise<number> {
-    const { lineBytes, lineBytesMax } = this.#options.limits
+  /** From how many bytes on the fabric is to be used; what is known already is not measured. @throws FabricFailure, TidegateError: it cannot be */
+  async line(known: number | undefined): Promise<number> {
+    const { lineBytes = known, lineBytesMax } = this.#options.limits
     await this.#verify()
     if (lineBytes !== undefined) return lineBytes
     return Math.min(lineBytesMax, await measureLine((bytes, way) => this.#probe(bytes, way)))
