@@ -14,23 +14,26 @@ import type { BlockSource } from './persist/block-source.ts'
 export interface EngineNeighbours {
   readonly calls: NodeCalls
   readonly view: NodeView
+  /** Memory that blocks lie in (neighbours.ts). */
+  readonly lend?: ((memory: ArrayBufferLike) => void) | undefined
 }
 
 export interface Neighbouring {
   readonly level: NeighbourLevel
   readonly server: BlockServer
-  figures(): Omit<NeighbourFigures, 'peers' | 'copiesWaiting'>
+  figures(): Omit<NeighbourFigures, 'peers' | 'copiesWaiting' | 'fabric'>
 }
 
 /** Undefined: the metadata are shared with nobody. */
 export function buildNeighbours(
   parts: EngineParts,
-  { memory, hashing, slabView }: Bytes,
+  { memory, hashing, slab, slabView }: Bytes,
   { namespace, source }: { readonly namespace: Namespace; readonly source: () => BlockSource },
 ): Neighbouring | undefined {
   const { clock, limits, nodeNumber, remote } = parts
   if (nodeNumber === undefined) return undefined
-  const { calls, view } = parts.neighbours ?? alone(nodeNumber)
+  const { calls, view, lend } = parts.neighbours ?? alone(nodeNumber)
+  lend?.(slab.buffer)
   const level = new NeighbourLevel({
     calls,
     view,

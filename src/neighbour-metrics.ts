@@ -15,6 +15,20 @@ export interface NeighbourFigures {
   readonly peers: number
   /** Segments that are to be copied to another node and are not yet. */
   readonly copiesWaiting: number
+  readonly fabric: FabricSums
+}
+
+/** Of this node's calls to all others (rdma/ports.ts). */
+export interface FabricSums {
+  /** Nodes that large bodies go to by it now. */
+  readonly peers: number
+  /** Bodies that were read from other nodes' memory, and written to it. */
+  readonly reads: number
+  readonly writes: number
+  readonly bytesRead: number
+  readonly bytesWritten: number
+  /** How often it was given up for a while. */
+  readonly fallbacks: number
 }
 
 type Reading = readonly [name: string, description: string, read: (figures: NeighbourFigures) => number]
@@ -24,10 +38,16 @@ const COUNTERS: readonly Reading[] = [
   ['tidegate_neighbour_misses', 'Blocks that the node asked did not have', ({ misses }) => misses],
   ['tidegate_neighbour_timeouts', 'Questions to nodes that were not answered in time', ({ timeouts }) => timeouts],
   ['tidegate_neighbour_bad_pages', 'Answers of nodes whose checksums did not fit', ({ badPages }) => badPages],
+  [
+    'tidegate_fabric_fallbacks',
+    'How often the fabric to a node failed, and its connection was used instead',
+    ({ fabric }) => fabric.fallbacks,
+  ],
 ]
 
 const GAUGES: readonly Reading[] = [
   ['tidegate_neighbour_peers', 'Nodes that there is a connection to', ({ peers }) => peers],
+  ['tidegate_fabric_peers', 'Nodes that large bodies go to by the fabric', ({ fabric }) => fabric.peers],
   [
     'tidegate_neighbour_copies_waiting',
     'Segments that are to be copied to another node and are not yet',
@@ -46,5 +66,17 @@ export function observeNeighbours(figures: () => NeighbourFigures): void {
     const { bytesIn, bytesOut } = figures()
     result.observe(bytesIn, { direction: 'in' })
     result.observe(bytesOut, { direction: 'out' })
+  })
+  const bodies = { description: "Bodies that this node read from other nodes' memory, and wrote to it" }
+  meter.createObservableCounter('tidegate_fabric_bodies', bodies).addCallback((result) => {
+    const { reads, writes } = figures().fabric
+    result.observe(reads, { kind: 'read' })
+    result.observe(writes, { kind: 'write' })
+  })
+  const bytes = { description: 'Bytes of them' }
+  meter.createObservableCounter('tidegate_fabric_bytes', bytes).addCallback((result) => {
+    const { bytesRead, bytesWritten } = figures().fabric
+    result.observe(bytesRead, { kind: 'read' })
+    result.observe(bytesWritten, { kind: 'write' })
   })
 }

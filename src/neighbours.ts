@@ -15,6 +15,9 @@ import type { Config } from './config/parse.ts'
 import { NodeRegister } from './meta/raft/nodes/register.ts'
 import { readNodeSecret } from './meta/raft/nodes/secret.ts'
 import { unavailable } from './meta/raft/words.ts'
+import { chooseFabric, tellPath } from './neighbour-fabric.ts'
+import { FabricTransport } from './rdma/fabric/fabric-transport.ts'
+import { FabricFailure, type FabricDevice } from './rdma/fabric/ports.ts'
 import type { Transport } from './rdma/ports.ts'
 import type { TransportTls } from './rdma/tcp/secured.ts'
 import { TcpTransport } from './rdma/tcp/tcp-transport.ts'
@@ -24,6 +27,8 @@ export interface Neighbours {
   readonly calls: NodeCalls
   readonly view: NodeView
   readonly transport: Transport
+  /** Memory that blocks lie in: what is of use there can be read by the other nodes. Fabric or not. */
+  lend(memory: ArrayBufferLike): void
   /** The engine serves: what the other nodes are told from here on. */
   serving(): Promise<void>
   /** Drains: the others give this node nothing new. */
@@ -34,7 +39,7 @@ export interface Neighbours {
 
 export type NeighbourConfig = Pick<
   Config,
-  'neighbour' | 'neighbourAdvertise' | 'nodeWeight' | 'nodeLabel' | 'clusterNode'
+  'neighbour' | 'neighbourAdvertise' | 'nodeWeight' | 'nodeLabel' | 'clusterNode' | 'fabric' | 'fabricAddress'
 >
 
 export interface NeighbourContext {
@@ -59,17 +64,28 @@ export async function openNeighbours(
   const readSecret = (): Promise<Uint8Array> => readNodeSecret({ etcd, layout, fillRandom })
   let secret = await readSecret().catch((error: unknown) => Promise.reject(unavailable(error)))
   let register: NodeRegister | undefined
-  const transport = new TcpTransport({
+  const nodeTls = transportTls(tls)
+  const device = await chooseFabric(config, { isEncrypted: nodeTls !== undefined, logger })
+  const member = (node: number): NodeMember | undefined => register?.member(node)
+  const tcp = new TcpTransport({
     self: { node: nodeNumber, incarnation, secret: () => secret, fillRandom },
     listen: config.neighbour,
-    member: (node) => register?.member(node),
-    tls: transportTls(tls),
+    member,
+    tls: nodeTls,
     clock: systemClock,
     random: Math.random,
     onBug,
   })
-  await transport.start()
-  const member: NodeMember = {
+  const isForced = config.fabric !== 'auto'
+  const fabric = device && fabricOver(tcp, { device, member, logger, fillRandom, isForced })
+  const transport = fabric ?? tcp
+  try {
+    await transport.start()
+  } catch (error) {
+    await device?.close()
+    throw error
+  }
+  const self: NodeMember = {
     number: nodeNumber,
     name: config.clusterNode ?? hostname(),
     incarnation,
@@ -83,7 +99,7 @@ export async function openNeighbours(
     etcd,
     layout,
     clock: systemClock,
-    member,
+    member: self,
     onLooked: async () => void (secret = await readSecret()),
     onTrouble: (reason) => {
       if (reason === undefined) logger.info({}, 'this node is known to the others again, and they to it')
@@ -95,17 +111,21 @@ export async function openNeighbours(
   } catch (error) {
     await view.stop()
     await transport.stop()
+    await device?.close()
     throw error
   }
-  const forget = [view.onChange(() => transport.viewChanged()), logged(view, logger)]
-  logger.info(
-    { node: nodeNumber, address: member.address, tls: transportTls(tls) !== undefined },
-    'other nodes reach this one',
-  )
+  const changed = (): void => {
+    transport.viewChanged()
+    for (const { number } of view.members()) if (number !== nodeNumber) void fabric?.prepare(number)
+  }
+  changed()
+  const forget = [view.onChange(changed), logged(view, logger)]
+  logger.info({ node: nodeNumber, address: self.address, tls: nodeTls !== undefined }, 'other nodes reach this one')
   return {
     calls: transport,
     view,
     transport,
+    lend: (memory) => lend(fabric, memory, logger),
     serving: () => view.setState('serving'),
     leave: () => view.setState('leaving'),
     async stop() {
@@ -113,7 +133,48 @@ export async function openNeighbours(
       await transport.drain()
       await view.stop()
       await transport.stop()
+      await device?.close()
     },
+  }
+}
+
+/** A pair of nodes for which it is never faster is left alone, unless the fabric was asked for by name. */
+const FORCED_LINE_BYTES_MAX = 1024 * 1024
+
+function fabricOver(
+  inner: TcpTransport,
+  parts: {
+    device: FabricDevice
+    member: (node: number) => NodeMember | undefined
+    logger: Logger
+    fillRandom: (bytes: Uint8Array) => void
+    isForced: boolean
+  },
+): FabricTransport {
+  const { device, member, logger, fillRandom, isForced } = parts
+  return new FabricTransport({
+    inner,
+    device,
+    member,
+    clock: systemClock,
+    random: Math.random,
+    fillRandom,
+    onChange: (node, event) => tellPath(logger, node, event),
+    limits: isForced ? { lineBytesMax: FORCED_LINE_BYTES_MAX } : {},
+  })
+}
+
+function lend(fabric: FabricTransport | undefined, memory: ArrayBufferLike, logger: Logger): void {
+  try {
+    fabric?.lend(memory)
+  } catch (error) {
+    if (!(error instanceof FabricFailure)) throw error
+    const advice =
+      'RDMA pins the memory: its limit (ulimit -l, LimitMEMLOCK, --ulimit memlock) must be above --cache-memory'
+    logger.warn(
+      { why: error.message, advice },
+      "the cache's memory cannot be read by other nodes: blocks go by the connections",
+    )
   }
 }
 

@@ -10,7 +10,7 @@ import type {
   StatusSource,
   TiersView,
 } from './gateway/admin/status.ts'
-import type { NeighbourFigures } from './neighbour-metrics.ts'
+import type { FabricSums, NeighbourFigures } from './neighbour-metrics.ts'
 import type { Copies } from './persist/copies/ports.ts'
 import type { PeerFigures, Transport } from './rdma/ports.ts'
 import { SegmentTotalsCounter } from './segment-totals.ts'
@@ -30,7 +30,7 @@ export interface NeighbourStatus {
   readonly view: NodeView
   readonly figures: () => NeighbourFigures
   /** Of those that there was a reason to call. */
-  readonly peer: (node: number) => Pick<PeerFigures, 'connected' | 'roundTripMs'> | undefined
+  readonly peer: (node: number) => Pick<PeerFigures, 'connected' | 'roundTripMs' | 'fabric'> | undefined
   readonly lost: () => readonly LostNodeView[]
   readonly copiesHere: () => { readonly segments: number; readonly bytes: number }
   readonly isRemoteShared: boolean
@@ -74,7 +74,22 @@ function neighbourFigures({ transport, asked, copies }: NeighbourStatusParts): N
     bytesOut: peers.reduce((sum, peer) => sum + peer.bytesOut, 0),
     peers: peers.filter(({ connected }) => connected).length,
     copiesWaiting: copies?.status().wantingCopies ?? 0,
+    fabric: fabricSums(peers),
   }
+}
+
+function fabricSums(peers: readonly PeerFigures[]): FabricSums {
+  const sums = { peers: 0, reads: 0, writes: 0, bytesRead: 0, bytesWritten: 0, fallbacks: 0 }
+  for (const { fabric } of peers) {
+    if (fabric === undefined) continue
+    sums.peers += fabric.isUsed ? 1 : 0
+    sums.reads += fabric.reads
+    sums.writes += fabric.writes
+    sums.bytesRead += fabric.bytesRead
+    sums.bytesWritten += fabric.bytesWritten
+    sums.fallbacks += fabric.fallbacks
+  }
+  return sums
 }
 
 export function createStatus(parts: StatusParts): StatusSource {
@@ -109,7 +124,8 @@ function nodeView(member: NodeMember, { view, peer }: NeighbourStatus): NodeStat
   const { incarnation: _, ...shown } = member
   const isSelf = member.number === view.self
   const seen = isSelf ? undefined : peer(member.number)
-  return { ...shown, isSelf, isReachable: isSelf ? true : seen?.connected, roundTripMs: seen?.roundTripMs }
+  const fabric = seen?.fabric?.isUsed === true ? seen.fabric.provider : undefined
+  return { ...shown, isSelf, isReachable: isSelf ? true : seen?.connected, roundTripMs: seen?.roundTripMs, fabric }
 }
 
 function tiersView({ engine, slabBytes, neighbours }: StatusParts): TiersView {

@@ -13,18 +13,30 @@ import { hasEngine } from './compose/engine/engine.ts'
 import { installEnginePrograms } from './compose/engine/programs.ts'
 import { REPOSITORY, runCommand, summaryLine } from './support/run-command.ts'
 
-const SUITES = [
-  'unit',
-  'conformance',
-  'model',
-  'sim',
-  'linearizability',
-  'acceptance',
-  'cluster',
-  'compose',
-  'write-behind',
-  'fuzz',
-] as const
+interface SuiteOptions {
+  /** So many of its files. What reckons has one for each of the two processors of a small machine; what mostly waits may have one more. */
+  readonly atOnce: number
+  /**
+   * It runs while that one does, where both run, and is shown when it has ended. Only for two that hardly do anything but wait (for leases to end, for a
+   * store that is away, for containers that start), and that stand the other's load.
+   */
+  readonly beside?: string
+}
+
+const SUITES = {
+  unit: { atOnce: 2 },
+  conformance: { atOnce: 3 },
+  model: { atOnce: 2 },
+  sim: { atOnce: 2 },
+  linearizability: { atOnce: 2 },
+  acceptance: { atOnce: 2 },
+  cluster: { atOnce: 3 },
+  compose: { atOnce: 1 },
+  'write-behind': { atOnce: 2, beside: 'compose' },
+  fuzz: { atOnce: 2 },
+} as const satisfies Record<string, SuiteOptions>
+type Suite = keyof typeof SUITES
+const SUITE_NAMES = Object.keys(SUITES) as Suite[]
 const SUITE_TIMEOUT_MS = 1_800_000
 const INSTALL_TIMEOUT_MS = 300_000
 const QUIETLY = { show: false, timeoutMs: INSTALL_TIMEOUT_MS, env: { DEBIAN_FRONTEND: 'noninteractive' } }
@@ -78,6 +90,8 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
   losetup: { probe: ['losetup', '--version'], debian: 'mount' },
   setpriv: { probe: ['setpriv', '--version'], debian: 'util-linux' },
   python3: { probe: ['python3', '--version'], debian: 'python3' },
+  // With its headers. Not rdma-core, which would upgrade systemd.
+  libfabric: { probe: ['test', '-e', '/usr/include/rdma/fabric.h'], debian: 'libfabric-dev' },
 }
 
 interface Counts {
@@ -154,18 +168,31 @@ function needsOf(file: string): string[] {
   return line?.[1]?.trim().split(/[\s,]+/) ?? []
 }
 
-async function runSuite(suite: string, files: readonly string[], reports: string): Promise<Counts> {
-  console.log(`\n== ${suite}`)
-  if (files.length === 0) return { passed: 0, failed: 0, skipped: 0 }
+interface SuiteRun {
+  readonly files: readonly string[]
+  /** Passed through as it comes, or else shown at the end. */
+  readonly show: boolean
+}
+
+async function runSuite(suite: Suite, { files, show }: SuiteRun): Promise<Counts> {
+  const heading = `\n== ${suite}`
+  const { runnable, counts } = withoutMissing(files)
+  if (show) console.log(heading)
+  if (runnable.length === 0) return counts
   const outputFile = join(reports, `${suite}.json`)
-  const result = await runCommand(
-    ['vitest', 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${outputFile}`, ...files],
-    { show: true, timeoutMs: SUITE_TIMEOUT_MS },
-  )
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${outputFile}`]
+  const command = ['vitest', 'run', `--maxWorkers=${SUITES[suite].atOnce}`, ...reporters, ...runnable] as const
+  const { code, output } = await runCommand(command, { show, timeoutMs: SUITE_TIMEOUT_MS })
+  if (!show) console.log(`${heading}\n${output}`)
+  add(counts, countsOf(outputFile, code))
+  return counts
+}
+
+function countsOf(outputFile: string, code: number): Counts {
   if (!existsSync(outputFile)) return { passed: 0, failed: 1, skipped: 0 }
   const report = JSON.parse(readFileSync(outputFile, 'utf8')) as Report
   // A file that does not load, or an error outside of any test, fails the run without a failed test.
-  const failedElsewhere = result.code !== 0 && report.numFailedTests === 0 ? 1 : 0
+  const failedElsewhere = code !== 0 && report.numFailedTests === 0 ? 1 : 0
   return {
     passed: report.numPassedTests,
     failed: report.numFailedTests + failedElsewhere,
@@ -173,18 +200,33 @@ async function runSuite(suite: string, files: readonly string[], reports: string
   }
 }
 
+/** Says which files cannot be run, and counts them. */
+function withoutMissing(files: readonly string[]): { runnable: string[]; counts: Counts } {
+  const runnable = files.filter((file) => !needsOf(file).some((program) => missing.has(program)))
+  for (const file of files) {
+    if (!runnable.includes(file))
+      console.log(`${mustHaveAll ? 'FAILED' : 'skipped'}: ${file} needs ${needsOf(file).join(', ')}`)
+  }
+  const left = files.length - runnable.length
+  return { runnable, counts: { passed: 0, failed: mustHaveAll ? left : 0, skipped: mustHaveAll ? 0 : left } }
+}
+
+function add(to: Counts, counts: Counts): void {
+  to.passed += counts.passed
+  to.failed += counts.failed
+  to.skipped += counts.skipped
+}
+
 const chosen = process.argv.slice(2)
-const unknown = chosen.find((name) => !(SUITES as readonly string[]).includes(name))
+const unknown = chosen.find((name) => !Object.hasOwn(SUITES, name))
 if (unknown !== undefined) {
-  console.error(`no such suite: ${unknown}; there are ${SUITES.join(', ')}`)
+  console.error(`no such suite: ${unknown}; there are ${SUITE_NAMES.join(', ')}`)
   process.exit(2)
 }
 
+const chosenSuites = SUITE_NAMES.filter((suite) => chosen.length === 0 || chosen.includes(suite))
 const filesBySuite = new Map(
-  SUITES.filter((suite) => chosen.length === 0 || chosen.includes(suite)).map((suite) => [
-    suite,
-    globSync(`test/${suite}/**/*.test.ts`, { cwd: REPOSITORY }).sort(),
-  ]),
+  chosenSuites.map((suite) => [suite, globSync(`test/${suite}/**/*.test.ts`, { cwd: REPOSITORY }).sort()]),
 )
 const allFiles = [...filesBySuite.values()].flat()
 const missing = await missingPrograms(new Set(allFiles.flatMap(needsOf)))
@@ -193,15 +235,15 @@ const totals: Counts = { passed: 0, failed: 0, skipped: 0 }
 const reports = mkdtempSync(join(tmpdir(), 'tidegate-test-'))
 try {
   for (const [suite, files] of filesBySuite) {
-    const runnable = files.filter((file) => !needsOf(file).some((program) => missing.has(program)))
-    for (const file of files) {
-      if (!runnable.includes(file))
-        console.log(`${mustHaveAll ? 'FAILED' : 'skipped'}: ${file} needs ${needsOf(file).join(', ')}`)
-    }
-    const counts = await runSuite(suite, runnable, reports)
-    totals.passed += counts.passed
-    totals.failed += counts.failed + (mustHaveAll ? files.length - runnable.length : 0)
-    totals.skipped += counts.skipped + (mustHaveAll ? 0 : files.length - runnable.length)
+    const { beside }: SuiteOptions = SUITES[suite]
+    // Then it has run.
+    if (chosenSuites.some((other) => other === beside)) continue
+    const withIt = chosenSuites.filter((other) => (SUITES[other] as SuiteOptions).beside === suite)
+    const runs = withIt.map(
+      async (other) => await runSuite(other, { files: filesBySuite.get(other) ?? [], show: false }),
+    )
+    runs.push(runSuite(suite, { files, show: true }))
+    for (const counts of await Promise.all(runs)) add(totals, counts)
   }
 } finally {
   rmSync(reports, { recursive: true })

@@ -15,6 +15,8 @@ export interface ShownNode {
   readonly isSelf: boolean
   readonly isReachable: boolean | null
   readonly roundTripMs: number | null
+  /** Null: none. */
+  readonly fabric?: string | null
 }
 
 interface ShownLevel {
@@ -145,11 +147,12 @@ const NODE_COLUMNS: Readonly<Record<string, (node: ShownNode) => string>> = {
       .join(',') || '-',
 }
 
-function fromHere({ isSelf, isReachable, roundTripMs }: ShownNode): string {
+function fromHere({ isSelf, isReachable, roundTripMs, fabric }: ShownNode): string {
   if (isSelf) return '-'
   if (isReachable === null) return 'not tried'
   if (!isReachable) return 'not reached'
-  return roundTripMs === null ? 'reached' : `${roundTripMs.toFixed(1)} ms`
+  const reached = roundTripMs === null ? 'reached' : `${roundTripMs.toFixed(1)} ms`
+  return fabric ? `${reached}, ${fabric}` : reached
 }
 
 export function nodesText(nodes: readonly ShownNode[]): string {

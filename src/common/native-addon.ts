@@ -1,12 +1,12 @@
 /**
- * Builds the native addons, where that has not been done: when one is first wanted (`fuse` at the first mount, `checksums` at the
- * first start of a disk level), or by `npm run native`. Each is a little C without dependencies, so it is one call of the C compiler;
- * why there is no install script and no node-gyp stands in docs/decisions/0011-fuse-channel.md.
+ * Builds the native addons, where that has not been done: at the end of `npm ci` in a checkout (build-addons.ts), and else when one is first
+ * wanted (`fuse` at the first mount, `checksums` at the first start of a disk level). Each is a little C, so it is one call of the C compiler; why
+ * there is no node-gyp stands in docs/decisions/0011-fuse-channel.md.
  *
  * The file's name holds all that it depends on (the sources' hash, Node's ABI, platform, architecture), so a stale one is
  * never loaded. It is made under another name and renamed, so processes that build at once do not disturb each other.
  *
- * What cannot be built is "not available", with the reason in words. It never fails an installation or a start.
+ * What cannot be built is "not available", with the reason in one line. It never fails an installation or a start.
  */
 import { execFile } from 'node:child_process'
 import { createHash, randomUUID } from 'node:crypto'
@@ -14,14 +14,34 @@ import { existsSync, globSync, readdirSync, readFileSync, realpathSync } from 'n
 import { mkdir, rename, rm } from 'node:fs/promises'
 import { dirname, extname, join } from 'node:path'
 import { promisify } from 'node:util'
+import { whyNotCompiled, type NeededHeader } from './compiler-errors.ts'
 
 const COMPILE_TIMEOUT_MS = 60_000
 const HEADERS = ['node_api.h', 'uv.h'] as const
 
-/** Folders below native/, and what the built file is called. */
-const ADDONS = { fuse: 'channel', checksums: 'crc32' } as const
+interface AddonRecipe {
+  /** What the built file is called. */
+  readonly built: string
+  readonly flags: readonly string[]
+  /** A header that neither Node nor the C library brings. */
+  readonly needs?: NeededHeader
+}
+
+/** By folders below native/. */
+const ADDONS = {
+  fuse: { built: 'channel', flags: [] },
+  checksums: { built: 'crc32', flags: [] },
+  fabric: {
+    built: 'fabric',
+    // Its threads may run until the process ends, also when the environment that loaded it is gone.
+    flags: ['-pthread', '-ldl', '-Wl,-z,nodelete'],
+    needs: { header: 'rdma/fabric.h', debian: 'libfabric-dev' },
+  },
+} as const satisfies Record<string, AddonRecipe>
 
 export type AddonName = keyof typeof ADDONS
+
+export const ADDON_NAMES: readonly AddonName[] = Object.keys(ADDONS) as AddonName[]
 
 export type BuiltAddon =
   | { readonly path: string; readonly reason?: undefined }
@@ -36,7 +56,7 @@ export async function buildAddon(name: AddonName): Promise<BuiltAddon> {
     if (headers === undefined) {
       return { reason: 'no headers of Node found (node_api.h and uv.h; Debian: apt install libnode-dev)' }
     }
-    return await compile(place, headers)
+    return await compile(place, headers, ADDONS[name])
   } catch (error) {
     // A source that may not be read, say, or a running Node whose file an upgrade has taken away.
     return { reason: `native/${name} cannot be built: ${error instanceof Error ? error.message : String(error)}` }
@@ -69,7 +89,7 @@ function builtName(name: AddonName, directory: string): string {
   const hash = createHash('sha256')
   for (const source of sourcesIn(directory, ['.c', '.h'])) hash.update(readFileSync(source))
   const version = hash.digest('hex').slice(0, 12)
-  return `${ADDONS[name]}-${process.platform}-${process.arch}-abi${process.versions.modules}-${version}.node`
+  return `${ADDONS[name].built}-${process.platform}-${process.arch}-abi${process.versions.modules}-${version}.node`
 }
 
 /** In order. Not by a pattern: each thread that takes an addon comes by here, and Node's matcher takes it 50 ms to load. */
@@ -78,7 +98,8 @@ function sourcesIn(directory: string, endings: readonly string[]): string[] {
   return names.toSorted().map((name) => join(directory, name))
 }
 
-async function compile({ root, folder, path }: AddonPlace, headers: string): Promise<BuiltAddon> {
+async function compile(place: AddonPlace, headers: string, { flags, needs }: AddonRecipe): Promise<BuiltAddon> {
+  const { root, folder, path } = place
   const sources = sourcesIn(join(root, folder), ['.c'])
   const compiler = process.env['CC'] ?? 'cc'
   const draft = `${path}.${randomUUID()}`
@@ -98,16 +119,16 @@ async function compile({ root, folder, path }: AddonPlace, headers: string): Pro
         '-o',
         draft,
         ...sources,
+        ...flags,
       ],
-      { timeout: COMPILE_TIMEOUT_MS, killSignal: 'SIGKILL' },
+      // In C, since what the compiler says is read.
+      { timeout: COMPILE_TIMEOUT_MS, killSignal: 'SIGKILL', env: { ...process.env, LC_ALL: 'C' } },
     )
     await rename(draft, path)
     return { path }
   } catch (error) {
     await rm(draft, { force: true }).catch(() => undefined)
-    return {
-      reason: `${compiler} could not build ${folder}: ${error instanceof Error ? error.message : String(error)}`,
-    }
+    return { reason: whyNotCompiled(compiler, error, needs) }
   }
 }
 
@@ -127,11 +148,4 @@ function headersDirectory(root: string): string | undefined {
   return [beside, ...packaged, '/usr/local/include/node', '/usr/include/node'].find((directory) =>
     HEADERS.every((name) => existsSync(join(directory, name))),
   )
-}
-
-if (import.meta.main) {
-  for (const name of Object.keys(ADDONS) as AddonName[]) {
-    const built = await buildAddon(name)
-    console.log(built.path ?? `not available: ${built.reason}`)
-  }
 }

@@ -99,6 +99,20 @@ export const CLUSTER_OPTIONS = {
     derived: "where --neighbour listens, and the host's name where that is every address",
     help: 'the same as the other nodes are told it, where an address is translated; port 0 means that of --neighbour',
   },
+  fabric: {
+    type: 'fabric',
+    group: 'Cluster',
+    metavar: 'auto|verbs|tcp|off',
+    default: 'auto',
+    help: "how the nodes read each other's memory: by RDMA (verbs), by libfabric's TCP, or by neither; auto takes the first that there is, and none where the nodes speak TLS, since it is not encrypted",
+  },
+  fabricAddress: {
+    type: 'host',
+    group: 'Cluster',
+    metavar: 'HOST',
+    derived: 'the host of --neighbour-advertise or --neighbour',
+    help: 'address of this machine by which the other nodes reach its memory: that of the RDMA device, where there is one',
+  },
   nodeWeight: {
     type: 'weight',
     group: 'Cluster',

@@ -23,6 +23,8 @@ export interface NodeLabel {
   readonly value: string
 }
 
+const FABRIC_MODES = ['auto', 'verbs', 'tcp', 'off'] as const
+export type FabricMode = (typeof FABRIC_MODES)[number]
 const ACCESS_LOG_LEVELS = ['debug', 'info', 'off'] as const
 const SWITCH_CHOICES = ['on', 'off'] as const
 
@@ -30,6 +32,9 @@ export interface ValueByType {
   readonly path: string
   readonly address: Address
   readonly hostname: string
+  /** A name or an IP address, without brackets. */
+  readonly host: string
+  readonly fabric: FabricMode
   readonly origin: string
   readonly httpUrl: string
   readonly network: string
@@ -60,6 +65,8 @@ export const PARSERS: { readonly [T in ValueType]: (text: string) => ValueByType
   address: parseAddress,
   hostname: (text) =>
     matching(text.toLowerCase(), /^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/, 'a domain name'),
+  host: (text) => (isIP(text) > 0 ? text : matching(text, /^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$/, 'a host')),
+  fabric: (text) => choice(text, FABRIC_MODES),
   origin: parseOrigin,
   httpUrl: (text) => parseHttpUrl(text).href.replace(/\/$/, ''),
   network: parseNetwork,

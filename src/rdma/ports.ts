@@ -78,8 +78,8 @@ export interface FabricFigures {
   readonly writes: number
   readonly bytesRead: number
   readonly bytesWritten: number
-  /** How often it was given up. */
+  /** How often it was used and had to be given up. */
   readonly fallbacks: number
-  /** Why, the last time. */
+  /** Why it was, or was never agreed on, the last time. */
   readonly lastFailure: string | undefined
 }

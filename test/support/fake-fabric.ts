@@ -147,6 +147,7 @@ export class FakeDevice implements FabricDevice {
 
   register(memory: Uint8Array, access: RegionAccess): Region {
     if (this.#closed) throw new FabricFailure('cut off', 'the device is closed')
+    assert(memory.length > 0, 'memory of some bytes is registered')
     if (this.refusesRegistration) throw new FabricFailure('unfit', 'no more memory can be registered')
     const region = new FakeRegion(this, memory, access, () => this.#regions.delete(region.key))
     this.#regions.set(region.key, region)
@@ -331,7 +332,8 @@ class FakeChannel implements Channel {
     if (device === undefined) return new FabricFailure('gone', 'there is nobody any more')
     const kind = device.nextFailure()
     if (kind !== undefined) {
-      this.#move(operation, Math.floor(operation.bytes / 2))
+      if (kind === 'refused') this.#brokenBy = 'a key was refused'
+      else this.#move(operation, Math.floor(operation.bytes / 2))
       return new FabricFailure(kind, 'as the test wants it')
     }
     if (!this.#move(operation, operation.bytes)) {

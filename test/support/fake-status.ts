@@ -17,6 +17,7 @@ export const STATUS: StatusView = {
       isSelf: true,
       isReachable: true,
       roundTripMs: undefined,
+      fabric: undefined,
     },
     {
       ...NODE,
@@ -27,6 +28,7 @@ export const STATUS: StatusView = {
       isSelf: false,
       isReachable: true,
       roundTripMs: 0.42,
+      fabric: 'tcp',
     },
     {
       ...NODE,
@@ -38,6 +40,7 @@ export const STATUS: StatusView = {
       isSelf: false,
       isReachable: false,
       roundTripMs: undefined,
+      fabric: undefined,
     },
   ],
   lost: [{ number: 3, name: 'c', state: 'fenced', awayMs: 61_000 }],

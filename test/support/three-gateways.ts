@@ -30,6 +30,8 @@ export interface SharedGatewaysOptions {
   readonly count?: number
   /** Of all of them, besides those that make them neighbours. */
   readonly flags?: readonly string[]
+  /** Of one of them. */
+  readonly flagsOf?: (index: number) => readonly string[]
   readonly environment?: Readonly<Record<string, string>>
   /** Each mounts the namespace. */
   readonly mounts?: boolean
@@ -88,7 +90,7 @@ export class SharedGateways {
   }
 
   async start(index: number, flags: readonly string[] = []): Promise<void> {
-    const { flags: common = [], environment = {}, mounts = false } = this.#options
+    const { flags: common = [], flagsOf = () => [], environment = {}, mounts = false } = this.#options
     const endpoint = must(this.#etcd?.endpoints[0], 'etcd')
     const mountFlags = mounts ? ['--mount', this.mountPoint(index)] : []
     if (mounts) mkdirSync(this.mountPoint(index), { recursive: true })
@@ -98,7 +100,7 @@ export class SharedGateways {
       root: this.root,
       environment,
       logFile: join(this.#scratch, `log${index}`),
-      flags: [...meta, ...USUAL_FLAGS, ...common, ...mountFlags, ...flags],
+      flags: [...meta, ...USUAL_FLAGS, ...common, ...flagsOf(index), ...mountFlags, ...flags],
     })
   }
 
@@ -204,10 +206,14 @@ export class SharedGateways {
     }
   }
 
-  /** The sum over the labels of one series. */
-  async metric(index: number, name: string): Promise<number> {
+  /** The sum over the labels of one series, or over those that have this one, such as `kind="read"`. */
+  async metric(index: number, name: string, label = ''): Promise<number> {
     const response = await fetch(`${this.of(index).http}/metrics`, { headers: { authorization: this.authorization } })
-    const series = [...(await response.text()).matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'gm'))]
+    const series = [
+      ...(await response.text()).matchAll(
+        new RegExp(`^${name}${label === '' ? '(?:\\{[^}]*\\})?' : `\\{[^}]*${label}[^}]*\\}`} (\\S+)$`, 'gm'),
+      ),
+    ]
     return series.reduce((sum, [, value]) => sum + Number(value), 0)
   }
 

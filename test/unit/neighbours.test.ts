@@ -13,6 +13,8 @@ const CONFIG: NeighbourConfig = {
   nodeWeight: 7,
   nodeLabel: [{ name: 'zone', value: 'a' }],
   clusterNode: undefined,
+  fabric: 'off',
+  fabricAddress: undefined,
 }
 const NOTHING = new Uint8Array(0)
 

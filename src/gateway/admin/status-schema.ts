@@ -39,6 +39,7 @@ const NODES = listOf('Those alive; empty where metadata are not shared.', {
   isSelf: { type: 'boolean', description: 'Whether it is the one that answers.' },
   isReachable: { type: ['boolean', 'null'], description: 'From the one that answers; null: it has not tried.' },
   roundTripMs: numberOrNull('To it and back, as measured last; null: not known.'),
+  fabric: textOrNull('verbs or tcp: by which fabric large bodies go there; null: by the connection.'),
 })
 
 const LOST = listOf('Nodes that are away and that something is left of.', {

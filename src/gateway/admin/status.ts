@@ -56,6 +56,8 @@ export interface NodeStatusView {
   /** Undefined: it has not been tried. */
   readonly isReachable: boolean | undefined
   readonly roundTripMs: number | undefined
+  /** By which fabric large bodies go there from the one that answers; undefined: by the connection. */
+  readonly fabric: string | undefined
 }
 
 export interface LostNodeView {
@@ -140,10 +142,11 @@ function register(app: FastifyInstance, { status, access }: StatusPluginOptions)
 function statusBody({ node, nodes, lost, tiers, backlog, holdings }: StatusView): unknown {
   return {
     node: { ...node, number: node.number ?? null, trouble: node.trouble ?? null },
-    nodes: nodes.map(({ isReachable, roundTripMs, ...member }) => ({
+    nodes: nodes.map(({ isReachable, roundTripMs, fabric, ...member }) => ({
       ...member,
       isReachable: isReachable ?? null,
       roundTripMs: roundTripMs ?? null,
+      fabric: fabric ?? null,
     })),
     lost: lost.map(({ name, awayMs, ...rest }) => ({ ...rest, name: name ?? null, awayMs: awayMs ?? null })),
     tiers: {

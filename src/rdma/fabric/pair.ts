@@ -120,6 +120,7 @@ export class Pair {
     const { clock, limits } = this.#options
     if (clock.monotonicMs() - agreed.sinceMs > limits.restMsMax) this.#failures = 0
     this.#end(agreed)
+    this.tally.fallbacks++
     this.#failed(why)
   }
 
@@ -176,7 +177,6 @@ export class Pair {
     const { clock, random, limits, onChange } = this.#options
     const restMs = Math.min(limits.restMsMax, limits.restMs * 2 ** this.#failures++)
     this.#notBeforeMs = clock.monotonicMs() + restMs * (0.75 + random() / 4)
-    this.tally.fallbacks++
     const isNews = this.tally.lastFailure !== why || this.#failures === 1
     this.tally.lastFailure = why
     if (isNews) onChange({ path: 'connection', why })

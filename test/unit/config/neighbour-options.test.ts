@@ -18,6 +18,8 @@ describe('options of nodes that share metadata', () => {
       neighbourAdvertise: undefined,
       nodeWeight: 100,
       nodeLabel: [],
+      fabric: 'auto',
+      fabricAddress: undefined,
       nodeGrace: 30_000,
       remoteShared: false,
     }
@@ -38,6 +40,11 @@ describe('options of nodes that share metadata', () => {
       ],
       nodeGrace: 3_000,
     })
+    expect(parse(...META, '--fabric', 'verbs', '--fabric-address', '10.0.0.1')).toMatchObject({
+      fabric: 'verbs',
+      fabricAddress: '10.0.0.1',
+    })
+    expect(parse(...META, '--fabric-address', 'fe80::1').fabricAddress).toBe('fe80::1')
     // Without shared metadata nothing listens, so it does not matter where.
     expect(parse('--neighbour', '0.0.0.0:7000').neighbour.host).toBe('0.0.0.0')
   })
@@ -45,6 +52,11 @@ describe('options of nodes that share metadata', () => {
   it.each([
     [[...META, '--neighbour-advertise', '0.0.0.0:7000'], '--neighbour-advertise: '],
     [['--neighbour-advertise', 'a:1'], '--neighbour-advertise is for gateways that share metadata'],
+    [['--fabric-address', '10.0.0.1'], '--fabric-address is for gateways that share metadata'],
+    [[...META, '--fabric-address', '0.0.0.0'], '--fabric-address: 0.0.0.0 is no address'],
+    [[...META, '--fabric-address', '10.0.0.1:7'], '--fabric-address: "10.0.0.1:7" on the command line is not a host'],
+    [[...META, '--fabric-address', '10.0.0.1', '--fabric', 'off'], '--fabric-address: --fabric is off'],
+    [['--fabric', 'rdma'], '--fabric: "rdma" on the command line is not one of auto, verbs, tcp, off'],
     [['--node-label', 'zone=a'], '--node-label is for gateways that share metadata'],
     [[...META, '--node-label', 'zone=a', '--node-label', 'zone=b'], '--node-label: zone is given twice'],
     [[...META, '--node-label', 'zone'], '--node-label: "zone" on the command line is not NAME=VALUE'],

@@ -367,7 +367,7 @@ describe('calls between nodes by a fabric', () => {
     answering(bytes)
     await Promise.all([one.start(), two.start()])
     expect(await one.prepare(2)).toBe(false)
-    expect(figures()).toMatchObject({ isUsed: false, fallbacks: 1 })
+    expect(figures()).toMatchObject({ isUsed: false, fallbacks: 0 })
     expect(figures()?.lastFailure).toContain('verbs')
     expect((await block(nodes.memory(1, MIB))).equals(bytes)).toBe(true)
   })

@@ -260,6 +260,17 @@ describe('what the provider takes later', () => {
     expect([second.state, channel.hurried]).toEqual(['well', [true, false]])
   })
 
+  it('is hurried anew when it is held back anew', async () => {
+    for (const offset of [0, 100]) {
+      channel.isFull = true
+      transfer({ offset })
+      channel.isFull = false
+      await clock.advance(1)
+    }
+    expect(offsets()).toEqual([0, 100])
+    expect(channel.hurried).toEqual([true, false, true, false])
+  })
+
   it('is tried by one wait, however many are held back', async () => {
     channel.isFull = true
     for (let left = 50; left > 0; left--) transfer()
@@ -274,14 +285,15 @@ describe('past its deadline a transfer', () => {
   it('that has not been started is withdrawn, while others go on', async () => {
     operations = make({ operationsMax: 1, bytesMax: 100 })
     const [first, second, third] = [
-      transfer({ offset: 0, deadlineMs: 1_000 }),
+      transfer({ offset: 0, bytes: 20, deadlineMs: 1_000 }),
       transfer({ offset: 100, deadlineMs: 50 }),
       transfer({ offset: 200, deadlineMs: 1_000 }),
     ]
     await clock.advance(60)
     expect([first?.state, second?.state, third?.state, stuck]).toEqual([undefined, 'failed', undefined, 0])
     channel.end(0)
-    expect(offsets()).toEqual([0, 200])
+    channel.end(1)
+    expect(offsets()).toEqual([0, 10, 200])
   })
 
   it('and before it is begun is not started', async () => {

@@ -1,0 +1,226 @@
+/**
+ * One object, written through the peer: every other part of it was carried to the remote store, and the rest lies dirty on the peer alone and stays so. In each round the reader is asked for all of it, and for small
+ * ranges beside, while the peer, the reader or the network between them fails at some moment; every byte is compared.
+ */
+import {
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  UploadPartCommand,
+  type CompletedPart,
+  type S3Client,
+} from '@aws-sdk/client-s3'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { must } from '../../../src/common/assert.ts'
+import { Random } from '../../model/random.ts'
+import { sdkClient } from '../../support/sdk-client.ts'
+import { drainFlusher } from '../../write-behind/remote/flush-command.ts'
+import { drawFault, enact, FAULT_KINDS, ReaderPauses, type Fault, type FaultKind } from './faults.ts'
+import { KnownContent } from './known-content.ts'
+import { ObjectReader, type ByteRange, type ReadCounts } from './object-reader.ts'
+import { BUCKET, PEER, READER, TwoGateways } from './two-gateways.ts'
+
+export interface FaultRoundsOptions {
+  /** Of the object. */
+  readonly bytes: number
+  readonly partBytes: number
+  /** Of the object's content. */
+  readonly seed: number
+  /** Of both gateways. */
+  readonly flags?: readonly string[]
+}
+
+export interface RoundOptions {
+  readonly seed: number
+  /** Otherwise as the seed says. */
+  readonly kind?: FaultKind | undefined
+  readonly lastsMsMax?: number
+  readonly onStep?: ((step: string) => void) | undefined
+}
+
+export interface Carried {
+  /** Checked bytes of blocks that the peer gave, by whatever way. */
+  readonly neighbourBytes: number
+  /** Of these, what the reader read from the peer's memory by the fabric. */
+  readonly fabricBytes: number
+  /** By either gateway. */
+  readonly remoteBytes: number
+}
+
+export interface RoundResult extends Carried {
+  readonly faults: readonly string[]
+  readonly ms: number
+  readonly reads: ReadCounts
+  readonly isFabricUsed: boolean
+  readonly fallbacks: number
+}
+
+const KEY = 'object'
+const LASTS_MS_MAX = 8_000
+const SECOND_FAULT_CHANCE = 0.25
+/** For reading what is left once nothing fails any more; each block has the reader's deadline besides. */
+const READ_MS_MAX = 240_000
+const RANGE_READERS = 2
+const RANGE_BYTES_MAX = 3 * 1024 * 1024
+const RANGE_PAUSE_MS = 50
+const UPLOADS_AT_ONCE = 3
+
+export class FabricFaultRounds {
+  readonly #options: FaultRoundsOptions
+  readonly #content: KnownContent
+  #gateways: TwoGateways | undefined
+
+  constructor(options: FaultRoundsOptions) {
+    this.#options = options
+    this.#content = new KnownContent(options.bytes, options.seed)
+  }
+
+  async start(): Promise<void> {
+    this.#gateways = await TwoGateways.start(this.#options.flags ?? [])
+    await this.#upload()
+    await this.#checkDirty()
+  }
+
+  async end(): Promise<void> {
+    await this.#gateways?.end()
+    this.#gateways = undefined
+  }
+
+  log(index: number): string {
+    return must(this.#gateways, 'a start').log(index)
+  }
+
+  /** @throws BrokenRead, Error when one of the gateways does not get over it */
+  async run({ seed, kind, lastsMsMax = LASTS_MS_MAX, onStep = () => undefined }: RoundOptions): Promise<RoundResult> {
+    const gateways = must(this.#gateways, 'a start')
+    const random = new Random(seed)
+    const faults = [drawFault(random, kind ?? random.pick(FAULT_KINDS), lastsMsMax)]
+    if (kind === undefined && random.chance(SECOND_FAULT_CHANCE))
+      faults.push(drawFault(random, random.pick(FAULT_KINDS), lastsMsMax))
+    faults.sort((one, other) => one.atShare - other.atShare)
+    const before = await this.#figures()
+    const beganMs = performance.now()
+    const reads = await this.#readUnder(faults, random, onStep)
+    const ms = performance.now() - beganMs
+    gateways.checkRunning()
+    await this.#checkDirty()
+    const after = await this.#figures()
+    return {
+      faults: faults.map(
+        ({ kind: name, atShare, lastsMs }) => `${name} ${Math.round(lastsMs)} ms at ${atShare.toFixed(2)}`,
+      ),
+      ms,
+      reads,
+      neighbourBytes: after.neighbourBytes - before.neighbourBytes,
+      fabricBytes: after.fabricBytes - before.fabricBytes,
+      remoteBytes: after.remoteBytes - before.remoteBytes,
+      isFabricUsed: after.isFabricUsed,
+      fallbacks: after.fallbacks - before.fallbacks,
+    }
+  }
+
+  async #readUnder(faults: readonly Fault[], random: Random, onStep: (step: string) => void): Promise<ReadCounts> {
+    const gateways = must(this.#gateways, 'a start')
+    const pauses = new ReaderPauses()
+    const reader = new ObjectReader({
+      doors: () => gateways.of(READER),
+      target: `/${BUCKET}/${KEY}`,
+      content: this.#content,
+      excusedMs: pauses.ms,
+    })
+    const deadlineMs = performance.now() + READ_MS_MAX
+    const waiting = [...faults]
+    let failing: Promise<void> = Promise.resolve()
+    const onBytes = (offset: number): void => {
+      for (let fault = waiting[0]; fault && offset >= fault.atShare * this.#options.bytes; fault = waiting[0]) {
+        const next = fault
+        waiting.shift()
+        failing = failing.then(async () => {
+          onStep(`${next.kind} for ${Math.round(next.lastsMs)} ms`)
+          await enact(gateways, next, pauses)
+          onStep(`that is over`)
+        })
+        // It is awaited when all was read.
+        failing.catch(() => undefined)
+      }
+    }
+    const ending = new AbortController()
+    const whole = reader.read({ from: 0, to: this.#options.bytes }, { deadlineMs, onBytes })
+    const beside = Array.from({ length: RANGE_READERS }, async () => {
+      while (!ending.signal.aborted) {
+        await reader.read(this.#range(random), { deadlineMs })
+        await sleep(RANGE_PAUSE_MS)
+      }
+    })
+    // Whichever fails first is what is told, and the others end soon after.
+    const all = [whole.then(() => failing).finally(() => ending.abort()), ...beside]
+    try {
+      await Promise.all(all)
+    } finally {
+      ending.abort()
+      await Promise.allSettled([...all, failing])
+    }
+    return reader.counts
+  }
+
+  #range(random: Random): ByteRange {
+    const { bytes } = this.#options
+    const length = 1 + Math.floor(random.next() ** 3 * Math.min(bytes, RANGE_BYTES_MAX))
+    const from = random.below(bytes - length + 1)
+    return { from, to: from + length }
+  }
+
+  async #upload(): Promise<void> {
+    const gateways = must(this.#gateways, 'a start')
+    const client = sdkClient(gateways.of(PEER))
+    try {
+      const { UploadId = '' } = await client.send(new CreateMultipartUploadCommand({ Bucket: BUCKET, Key: KEY }))
+      const clean = await this.#uploadParts(client, UploadId, 0)
+      await drainFlusher(gateways.of(PEER))
+      gateways.door.isHeld = true
+      const dirty = await this.#uploadParts(client, UploadId, 1)
+      const Parts = [...clean, ...dirty].sort((one, other) => (one.PartNumber ?? 0) - (other.PartNumber ?? 0))
+      const whole = { Bucket: BUCKET, Key: KEY, UploadId, MultipartUpload: { Parts } }
+      await client.send(new CompleteMultipartUploadCommand(whole))
+    } finally {
+      client.destroy()
+    }
+  }
+
+  /** Every other one. */
+  async #uploadParts(client: S3Client, UploadId: string, first: number): Promise<CompletedPart[]> {
+    const { bytes, partBytes } = this.#options
+    const uploaded: CompletedPart[] = []
+    let next = first
+    const uploader = async (): Promise<void> => {
+      for (let part = next; part * partBytes < bytes; part = next) {
+        next += 2
+        const Body = this.#content.slice(part * partBytes, Math.min(partBytes, bytes - part * partBytes))
+        const PartNumber = part + 1
+        const command = new UploadPartCommand({ Bucket: BUCKET, Key: KEY, UploadId, PartNumber, Body })
+        uploaded.push({ PartNumber, ETag: (await client.send(command)).ETag })
+      }
+    }
+    await Promise.all(Array.from({ length: UPLOADS_AT_ONCE }, uploader))
+    return uploaded
+  }
+
+  /** A round in which the remote store had all of it would show nothing. */
+  async #checkDirty(): Promise<void> {
+    const { backlog } = await must(this.#gateways, 'a start').status(PEER)
+    const wanted = Math.floor(this.#options.bytes / this.#options.partBytes / 2) * this.#options.partBytes
+    if (backlog.bytes < wanted || backlog.bytes > wanted * 1.5)
+      throw new Error(`${backlog.bytes} bytes are dirty on the peer, and ${wanted} should be`)
+  }
+
+  async #figures(): Promise<Carried & { readonly isFabricUsed: boolean; readonly fallbacks: number }> {
+    const gateways = must(this.#gateways, 'a start')
+    const { tiers } = await gateways.status(READER)
+    return {
+      neighbourBytes: tiers.neighbours?.bytesIn ?? 0,
+      fabricBytes: 0,
+      remoteBytes: gateways.door.bytesRead,
+      isFabricUsed: false,
+      fallbacks: 0,
+    }
+  }
+}
