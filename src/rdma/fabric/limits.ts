@@ -26,8 +26,9 @@ export interface FabricLimits {
   readonly agreeMs: number
   /** Bodies from here on go by the fabric, whatever is measured. Undefined: what is measured. */
   readonly lineBytes: number | undefined
-  /** What was measured is believed for so long, whenever two nodes agree anew. */
+  /** What was measured is believed for so long, and for `lineNeverMs` where the fabric was never faster: perhaps the machine was busy. */
   readonly lineMs: number
+  readonly lineNeverMs: number
   /** As `lineBytes`, where what is measured says more than this. */
   readonly lineBytesMax: number
 }
@@ -46,6 +47,7 @@ export const FABRIC_LIMITS: FabricLimits = {
   agreeMs: 5_000,
   lineBytes: undefined,
   lineMs: 600_000,
+  lineNeverMs: 60_000,
   lineBytesMax: Number.POSITIVE_INFINITY,
 }
 

@@ -26,8 +26,8 @@ export interface Agreed {
   readonly agreement: bigint
   readonly channel: Channel
   readonly operations: Operations
-  /** Bodies from here on go by the fabric. */
-  readonly lineBytes: number
+  /** Bodies from here on go by the fabric. Measured again now and then. */
+  lineBytes: number
   readonly sinceMs: number
 }
 
@@ -94,7 +94,12 @@ export class Pair {
   /** As `agreed`; if there is nothing, and it is time, it is being agreed on from now. */
   reach(): Agreed | undefined {
     const agreed = this.#agreed
-    if (agreed !== undefined || this.#agreeing !== undefined || this.#isClosed) return agreed
+    if (this.#agreeing !== undefined || this.#isClosed) return agreed
+    if (agreed !== undefined) {
+      if (this.#measured() === undefined)
+        this.#agreeing = this.#measure(agreed).finally(() => (this.#agreeing = undefined))
+      return agreed
+    }
     if (this.#options.clock.monotonicMs() >= this.#notBeforeMs)
       this.#agreeing = this.#agree().finally(() => (this.#agreeing = undefined))
     return undefined
@@ -195,7 +200,7 @@ export class Pair {
       const lineBytes = await prober.line(this.#measured())
       prober.close()
       if (this.#isClosed) throw new FabricFailure('cut off', 'this node has stopped')
-      const agreed = { agreement, channel, operations, lineBytes, sinceMs: clock.monotonicMs() }
+      const agreed: Agreed = { agreement, channel, operations, lineBytes, sinceMs: clock.monotonicMs() }
       onStuck.call = () => this.fail(agreed, `a transfer did not end within ${limits.transferMs} ms`)
       this.#agreed = agreed
       this.#line ??= { bytes: lineBytes, atMs: agreed.sinceMs }
@@ -211,8 +216,33 @@ export class Pair {
   /** Measuring costs both nodes time, and what is measured changes seldom. */
   #measured(): number | undefined {
     const { clock, limits } = this.#options
-    if (this.#line !== undefined && clock.monotonicMs() - this.#line.atMs > limits.lineMs) this.#line = undefined
+    if (this.#line === undefined) return undefined
+    const { bytes, atMs } = this.#line
+    if (clock.monotonicMs() - atMs > (Number.isFinite(bytes) ? limits.lineMs : limits.lineNeverMs))
+      this.#line = undefined
     return this.#line?.bytes
+  }
+
+  /** Anew, while it is used. Never rejects. */
+  async #measure(agreed: Agreed): Promise<void> {
+    const { device, clock, onChange } = this.#options
+    const before = agreed.lineBytes
+    const { agreement, operations } = agreed
+    let prober: Prober | undefined
+    try {
+      prober = new Prober({ ...this.#options, agreement, operations })
+      const bytes = await prober.line(undefined)
+      agreed.lineBytes = bytes
+      this.#line = { bytes, atMs: clock.monotonicMs() }
+      if (Number.isFinite(bytes) !== Number.isFinite(before))
+        onChange({ path: 'fabric', provider: device.provider, lineBytes: bytes })
+    } catch (error) {
+      if (!(error instanceof FabricFailure || error instanceof TidegateError)) throw error
+      this.fail(agreed, error.message)
+    } finally {
+      // What was under way when it failed has ended with its promise.
+      prober?.close()
+    }
   }
 
   /** @throws FabricFailure, TidegateError */
