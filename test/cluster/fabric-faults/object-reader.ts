@@ -48,6 +48,8 @@ export interface ReadOptions {
   readonly deadlineMs: number
   /** Called with the offset that it has got to. */
   readonly onBytes?: ((offset: number) => void) | undefined
+  /** Aborted: what is left is not asked for. */
+  readonly signal: AbortSignal
 }
 
 export class ObjectReader {
@@ -59,12 +61,12 @@ export class ObjectReader {
   }
 
   /** @throws BrokenRead: a wrong byte, a hang, an answer that nothing excuses */
-  async read(range: ByteRange, { deadlineMs, onBytes }: ReadOptions): Promise<void> {
+  async read(range: ByteRange, { deadlineMs, onBytes, signal }: ReadOptions): Promise<void> {
     let offset = range.from
     const took = (bytes: number): void => onBytes?.((offset += bytes))
     const advance = onBytes ? took : (bytes: number): void => void (offset += bytes)
-    while (offset < range.to) {
-      const error = await this.#get({ from: offset, to: range.to }, advance)
+    while (offset < range.to && !signal.aborted) {
+      const error = await this.#get({ from: offset, to: range.to }, advance, signal)
       if (error === undefined) continue
       this.counts.errors[error] = (this.counts.errors[error] ?? 0) + 1
       if (performance.now() > deadlineMs)
@@ -74,7 +76,7 @@ export class ObjectReader {
   }
 
   /** @returns what went wrong that may; then it is asked for again */
-  #get(range: ByteRange, took: (bytes: number) => void): Promise<string | undefined> {
+  #get(range: ByteRange, took: (bytes: number) => void, signal: AbortSignal): Promise<string | undefined> {
     const { doors, target } = this.#options
     const gateway = doors()
     const headers = { range: `bytes=${range.from}-${range.to - 1}` }
@@ -93,10 +95,13 @@ export class ObjectReader {
       const watch = this.#watch(request)
       const settled = (outcome: string | undefined | BrokenRead): void => {
         watch.stop()
+        signal.removeEventListener('abort', ended)
         if (outcome instanceof BrokenRead) reject(outcome)
         else resolve(outcome)
         request.destroy()
       }
+      const ended = (): void => settled(undefined)
+      signal.addEventListener('abort', ended)
       const broke = (error: NodeJS.ErrnoException): void =>
         settled(error instanceof BrokenRead || error.code === 'ECONNREFUSED' ? fatal(error) : 'broken off')
       request.once('error', broke)

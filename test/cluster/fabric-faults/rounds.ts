@@ -128,30 +128,26 @@ export class FabricFaultRounds {
       excusedMs: pauses.ms,
     })
     const deadlineMs = performance.now() + READ_MS_MAX
+    const ending = new AbortController()
+    const { signal } = ending
     const waiting = [...faults]
     let failing: Promise<void> = Promise.resolve()
     const onBytes = (offset: number): void => {
-      for (let fault = waiting[0]; fault && offset >= fault.atShare * this.#options.bytes; fault = waiting[0]) {
-        const next = fault
-        waiting.shift()
-        failing = failing.then(async () => {
-          onStep(`${next.kind} for ${Math.round(next.lastsMs)} ms`)
-          await enact(gateways, next, pauses)
-          onStep(`that is over`)
-        })
-        // It is awaited when all was read.
-        failing.catch(() => undefined)
+      const reached = waiting.filter(({ atShare }) => offset >= atShare * this.#options.bytes)
+      waiting.splice(0, reached.length)
+      for (const fault of reached) {
+        failing = failing.then(() => this.#fail(fault, pauses, onStep))
+        // It is awaited when all was read, which would take for ever now.
+        failing.catch(() => ending.abort())
       }
     }
-    const ending = new AbortController()
-    const whole = reader.read({ from: 0, to: this.#options.bytes }, { deadlineMs, onBytes })
+    const whole = reader.read({ from: 0, to: this.#options.bytes }, { deadlineMs, onBytes, signal })
     const beside = Array.from({ length: RANGE_READERS }, async () => {
-      while (!ending.signal.aborted) {
-        await reader.read(this.#range(random), { deadlineMs })
+      while (!signal.aborted) {
+        await reader.read(this.#range(random), { deadlineMs, signal })
         await sleep(RANGE_PAUSE_MS)
       }
     })
-    // Whichever fails first is what is told, and the others end soon after.
     const all = [whole.then(() => failing).finally(() => ending.abort()), ...beside]
     try {
       await Promise.all(all)
@@ -160,6 +156,12 @@ export class FabricFaultRounds {
       await Promise.allSettled([...all, failing])
     }
     return reader.counts
+  }
+
+  async #fail(fault: Fault, pauses: ReaderPauses, onStep: (step: string) => void): Promise<void> {
+    onStep(describe(fault))
+    await enact(must(this.#gateways, 'a start'), fault, pauses)
+    onStep('that is over')
   }
 
   #range(random: Random): ByteRange {
@@ -223,4 +225,8 @@ export class FabricFaultRounds {
       fallbacks: 0,
     }
   }
+}
+
+function describe({ kind, atShare, lastsMs }: Fault): string {
+  return `${kind} for ${Math.round(lastsMs)} ms at ${atShare.toFixed(2)}`
 }

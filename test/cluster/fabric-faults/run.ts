@@ -1,5 +1,6 @@
-/** `npm run rdma-faults -- [--rounds N] [--mib N] [--part-mib N] [--seed S] [--fabric auto|verbs|tcp|off]`: a large object is read from one node while the one that has half of it alone fails; the long form. */
+/** `npm run rdma-faults -- [--rounds N] [--mib N] [--part-mib N] [--seed S] [--fabric auto|verbs|tcp|off] [--kind 'peer killed']`: a large object is read from one node while the one that has half of it alone fails; the long form. */
 import { parseArgs } from 'node:util'
+import { FAULT_KINDS } from './faults.ts'
 import { STALL_MS_MAX } from './object-reader.ts'
 import { FabricFaultRounds, type RoundResult } from './rounds.ts'
 
@@ -10,6 +11,7 @@ const { values } = parseArgs({
     'part-mib': { type: 'string', default: '16' },
     seed: { type: 'string' },
     fabric: { type: 'string' },
+    kind: { type: 'string' },
   },
 })
 const MIB = 1024 * 1024
@@ -19,6 +21,7 @@ const bytes = Number(values.mib) * MIB
 const firstSeed = Number(values.seed ?? Date.now() % 2 ** 31)
 const flags = values.fabric === undefined ? [] : ['--fabric', values.fabric]
 const options = { bytes, partBytes: Number(values['part-mib']) * MIB, seed: firstSeed, flags }
+const kind = FAULT_KINDS.find((one) => one === values.kind)
 const results: RoundResult[] = []
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`)
@@ -32,7 +35,7 @@ say(
 await nodes.start()
 for (let seed = firstSeed; seed < firstSeed + rounds; seed++) {
   try {
-    const result = await nodes.run({ seed })
+    const result = await nodes.run({ seed, kind, onStep: (step) => say(`  ${step}`) })
     results.push(result)
     say(`${seed}: ${text(result)}`)
   } catch (error) {

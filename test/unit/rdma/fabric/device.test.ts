@@ -1,3 +1,4 @@
+// needs: cc libfabric
 /**
  * The native device against other processes, which can be stopped and killed: the six rules about failures that were found by trial. What holds for
  * every device within one process is in test/conformance/fabric-device.ts.
