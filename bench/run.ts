@@ -34,6 +34,7 @@ import { neighboursHit } from './cases/neighbours-hit.ts'
 import { neighboursReplicated } from './cases/neighbours-replicated.ts'
 import { putLarge } from './cases/put-large.ts'
 import { putSmall } from './cases/put-small.ts'
+import { rdma } from './cases/rdma.ts'
 import { writeBehindCold } from './cases/write-behind-cold.ts'
 import { writeBehindLatency } from './cases/write-behind-latency.ts'
 import { writeBehindUploads } from './cases/write-behind-upload.ts'
@@ -55,6 +56,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   mountUntar,
   mountRename,
   diskLevel,
+  rdma,
   ...writeBehindUploads,
   writeBehindLatency,
   writeBehindCold,
