@@ -13,16 +13,7 @@ import { hasEngine } from './compose/engine/engine.ts'
 import { installEnginePrograms } from './compose/engine/programs.ts'
 import { REPOSITORY, runCommand, summaryLine } from './support/run-command.ts'
 
-interface SuiteOptions {
-  /** So many of its files. What reckons has one for each of the two processors of a small machine; what mostly waits may have one more. */
-  readonly atOnce: number
-  /**
-   * It runs while that one does, where both run, and is shown when it has ended. Only for two that hardly do anything but wait (for leases to end, for a
-   * store that is away, for containers that start), and that stand the other's load.
-   */
-  readonly beside?: string
-}
-
+/** So many of a suite's files run at once: what reckons has one for each of the two processors of a small machine, what mostly waits one more. */
 const SUITES = {
   unit: { atOnce: 2 },
   conformance: { atOnce: 3 },
@@ -30,11 +21,12 @@ const SUITES = {
   sim: { atOnce: 2 },
   linearizability: { atOnce: 2 },
   acceptance: { atOnce: 2 },
-  cluster: { atOnce: 3 },
+  cluster: { atOnce: 2 },
   compose: { atOnce: 1 },
-  'write-behind': { atOnce: 2, beside: 'compose' },
+  rdma: { atOnce: 1 },
+  'write-behind': { atOnce: 2 },
   fuzz: { atOnce: 2 },
-} as const satisfies Record<string, SuiteOptions>
+} as const satisfies Record<string, { readonly atOnce: number }>
 type Suite = keyof typeof SUITES
 const SUITE_NAMES = Object.keys(SUITES) as Suite[]
 const SUITE_TIMEOUT_MS = 1_800_000
@@ -168,22 +160,14 @@ function needsOf(file: string): string[] {
   return line?.[1]?.trim().split(/[\s,]+/) ?? []
 }
 
-interface SuiteRun {
-  readonly files: readonly string[]
-  /** Passed through as it comes, or else shown at the end. */
-  readonly show: boolean
-}
-
-async function runSuite(suite: Suite, { files, show }: SuiteRun): Promise<Counts> {
-  const heading = `\n== ${suite}`
+async function runSuite(suite: Suite, files: readonly string[], reports: string): Promise<Counts> {
+  console.log(`\n== ${suite}`)
   const { runnable, counts } = withoutMissing(files)
-  if (show) console.log(heading)
   if (runnable.length === 0) return counts
   const outputFile = join(reports, `${suite}.json`)
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${outputFile}`]
   const command = ['vitest', 'run', `--maxWorkers=${SUITES[suite].atOnce}`, ...reporters, ...runnable] as const
-  const { code, output } = await runCommand(command, { show, timeoutMs: SUITE_TIMEOUT_MS })
-  if (!show) console.log(`${heading}\n${output}`)
+  const { code } = await runCommand(command, { show: true, timeoutMs: SUITE_TIMEOUT_MS })
   add(counts, countsOf(outputFile, code))
   return counts
 }
@@ -234,17 +218,7 @@ const mustHaveAll = process.env['CI'] === 'true'
 const totals: Counts = { passed: 0, failed: 0, skipped: 0 }
 const reports = mkdtempSync(join(tmpdir(), 'tidegate-test-'))
 try {
-  for (const [suite, files] of filesBySuite) {
-    const { beside }: SuiteOptions = SUITES[suite]
-    // Then it has run.
-    if (chosenSuites.some((other) => other === beside)) continue
-    const withIt = chosenSuites.filter((other) => (SUITES[other] as SuiteOptions).beside === suite)
-    const runs = withIt.map(
-      async (other) => await runSuite(other, { files: filesBySuite.get(other) ?? [], show: false }),
-    )
-    runs.push(runSuite(suite, { files, show: true }))
-    for (const counts of await Promise.all(runs)) add(totals, counts)
-  }
+  for (const [suite, files] of filesBySuite) add(totals, await runSuite(suite, files, reports))
 } finally {
   rmSync(reports, { recursive: true })
 }

@@ -16,8 +16,6 @@ import { CACHE, programEnvironment } from './programs.ts'
 const LOOK_MS_MAX = 10_000
 const ENGINE_PROCESS = /^(docker|containerd|runc|buildkit|debootstrap|unshare)/
 const SETTINGS = ['ipv4/ip_forward', 'ipv6/conf/all/forwarding', 'ipv4/conf/all/route_localnet'] as const
-/** Mounted by test/write-behind/faults, which runs beside this suite (test/run.ts). */
-const BESIDE = join(tmpdir(), 'tidegate-fault-')
 const FILES = [
   join(tmpdir(), `${OWN_ENGINES}*`),
   join(tmpdir(), `${OWN_DATA}*`),
@@ -87,9 +85,7 @@ function isMarked(pid: number): boolean {
 
 function mounts(): ({ readonly at: string } & Mark)[] {
   const lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n').filter(Boolean)
-  return lines
-    .map((line) => ({ at: line.split(' ')[4] ?? '', isOurs: line.includes(OWN_ENGINES) }))
-    .filter(({ at }) => !at.startsWith(BESIDE))
+  return lines.map((line) => ({ at: line.split(' ')[4] ?? '', isOurs: line.includes(OWN_ENGINES) }))
 }
 
 function links(): ({ readonly name: string } & Mark)[] {
