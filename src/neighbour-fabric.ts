@@ -14,16 +14,19 @@ export interface FabricChoice {
   /** The nodes speak TLS to each other. */
   readonly isEncrypted: boolean
   readonly logger: Logger
-  readonly open?: typeof openFabricDevice
+  readonly open?: typeof openFabricDevice | undefined
   readonly resolve?: typeof ownAddress
 }
 
-const BY_MODE = {
-  auto: ['verbs', 'tcp'],
-  verbs: ['verbs'],
-  tcp: ['tcp'],
-  off: [],
-} as const satisfies Record<FabricConfig['fabric'], readonly FabricProvider[]>
+/** libfabric's TCP takes connections from anybody, and what it is sent can end the process: unasked, it is opened on no network. */
+function providersOf(fabric: FabricConfig['fabric'], address: string): readonly FabricProvider[] {
+  if (fabric === 'auto') return isLoopback(address) ? ['verbs', 'tcp'] : ['verbs']
+  return fabric === 'off' ? [] : [fabric]
+}
+
+function isLoopback(address: string): boolean {
+  return address.startsWith('127.') || address === '::1'
+}
 
 /** Undefined: bodies go by the connections. A node without the fabric that was asked for serves all the same, only slower; so it is a warning and no error. Never rejects. */
 export async function chooseFabric(
@@ -68,14 +71,14 @@ export function tellPath(logger: Logger, node: number, event: PathEvent): void {
 
 async function opened(
   config: FabricConfig,
-  { open, resolve }: Required<Pick<FabricChoice, 'open' | 'resolve'>>,
+  { open, resolve }: { readonly open: typeof openFabricDevice; readonly resolve: typeof ownAddress },
 ): Promise<{ readonly device: FabricDevice } | { readonly reasons: string }> {
   const host = fabricHost(config)
   const address = await resolve(host)
   if (address === undefined)
     return { reasons: `${host} is no address of this machine; --fabric-address says which one the others reach` }
   const reasons: string[] = []
-  for (const provider of BY_MODE[config.fabric]) {
+  for (const provider of providersOf(config.fabric, address)) {
     const { device, reason } = await open({ provider, address })
     if (device !== undefined) return { device }
     reasons.push(`${provider}: ${reason}`)
@@ -91,5 +94,5 @@ export function fabricHost({ fabricAddress, neighbourAdvertise, neighbour }: Fab
 export async function ownAddress(host: string): Promise<string | undefined> {
   const found = await lookup(host, { all: true }).catch(() => [])
   const own = new Set(Object.values(networkInterfaces()).flatMap((each) => (each ?? []).map(({ address }) => address)))
-  return found.map(({ address }) => address).find((address) => own.has(address) || address.startsWith('127.'))
+  return found.map(({ address }) => address).find((address) => own.has(address) || isLoopback(address))
 }

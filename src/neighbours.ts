@@ -15,7 +15,7 @@ import type { Config } from './config/parse.ts'
 import { NodeRegister } from './meta/raft/nodes/register.ts'
 import { readNodeSecret } from './meta/raft/nodes/secret.ts'
 import { unavailable } from './meta/raft/words.ts'
-import { chooseFabric, tellPath } from './neighbour-fabric.ts'
+import { chooseFabric, tellPath, type FabricChoice } from './neighbour-fabric.ts'
 import { FabricTransport } from './rdma/fabric/fabric-transport.ts'
 import { FabricFailure, type FabricDevice } from './rdma/fabric/ports.ts'
 import type { Transport } from './rdma/ports.ts'
@@ -46,6 +46,8 @@ export interface NeighbourContext {
   readonly logger: Logger
   /** A handler failed with what is no error of operation. Default: it is logged. */
   readonly onBug?: ((error: unknown) => void) | undefined
+  /** Default: that of this machine. */
+  readonly openFabric?: FabricChoice['open']
 }
 
 /** @throws TidegateError when etcd does not answer, and what listening throws */
@@ -58,14 +60,14 @@ export async function openNeighbours(
     incarnation,
     tls,
   }: Pick<SharedMetadata, 'etcd' | 'layout' | 'nodeNumber' | 'incarnation' | 'tls'>,
-  { logger, onBug = (error) => logger.error({ error }, 'a call of another node failed') }: NeighbourContext,
+  { logger, onBug = (error) => logger.error({ error }, 'a call of another node failed'), openFabric }: NeighbourContext,
 ): Promise<Neighbours> {
   const fillRandom = (bytes: Uint8Array): void => void randomFillSync(bytes)
   const readSecret = (): Promise<Uint8Array> => readNodeSecret({ etcd, layout, fillRandom })
   let secret = await readSecret().catch((error: unknown) => Promise.reject(unavailable(error)))
   let register: NodeRegister | undefined
   const nodeTls = transportTls(tls)
-  const device = await chooseFabric(config, { isEncrypted: nodeTls !== undefined, logger })
+  const device = await chooseFabric(config, { isEncrypted: nodeTls !== undefined, logger, open: openFabric })
   const member = (node: number): NodeMember | undefined => register?.member(node)
   const tcp = new TcpTransport({
     self: { node: nodeNumber, incarnation, secret: () => secret, fillRandom },

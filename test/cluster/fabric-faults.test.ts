@@ -24,8 +24,8 @@ it.each(FAULT_KINDS)('%s: no wrong byte, and no GET that hangs', async (kind) =>
   expect(result.reads.longestStallMs).toBeLessThan(STALL_MS_MAX)
   expect(result.reads.bytes).toBeGreaterThanOrEqual(OBJECT_BYTES)
   // Half of it is nowhere else, and more than fits the reader's memory.
-  expect(result.neighbourBytes).toBeGreaterThan(OBJECT_BYTES / 4)
-  expect(result.remoteBytes).toBeGreaterThan(0)
+  expect(result.figures.tcpBytes + result.figures.fabricBytes).toBeGreaterThan(OBJECT_BYTES / 4)
+  expect(result.figures.remoteBytes).toBeGreaterThan(0)
 })
 
 it('the comparison finds one wrong byte wherever it is, and a page that stands in the place of another', () => {

@@ -1,5 +1,5 @@
 /** Which fabric a node uses, and when none. */
-import { hostname } from 'node:os'
+import { hostname, networkInterfaces } from 'node:os'
 import { expect, it } from 'vitest'
 import type { Logger } from '../../src/common/logging.ts'
 import { chooseFabric, fabricHost, ownAddress, tellPath, type FabricConfig } from '../../src/neighbour-fabric.ts'
@@ -55,6 +55,17 @@ it('is the first that there is', async () => {
   const none = await chosen({}, { has: [] })
   expect(none.provider).toBeUndefined()
   expect(none.lines).toEqual([expect.stringMatching(/^info .*verbs: no device; tcp: no device/)])
+})
+
+it('is no port for strangers on a network, unless it is asked for', async () => {
+  const [[own] = []] = Object.values(networkInterfaces())
+    .map((each) => (each ?? []).filter(({ internal }) => !internal))
+    .filter((each) => each.length > 0)
+  // A machine with nothing but itself has no network to open it on.
+  const address = own?.address ?? '127.0.0.1'
+  const asked = own === undefined ? ['verbs 127.0.0.1', 'tcp 127.0.0.1'] : [`verbs ${address}`]
+  expect((await chosen({ fabricAddress: address }, { has: ['tcp'] })).asked).toEqual(asked)
+  expect((await chosen({ fabric: 'tcp', fabricAddress: address }, { has: ['tcp'] })).provider).toBe('tcp')
 })
 
 it('is the one that was said, or none: then with a warning', async () => {

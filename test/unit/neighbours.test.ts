@@ -2,10 +2,18 @@
 import { hostname } from 'node:os'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { systemClock } from '../../src/common/clock.ts'
-import { silentLogger } from '../../src/common/logging.ts'
+import { silentLogger, type Logger } from '../../src/common/logging.ts'
 import { EtcdLayout } from '../../src/meta/raft/layout.ts'
-import { advertised, openNeighbours, type NeighbourConfig, type Neighbours } from '../../src/neighbours.ts'
+import {
+  advertised,
+  openNeighbours,
+  type NeighbourConfig,
+  type NeighbourContext,
+  type Neighbours,
+} from '../../src/neighbours.ts'
+import type { FabricFigures } from '../../src/rdma/ports.ts'
 import { FakeEtcd, type FakeEtcdClient } from '../support/fake-etcd.ts'
+import { FakeFabricNetwork, type FakeDevice } from '../support/fake-fabric.ts'
 
 const CONFIG: NeighbourConfig = {
   neighbour: { host: '127.0.0.1', port: 0 },
@@ -33,7 +41,11 @@ afterEach(async () => {
   await Promise.all(clients.map((client) => client.stop()))
 })
 
-async function open(node: number, config: Partial<NeighbourConfig> = {}, life = 'a'): Promise<Neighbours> {
+async function open(
+  node: number,
+  config: Partial<NeighbourConfig> = {},
+  { life = 'a', ...context }: Partial<NeighbourContext> & { life?: string } = {},
+): Promise<Neighbours> {
   const client = etcd.client()
   await client.start()
   clients.push(client)
@@ -44,7 +56,7 @@ async function open(node: number, config: Partial<NeighbourConfig> = {}, life = 
     incarnation: life.repeat(16),
     tls: undefined,
   }
-  const neighbours = await openNeighbours({ ...CONFIG, ...config }, shared, { logger: silentLogger })
+  const neighbours = await openNeighbours({ ...CONFIG, ...config }, shared, { logger: silentLogger, ...context })
   opened.push(neighbours)
   return neighbours
 }
@@ -99,7 +111,7 @@ describe('neighbours', () => {
     const before = await open(2)
     before.calls.serve('copies', async () => ({ head: Buffer.from('before') }))
     expect(await asks(one, 2)).toBe('before')
-    const after = await open(2, {}, 'b')
+    const after = await open(2, {}, { life: 'b' })
     after.calls.serve('copies', async () => ({ head: Buffer.from('after') }))
     await expect.poll(() => one.view.member(2)?.incarnation).toBe('b'.repeat(16))
     expect(await asks(one, 2)).toBe('after')
@@ -119,5 +131,67 @@ describe('neighbours', () => {
     etcd.planner = undefined
     const { transport } = await open(1)
     expect(transport.figures.peers).toEqual([])
+  })
+})
+
+describe('neighbours with a fabric', () => {
+  const BYTES = 1024 * 1024
+  const HELD = Uint8Array.from({ length: BYTES }, (_, at) => at % 251)
+
+  interface Node {
+    readonly neighbours: Neighbours
+    readonly device: FakeDevice
+    /** What it has lent. */
+    readonly slab: Uint8Array
+    readonly warnings: string[]
+  }
+
+  /** One that gives, from its slab, what is held. */
+  async function start(node: number, network: FakeFabricNetwork, refusesRegistration = false): Promise<Node> {
+    const device = network.device()
+    device.refusesRegistration = refusesRegistration
+    const warnings: string[] = []
+    const warn = (fields: object, text: string): void => void warnings.push(`${text} ${JSON.stringify(fields)}`)
+    const logger: Logger = { ...silentLogger, warn }
+    const neighbours = await open(node, { fabric: 'tcp' }, { logger, openFabric: async () => ({ device }) })
+    const slab = new Uint8Array(new SharedArrayBuffer(BYTES))
+    neighbours.lend(slab.buffer)
+    neighbours.calls.serve('block', async () => ({ head: NOTHING, pieces: [slab] }))
+    return { neighbours, device, slab, warnings }
+  }
+
+  async function fetched({ neighbours, slab }: Node, node: number): Promise<Uint8Array | undefined> {
+    const call = { method: 'block', head: NOTHING } as const
+    const { body } = await neighbours.calls.call(node, call, { timeoutMs: 5_000, into: slab })
+    return body
+  }
+
+  const figures = ({ neighbours }: Node): FabricFigures | undefined => neighbours.transport.figures.peers[0]?.fabric
+
+  it('agree on it when they see each other, read what the other has lent, and leave nothing of it behind', async () => {
+    const network = new FakeFabricNetwork()
+    const one = await start(1, network)
+    const two = await start(2, network)
+    two.slab.set(HELD)
+    await expect.poll(() => figures(one)?.isUsed).toBe(true)
+    expect(await fetched(one, 2)).toEqual(HELD)
+    expect(figures(one)).toMatchObject({ reads: 1, bytesRead: BYTES, fallbacks: 0 })
+    expect(one.warnings).toEqual([])
+    await Promise.all([one.neighbours.stop(), two.neighbours.stop()])
+    for (const { device } of [one, two]) {
+      expect(device.regionsRegistered + device.channelsOpen).toBe(0)
+      expect(() => device.open()).toThrow('the device is closed')
+    }
+  })
+
+  it('use the connection where the memory cannot be lent, and say what to raise', async () => {
+    const network = new FakeFabricNetwork()
+    const one = await start(1, network, true)
+    const two = await start(2, network)
+    two.slab.set(HELD)
+    await expect.poll(() => one.neighbours.view.member(2)).toBeDefined()
+    expect(await fetched(one, 2)).toEqual(HELD)
+    expect(figures(one)?.reads).toBe(0)
+    expect(one.warnings[0]).toMatch(/memory cannot be read by other nodes.*no more memory.*LimitMEMLOCK/)
   })
 })

@@ -41,6 +41,18 @@ function member(number: number): NodeMember {
 
 const PEER = { calls: 4, failures: 0, bytesIn: 100, bytesOut: 20, roundTripMs: 0.5 }
 
+const FABRIC = {
+  provider: 'tcp',
+  isUsed: true,
+  lineBytes: 65_536,
+  reads: 1,
+  writes: 2,
+  bytesRead: 30,
+  bytesWritten: 40,
+  fallbacks: 5,
+  lastFailure: undefined,
+} as const
+
 const NEIGHBOURS: NeighbourStatusParts = {
   view: {
     self: 1,
@@ -51,8 +63,8 @@ const NEIGHBOURS: NeighbourStatusParts = {
   transport: {
     figures: {
       peers: [
-        { ...PEER, node: 2, connected: true },
-        { ...PEER, node: 3, connected: false },
+        { ...PEER, node: 2, connected: true, fabric: FABRIC },
+        { ...PEER, node: 3, connected: false, fabric: { ...FABRIC, isUsed: false } },
       ],
       refused: {} as never,
       badFrames: 0,
@@ -83,17 +95,32 @@ it('speaks of this node alone where metadata are not shared', async () => {
 })
 
 it('says of each other node whether it is reached, and adds up what was asked and carried', async () => {
-  const { parts, stop } = await begin({ neighbours: neighbourStatus(NEIGHBOURS) })
+  const neighbours = neighbourStatus(NEIGHBOURS)
+  const { parts, stop } = await begin({ neighbours })
   const { node, nodes, lost, tiers, backlog, holdings } = await createStatus(parts).look()
   expect(node).toMatchObject({ number: 1 })
   expect(
-    nodes.map(({ number, isSelf, isReachable, roundTripMs }) => [number, isSelf, isReachable, roundTripMs]),
+    nodes.map(({ number, isSelf, isReachable, roundTripMs, fabric }) => [
+      number,
+      isSelf,
+      isReachable,
+      roundTripMs,
+      fabric,
+    ]),
   ).toEqual([
-    [1, true, true, undefined],
-    [2, false, true, 0.5],
-    [3, false, false, 0.5],
-    [4, false, undefined, undefined],
+    [1, true, true, undefined, undefined],
+    [2, false, true, 0.5, 'tcp'],
+    [3, false, false, 0.5, undefined],
+    [4, false, undefined, undefined, undefined],
   ])
+  expect(neighbours.figures().fabric).toEqual({
+    peers: 1,
+    reads: 2,
+    writes: 4,
+    bytesRead: 60,
+    bytesWritten: 80,
+    fallbacks: 10,
+  })
   expect(lost).toEqual([{ number: 5, name: undefined, state: 'away', awayMs: 10 }])
   expect(tiers.neighbours).toMatchObject({ hits: 5, misses: 2, timeouts: 1, bytesIn: 200, bytesOut: 40, peers: 1 })
   expect(backlog.copiesWaiting).toBe(3)

@@ -153,7 +153,9 @@ class NativeFabricDevice implements FabricDevice {
     const { addon, native } = this.#parts
     const region = addon.registerRegion(native, memory, ACCESS_NUMBERS[access])
     if (typeof region === 'number') {
-      throw failureOfCall(-region, `${memory.byteLength} bytes cannot be registered`, addon.explain(-region))
+      // What is pinned counts against a limit, and going over it is told as one of several errors.
+      const hint = this.provider === 'verbs' ? ' (is the limit of locked memory, `ulimit -l`, high enough?)' : ''
+      throw failureOfCall(-region, `${memory.byteLength} bytes cannot be registered${hint}`, addon.explain(-region))
     }
     const registered = new NativeFabricRegion(this, { addon, native: region, memory }, (closed) =>
       this.#regions.delete(closed),

@@ -25,6 +25,7 @@ import { methodNumber } from '../tcp/frames.ts'
 import { Borrower } from './borrower.ts'
 import { bytesOf } from './leases.ts'
 import { FABRIC_LIMITS, type FabricLimits } from './limits.ts'
+import { PROBE_BYTES_MIN } from './line.ts'
 import { KnownMemory, type Place } from './memory.ts'
 import { decodeWrapped, encodeCall, type WrappedAnswer } from './messages.ts'
 import { Owner } from './owner.ts'
@@ -139,14 +140,14 @@ export class FabricTransport implements Transport {
     const place = options.into && this.#memory.find(options.into)
     // What is too small for any line does not even make two nodes agree.
     const largest = Math.max(bodyBytes, place && options.into ? options.into.length : 0)
-    const isLarge = largest > 0 && largest >= (this.#limits.lineBytes ?? 0)
+    const isLarge = largest > 0 && largest >= (this.#limits.lineBytes ?? PROBE_BYTES_MIN)
     if (!isLarge || options.signal?.aborted === true) return await inner.call(node, call, options)
     const pair = this.#pair(node)
     const agreed = pair.reach()
-    if (agreed === undefined || largest < agreed.lineBytes) return await inner.call(node, call, options)
+    if (agreed === undefined) return await inner.call(node, call, options)
     const { clock } = this.#options
     const endMs = clock.monotonicMs() + options.timeoutMs
-    const written = bodyBytes >= agreed.lineBytes ? await this.#write(pair, agreed, call, endMs) : undefined
+    const written = bodyBytes === 0 ? undefined : await this.#write(pair, agreed, call, endMs)
     const mayLend = place !== undefined && (options.into?.length ?? 0) >= agreed.lineBytes
     const left = { ...options, timeoutMs: endMs - clock.monotonicMs() }
     if (written === undefined && !mayLend) return await inner.call(node, call, left)
@@ -158,9 +159,11 @@ export class FabricTransport implements Transport {
   async #write(pair: Pair, agreed: Agreed, { pieces = [] }: NodeCall, endMs: number): Promise<Written | undefined> {
     const bytes = bytesOf(pieces)
     assert(bytes <= NODE_BODY_BYTES_MAX, 'a call fits a frame')
+    if (bytes < (this.#limits.lineBytes ?? PROBE_BYTES_MIN)) return undefined
     const grant = pair.grant(agreed)
-    const offset = grant?.ranges.take(bytes)
-    if (grant === undefined || offset === undefined) return undefined
+    if (grant === undefined || bytes < grant.lineBytes) return undefined
+    const offset = grant.ranges.take(bytes)
+    if (offset === undefined) return undefined
     const { staging, remote, ranges } = grant
     let at = offset
     for (const piece of pieces) {

@@ -125,8 +125,11 @@ export class Hosts {
     const host = this.#hosts.get(node)
     if (host === undefined) return
     this.#hosts.delete(node)
-    host.grant?.close()
-    const closing = host.channel.close().finally(() => this.#closing.delete(closing))
+    const closing = host.channel.close().finally(() => {
+      // Not before: a write that has begun may still land.
+      host.grant?.close()
+      this.#closing.delete(closing)
+    })
     this.#closing.add(closing)
   }
 }

@@ -5,8 +5,8 @@
  *   fabric-agree   1 version (1), 1 provider (0 verbs, 1 tcp), 2 length, name of the caller's channel
  *               -> 1 version (1), 8 agreement, 2 length, name of the owner's channel for this caller
  *   fabric-end     8 agreement                              the caller's channel is closed, and so will be the owner's
- *   fabric-probe   8 agreement, 4 bytes, 1 how              0: bytes in the reply; 1: where they can be read
- *               -> (0) nothing, and so many bytes as body; (1) a lease, of an id that is no lease's
+ *   fabric-probe   8 agreement, 4 bytes, 1 how, 4 offset    0: bytes in the reply; 1: where they can be read; 2: bytes come as body; 3: they lie in the grant, at the offset
+ *               -> (0) nothing, and so many bytes as body; (1) a lease, of an id that is no lease's; (2, 3) nothing
  *   fabric-grant   8 agreement
  *               -> 8 key, 8 address, 4 bytes                where the caller may write
  *   fabric-call    8 agreement, 2 method, 2 zero, 4 bytes from which on the answer's body is to be lent (2^32 - 1: never), 4 offset in the grant, 4 bytes there, head of the call
@@ -173,27 +173,37 @@ export function decodeAgreementNumber(head: Uint8Array): bigint {
   return agreement
 }
 
+const PROBE_WAYS = ['in the reply', 'lent', 'in the call', 'written'] as const
+
 export interface Probe {
   readonly agreement: bigint
   readonly bytes: number
-  readonly how: 'in the reply' | 'lent'
+  readonly how: (typeof PROBE_WAYS)[number]
+  /** In the grant. */
+  readonly offset: number
 }
 
-export function encodeProbe({ agreement, bytes, how }: Probe): Uint8Array {
-  const head = Buffer.alloc(13)
+export function encodeProbe({ agreement, bytes, how, offset }: Probe): Uint8Array {
+  const head = Buffer.alloc(17)
   head.writeBigUInt64BE(agreement)
   head.writeUInt32BE(bytes, 8)
-  head[12] = how === 'lent' ? 1 : 0
+  head[12] = PROBE_WAYS.indexOf(how)
+  head.writeUInt32BE(offset, 13)
   return head
 }
 
 /** @throws InvalidRequest */
 export function decodeProbe(head: Uint8Array): Probe {
   const taking = new Taking(head)
-  const [agreement, bytes, how] = [taking.bigint(), taking.number(4), taking.number(1)]
+  const [agreement, bytes, how, offset] = [
+    taking.bigint(),
+    taking.number(4),
+    PROBE_WAYS[taking.number(1)],
+    taking.number(4),
+  ]
   taking.end()
-  if (how > 1) throw malformed()
-  return { agreement, bytes, how: how === 1 ? 'lent' : 'in the reply' }
+  if (how === undefined) throw malformed()
+  return { agreement, bytes, how, offset }
 }
 
 export function encodeGrant({ key, address, bytes }: GrantTold): Uint8Array {

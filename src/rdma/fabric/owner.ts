@@ -139,11 +139,16 @@ export class Owner {
   }
 
   /** @throws TidegateError */
-  #probe({ from, head }: NodeRequest): NodeAnswer {
-    const { agreement, bytes, how } = decodeProbe(head)
+  #probe({ from, head, body }: NodeRequest): NodeAnswer {
+    const { agreement, bytes, how, offset } = decodeProbe(head)
     const host: Host | undefined = this.#hosts.find(from, agreement)
     if (host === undefined) throw new TidegateError('Unavailable', 'no such agreement')
     if (bytes === 0 || bytes > PROBE_BYTES_MAX) throw new TidegateError('InvalidRequest', `a probe of ${bytes} bytes`)
+    if (how === 'in the call' && body.length !== bytes)
+      throw new TidegateError('InvalidRequest', 'a probe of another length')
+    // It has been copied out, as with any call: that is what is measured.
+    if (how === 'written') host.heldBytes -= this.#hosts.take(host, { offset, bytes }).length
+    if (how === 'written' || how === 'in the call') return DONE
     const probed = this.#probeMemory().subarray(0, bytes)
     if (how === 'in the reply') return { head: NOTHING, pieces: [probed] }
     const place = this.#options.memory.find(probed)

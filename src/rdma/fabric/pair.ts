@@ -13,7 +13,7 @@ import type { FabricLimits } from './limits.ts'
 import { decodeAgreement, decodeGrant, encodeAgree, encodeAgreementNumber, type GrantTold } from './messages.ts'
 import { Operations } from './operations.ts'
 import { FabricFailure, type Channel, type FabricDevice, type Region } from './ports.ts'
-import { Prober } from './prober.ts'
+import { measureWrites, Prober } from './prober.ts'
 import { Ranges } from './ranges.ts'
 
 /** How bodies go to a node from now on, for people. */
@@ -36,6 +36,8 @@ export interface Grant {
   readonly remote: GrantTold
   readonly staging: Region
   readonly ranges: Ranges
+  /** Bodies of requests from here on are written there; Infinity: none. */
+  lineBytes: number
   /** Of ranges that are not used again. */
   lostBytes: number
 }
@@ -266,19 +268,25 @@ export class Pair {
     return { agreement, operations, onStuck }
   }
 
-  /** Never rejects. What goes wrong is nothing to give up the fabric for: bodies of requests go by the connection. */
+  /** Never rejects. That nothing is granted is no reason to give up the fabric: bodies of requests go by the connection. */
   async #askForGrant(agreed: Agreed): Promise<void> {
     const { node, inner, device, limits } = this.#options
+    const { agreement, operations } = agreed
     this.#grant = 'asked for'
-    const call = { method: 'fabric-grant', head: encodeAgreementNumber(agreed.agreement) } as const
+    const call = { method: 'fabric-grant', head: encodeAgreementNumber(agreement) } as const
     try {
       const remote = decodeGrant((await inner.call(node, call, { timeoutMs: limits.agreeMs })).head)
       if (this.#agreed !== agreed) return
       const staging = device.register(new Uint8Array(Math.min(remote.bytes, limits.grantBytes)), 'none')
-      this.#grant = { remote, staging, ranges: new Ranges(staging.memory.length), lostBytes: 0 }
+      const ranges = new Ranges(staging.memory.length)
+      const grant: Grant = { remote, staging, ranges, lineBytes: Number.POSITIVE_INFINITY, lostBytes: 0 }
+      this.#grant = grant
+      // Nobody writes there until it is known from which size on that pays.
+      grant.lineBytes = await measureWrites({ ...this.#options, agreement, operations, remote, staging })
     } catch (error) {
       if (!(error instanceof FabricFailure || error instanceof TidegateError)) throw error
-      this.tally.lastFailure = `nothing was granted to write to: ${error.message}`
+      this.tally.lastFailure = `nothing can be written there: ${error.message}`
+      if (error instanceof FabricFailure && this.#grant !== 'asked for') this.fail(agreed, error.message)
     }
   }
 }

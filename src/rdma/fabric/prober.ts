@@ -1,10 +1,10 @@
-/** Brings the same bytes in the reply and by a read of the other node's memory, for line.ts: what both bring must be the same. */
+/** Moves the same bytes by the connection and by the fabric, for line.ts: from the other node, where both must bring the same, and to it. */
 import { timingSafeEqual } from 'node:crypto'
 import type { Clock } from '../../common/clock.ts'
 import type { NodeCalls } from '../../common/node-calls.ts'
 import type { FabricLimits } from './limits.ts'
 import { measureLine, PROBE_BYTES_MAX, PROBES_AT_ONCE, type ProbeWay } from './line.ts'
-import { decodeLease, encodeProbe } from './messages.ts'
+import { decodeLease, encodeProbe, type GrantTold } from './messages.ts'
 import type { Operations } from './operations.ts'
 import { FabricFailure, type FabricDevice, type Region } from './ports.ts'
 
@@ -51,33 +51,74 @@ export class Prober {
       throw new FabricFailure('failed', 'what was read by the fabric is not what lies there')
   }
 
-  async #probe(bytes: number, way: ProbeWay): Promise<number> {
-    const { clock } = this.#options
-    const beganMs = clock.monotonicMs()
-    const all = Array.from({ length: PROBES_AT_ONCE }, (_, index) => {
-      const offset = index * PROBE_BYTES_MAX
-      const into = this.#region.memory.subarray(offset, offset + bytes)
-      return way === 'lent' ? this.#lent(bytes, offset) : this.#inReply(bytes, into)
+  #probe(bytes: number, way: ProbeWay): Promise<number> {
+    return timed(this.#options.clock, (offset) => {
+      if (way === 'fabric') return this.#lent(bytes, offset)
+      return this.#inReply(bytes, this.#region.memory.subarray(offset, offset + bytes))
     })
-    // All of them, since their memory is used until then.
-    for (const one of await Promise.allSettled(all)) if (one.status === 'rejected') throw one.reason
-    return clock.monotonicMs() - beganMs
   }
 
   async #inReply(bytes: number, into: Uint8Array): Promise<void> {
     const { node, inner, limits, agreement } = this.#options
-    const head = encodeProbe({ agreement, bytes, how: 'in the reply' })
+    const head = encodeProbe({ agreement, bytes, how: 'in the reply', offset: 0 })
     const { body } = await inner.call(node, { method: 'fabric-probe', head }, { timeoutMs: limits.agreeMs, into })
     if (body.length !== bytes) throw new FabricFailure('failed', 'a probe of another length')
   }
 
   async #lent(bytes: number, offset: number): Promise<void> {
     const { node, inner, limits, clock, agreement, operations } = this.#options
-    const head = encodeProbe({ agreement, bytes, how: 'lent' })
+    const head = encodeProbe({ agreement, bytes, how: 'lent', offset: 0 })
     const reply = await inner.call(node, { method: 'fabric-probe', head }, { timeoutMs: limits.agreeMs })
     const [piece, ...more] = decodeLease(reply.head).pieces
     if (piece?.bytes !== bytes || more.length > 0) throw new FabricFailure('failed', 'a probe of another length')
     const deadlineMs = clock.monotonicMs() + limits.transferMs
     await operations.transfer({ kind: 'read', region: this.#region, offset, bytes, remote: piece, deadlineMs })
   }
+}
+
+export interface WriteProberOptions extends ProberOptions {
+  readonly remote: GrantTold
+  /** As long as what is granted. */
+  readonly staging: Region
+}
+
+/** From how many bytes on a request's body is written to the grant rather than sent with the call. @throws FabricFailure, TidegateError */
+export async function measureWrites(options: WriteProberOptions): Promise<number> {
+  const { staging, clock, limits } = options
+  if (limits.lineBytes !== undefined) return limits.lineBytes
+  if (staging.memory.length < PROBES_AT_ONCE * PROBE_BYTES_MAX) return Number.POSITIVE_INFINITY
+  // The bytes lie elsewhere, as those of requests do.
+  const body = new Uint8Array(PROBE_BYTES_MAX)
+  const line = await measureLine((bytes, way) =>
+    timed(clock, (offset) => {
+      const piece = body.subarray(0, bytes)
+      return way === 'fabric' ? written(options, piece, offset) : inCall(options, piece)
+    }),
+  )
+  return Math.min(limits.lineBytesMax, line)
+}
+
+async function inCall({ node, inner, limits, agreement }: WriteProberOptions, body: Uint8Array): Promise<void> {
+  const head = encodeProbe({ agreement, bytes: body.length, how: 'in the call', offset: 0 })
+  await inner.call(node, { method: 'fabric-probe', head, pieces: [body] }, { timeoutMs: limits.agreeMs })
+}
+
+async function written(options: WriteProberOptions, body: Uint8Array, offset: number): Promise<void> {
+  const { node, inner, limits, clock, agreement, operations, remote, staging: region } = options
+  const bytes = body.length
+  region.memory.set(body, offset)
+  const there = { key: remote.key, address: remote.address + BigInt(offset) }
+  const deadlineMs = clock.monotonicMs() + limits.transferMs
+  await operations.transfer({ kind: 'write', region, offset, bytes, remote: there, deadlineMs })
+  const head = encodeProbe({ agreement, bytes, how: 'written', offset })
+  await inner.call(node, { method: 'fabric-probe', head }, { timeoutMs: limits.agreeMs })
+}
+
+/** Milliseconds that so many take which are moved at once, each to a place of its own. */
+async function timed(clock: Clock, move: (offset: number) => Promise<void>): Promise<number> {
+  const beganMs = clock.monotonicMs()
+  const all = Array.from({ length: PROBES_AT_ONCE }, (_, index) => move(index * PROBE_BYTES_MAX))
+  // All of them, since their memory is used until then.
+  for (const one of await Promise.allSettled(all)) if (one.status === 'rejected') throw one.reason
+  return clock.monotonicMs() - beganMs
 }

@@ -37,21 +37,27 @@ export interface RoundOptions {
   readonly onStep?: ((step: string) => void) | undefined
 }
 
-export interface Carried {
-  /** Checked bytes of blocks that the peer gave, by whatever way. */
-  readonly neighbourBytes: number
-  /** Of these, what the reader read from the peer's memory by the fabric. */
+/** Of the reader, unless it says otherwise. */
+export interface Figures {
+  /** By connections from the peer, with all that is said there. */
+  readonly tcpBytes: number
+  /** Read from the peer's memory. */
   readonly fabricBytes: number
-  /** By either gateway. */
+  readonly fabricReads: number
+  readonly fallbacks: number
+  /** Answers of the peer whose checksums did not fit: they were not believed. */
+  readonly badPages: number
+  /** From the remote store, by either. */
   readonly remoteBytes: number
 }
 
-export interface RoundResult extends Carried {
+export interface RoundResult {
   readonly faults: readonly string[]
   readonly ms: number
   readonly reads: ReadCounts
+  readonly figures: Figures
+  /** When the round was over. */
   readonly isFabricUsed: boolean
-  readonly fallbacks: number
 }
 
 const KEY = 'object'
@@ -104,18 +110,15 @@ export class FabricFaultRounds {
     gateways.checkRunning()
     await this.#checkDirty()
     const after = await this.#figures()
-    return {
-      faults: faults.map(
-        ({ kind: name, atShare, lastsMs }) => `${name} ${Math.round(lastsMs)} ms at ${atShare.toFixed(2)}`,
-      ),
-      ms,
-      reads,
-      neighbourBytes: after.neighbourBytes - before.neighbourBytes,
+    const figures = {
+      tcpBytes: after.tcpBytes - before.tcpBytes,
       fabricBytes: after.fabricBytes - before.fabricBytes,
-      remoteBytes: after.remoteBytes - before.remoteBytes,
-      isFabricUsed: after.isFabricUsed,
+      fabricReads: after.fabricReads - before.fabricReads,
       fallbacks: after.fallbacks - before.fallbacks,
+      badPages: after.badPages - before.badPages,
+      remoteBytes: after.remoteBytes - before.remoteBytes,
     }
+    return { faults: faults.map(describe), ms, reads, figures, isFabricUsed: after.isFabricUsed }
   }
 
   async #readUnder(faults: readonly Fault[], random: Random, onStep: (step: string) => void): Promise<ReadCounts> {
@@ -214,15 +217,17 @@ export class FabricFaultRounds {
       throw new Error(`${backlog.bytes} bytes are dirty on the peer, and ${wanted} should be`)
   }
 
-  async #figures(): Promise<Carried & { readonly isFabricUsed: boolean; readonly fallbacks: number }> {
+  async #figures(): Promise<Figures & { readonly isFabricUsed: boolean }> {
     const gateways = must(this.#gateways, 'a start')
-    const { tiers } = await gateways.status(READER)
+    const read = await gateways.metrics(READER)
     return {
-      neighbourBytes: tiers.neighbours?.bytesIn ?? 0,
-      fabricBytes: 0,
+      tcpBytes: read('tidegate_neighbour_bytes_total{direction="in"}'),
+      fabricBytes: read('tidegate_fabric_bytes_total{kind="read"}'),
+      fabricReads: read('tidegate_fabric_bodies_total{kind="read"}'),
+      fallbacks: read('tidegate_fabric_fallbacks_total'),
+      badPages: read('tidegate_neighbour_bad_pages_total'),
       remoteBytes: gateways.door.bytesRead,
-      isFabricUsed: false,
-      fallbacks: 0,
+      isFabricUsed: read('tidegate_fabric_peers') > 0,
     }
   }
 }

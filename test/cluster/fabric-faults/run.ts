@@ -1,8 +1,9 @@
 /** `npm run rdma-faults -- [--rounds N] [--mib N] [--part-mib N] [--seed S] [--fabric auto|verbs|tcp|off] [--kind 'peer killed']`: a large object is read from one node while the one that has half of it alone fails; the long form. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { FAULT_KINDS } from './faults.ts'
 import { STALL_MS_MAX } from './object-reader.ts'
-import { FabricFaultRounds, type RoundResult } from './rounds.ts'
+import { FabricFaultRounds, type Figures, type RoundResult } from './rounds.ts'
 
 const { values } = parseArgs({
   options: {
@@ -41,6 +42,8 @@ for (let seed = firstSeed; seed < firstSeed + rounds; seed++) {
   } catch (error) {
     failed++
     say(`${seed}: FAILED ${(error as Error).stack}`)
+    // What they wrote last is on its way to the file.
+    await sleep(500)
     for (const index of [0, 1]) say(`log of ${index}:\n${tail(nodes.log(index))}`)
     // What the others would find after it says nothing.
     await nodes.end()
@@ -50,12 +53,18 @@ for (let seed = firstSeed; seed < firstSeed + rounds; seed++) {
 }
 await nodes.end()
 
-function text({ faults, ms, reads, neighbourBytes, fabricBytes, remoteBytes, fallbacks }: RoundResult): string {
+function text({ faults, ms, reads, figures, isFabricUsed }: RoundResult): string {
   const errors = Object.entries(reads.errors).map(([name, count]) => `${count} ${name}`)
   return (
     `${faults.join(', ')}: ${(ms / 1000).toFixed(1)} s, ${mib(reads.bytes)} in ${reads.gets} GETs, ${errors.join(', ') || 'no errors'}, ` +
-    `longest stall ${(reads.longestStallMs / 1000).toFixed(1)} s; from the peer ${mib(neighbourBytes)}, of these by fabric ${mib(fabricBytes)}; ` +
-    `from the remote store ${mib(remoteBytes)}; ${fallbacks} fallbacks`
+    `longest stall ${(reads.longestStallMs / 1000).toFixed(1)} s; ${carried(figures)}${isFabricUsed ? '' : '; not by the fabric now'}`
+  )
+}
+
+function carried({ fabricBytes, fabricReads, tcpBytes, remoteBytes, fallbacks, badPages }: Figures): string {
+  return (
+    `by fabric ${mib(fabricBytes)} in ${fabricReads} reads, by TCP ${mib(tcpBytes)}, from the remote store ${mib(remoteBytes)}; ` +
+    `${fallbacks} fallbacks, ${badPages} answers with bad pages`
   )
 }
 
@@ -66,10 +75,17 @@ function tail(log: string): string {
 const sum = (read: (result: RoundResult) => number): number => results.reduce((total, one) => total + read(one), 0)
 const errorsOf = ({ reads }: RoundResult): number => Object.values(reads.errors).reduce((total, one) => total + one, 0)
 const stallMs = Math.max(0, ...results.map(({ reads }) => reads.longestStallMs))
+const figures: Figures = {
+  tcpBytes: sum((one) => one.figures.tcpBytes),
+  fabricBytes: sum((one) => one.figures.fabricBytes),
+  fabricReads: sum((one) => one.figures.fabricReads),
+  fallbacks: sum((one) => one.figures.fallbacks),
+  badPages: sum((one) => one.figures.badPages),
+  remoteBytes: sum((one) => one.figures.remoteBytes),
+}
 say(
   `${results.length} rounds passed, ${failed} failed; ${mib(sum(({ reads }) => reads.bytes))} compared in ${sum(({ reads }) => reads.gets)} GETs, ` +
-    `${sum(({ reads }) => reads.wrongBytes)} wrong bytes in those that passed, ${sum(errorsOf)} errors to clients, longest stall ${(stallMs / 1000).toFixed(1)} s of ` +
-    `${STALL_MS_MAX / 1000} s; from the peer ${mib(sum((one) => one.neighbourBytes))}, of these by fabric ${mib(sum((one) => one.fabricBytes))}; ` +
-    `from the remote store ${mib(sum((one) => one.remoteBytes))}; ${sum((one) => one.fallbacks)} fallbacks`,
+    `${sum(({ reads }) => reads.wrongBytes)} wrong bytes in those that passed, ${sum(errorsOf)} errors to clients, longest stall ` +
+    `${(stallMs / 1000).toFixed(1)} s of ${STALL_MS_MAX / 1000} s; ${carried(figures)}`,
 )
 process.exitCode = failed === 0 && results.length > 0 ? 0 : 1

@@ -127,14 +127,18 @@ export class TwoGateways {
   }
 
   async status(index: number): Promise<ShownStatus> {
-    const { accessKey, secretKey } = this.#root
-    const authorization = `Basic ${Buffer.from(`${accessKey}:${secretKey}`).toString('base64')}`
-    const response = await fetch(`${this.of(index).http}/admin/v1/status`, {
-      headers: { authorization },
-      signal: AbortSignal.timeout(STATUS_MS_MAX),
-    })
-    if (!response.ok) throw new Error(`status ${response.status}: ${await response.text()}`)
-    return (await response.json()) as ShownStatus
+    return JSON.parse(await this.#ask(index, '/admin/v1/status')) as ShownStatus
+  }
+
+  /** Reads a sum over the labels of one series, or one of them: `name` or `name{label="value"}`. */
+  async metrics(index: number): Promise<(series: string) => number> {
+    const lines = (await this.#ask(index, '/metrics')).split('\n')
+    return (series) => {
+      const [name = '', label = ''] = series.split(/[{}]/)
+      return lines
+        .filter((line) => /^\w+/.exec(line)?.[0] === name && line.includes(label))
+        .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0)
+    }
   }
 
   /** Ends everything, whatever state it is in. */
@@ -145,6 +149,18 @@ export class TwoGateways {
     await this.#remote?.stop()
     await this.#etcd?.remove()
     rmSync(this.#scratch, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 })
+  }
+
+  async #ask(index: number, path: string): Promise<string> {
+    const { accessKey, secretKey } = this.#root
+    const authorization = `Basic ${Buffer.from(`${accessKey}:${secretKey}`).toString('base64')}`
+    const response = await fetch(`${this.of(index).http}${path}`, {
+      headers: { authorization },
+      signal: AbortSignal.timeout(STATUS_MS_MAX),
+    })
+    const text = await response.text()
+    if (!response.ok) throw new Error(`${path} is answered with ${response.status}: ${text}`)
+    return text
   }
 
   async #prepare(): Promise<void> {

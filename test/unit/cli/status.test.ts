@@ -29,7 +29,7 @@ copies:        2 segments wait for theirs
 
 NODE  NAME  ADDRESS        STATE    FROM HERE    VERSION  WEIGHT  LABELS
 1 *   a     10.0.0.1:9002  serving  -            0.1.0    1       zone=x
-2     b     10.0.0.2:9002  serving  0.4 ms       0.1.0    1       -
+2     b     10.0.0.2:9002  serving  0.4 ms, tcp  0.1.0    1       -
 4     d     10.0.0.4:9002  leaving  not reached  0.1.0    1       -
 
 LOST  NAME  STATE   AWAY FOR

@@ -40,11 +40,12 @@ function basic(user: string): string {
 
 it('says all there is to say, with null for what is not known', async () => {
   const { port, status } = await begin()
-  const [, other] = STATUS.nodes
+  const [self, other, leaving] = STATUS.nodes
+  const unknown = { roundTripMs: null, fabric: null }
   expect((await ask(port)).body).toEqual({
     ...STATUS,
     node: { ...STATUS.node, trouble: null },
-    nodes: [{ ...STATUS.nodes[0], roundTripMs: null }, other, { ...STATUS.nodes[2], roundTripMs: null }],
+    nodes: [{ ...self, ...unknown }, other, { ...leaving, ...unknown }],
     tiers: { ...STATUS.tiers, disk: null, remote: null },
     holdings: { ...STATUS.holdings, trouble: null },
   })

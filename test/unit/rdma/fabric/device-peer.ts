@@ -1,6 +1,7 @@
 /** What device.test.ts and the lifetime programs do with the other end (device-peer-process.ts). */
 import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type {
@@ -46,8 +47,15 @@ export class FabricPeer {
     return remoteOf(this.facts[where], offset)
   }
 
-  pause(): void {
+  /** Resolves when each of its threads has stopped, which is not at once. */
+  async pause(): Promise<void> {
     this.child.kill('SIGSTOP')
+    const tasks = `/proc/${this.child.pid}/task`
+    const untilMs = performance.now() + PATIENCE_MS
+    while (!readdirSync(tasks).every((task) => readFileSync(join(tasks, task, 'stat'), 'utf8').includes(') T '))) {
+      if (performance.now() > untilMs) throw new Error(`${this.child.pid} does not stop`)
+      await sleep(1)
+    }
   }
 
   goOn(): void {

@@ -3,10 +3,10 @@ import { describe, expect, it } from 'vitest'
 import { measureLine, type ProbeOnce } from '../../../../src/rdma/fabric/line.ts'
 
 /** Milliseconds to begin with, and for each MiB; now and then something else is in the way. */
-function costs(reply: readonly [number, number], lent: readonly [number, number]): ProbeOnce {
+function costs(connection: readonly [number, number], fabric: readonly [number, number]): ProbeOnce {
   let asked = 0
   return async (bytes, way) => {
-    const [begin, each] = way === 'lent' ? lent : reply
+    const [begin, each] = way === 'fabric' ? fabric : connection
     return begin + (each * bytes) / 2 ** 20 + (asked++ % 3 === 0 ? 50 : 0)
   }
 }

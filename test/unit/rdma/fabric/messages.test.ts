@@ -58,8 +58,8 @@ describe("the fabric's messages", () => {
     )
     comesBack(fc.record({ agreement: bits64, name }), encodeAgreement, (head) => decodeAgreement(head) as never)
     comesBack(bits64, encodeAgreementNumber, decodeAgreementNumber)
-    const how = fc.constantFrom('in the reply' as const, 'lent' as const)
-    comesBack(fc.record({ agreement: bits64, bytes: number32, how }), encodeProbe, decodeProbe)
+    const how = fc.constantFrom('in the reply' as const, 'lent' as const, 'in the call' as const, 'written' as const)
+    comesBack(fc.record({ agreement: bits64, bytes: number32, how, offset: number32 }), encodeProbe, decodeProbe)
     comesBack(piece, encodeGrant, decodeGrant)
     comesBack(lease, encodeLease, decodeLease)
     comesBack(fc.array(number32), encodeLeases, (head) => [...decodeLeases(head)])
@@ -116,7 +116,7 @@ describe("the fabric's messages", () => {
     const heads: [Uint8Array, (head: Uint8Array) => unknown][] = [
       [encodeAgree('tcp', Buffer.from('name')), decodeAgree],
       [encodeAgreement({ agreement: 1n, name: Buffer.from('name') }), decodeAgreement],
-      [encodeProbe({ agreement: 1n, bytes: 4096, how: 'lent' }), decodeProbe],
+      [encodeProbe({ agreement: 1n, bytes: 4096, how: 'lent', offset: 0 }), decodeProbe],
       [encodeGrant(one), decodeGrant],
       [encodeLease({ id: 1, leaseMs: 2, pieces: [one, one] }), decodeLease],
       [encodeLeases([1, 2]), decodeLeases],
