@@ -18,7 +18,9 @@ import {
 } from './fabric-device-fixture.ts'
 import type { FabricDeviceHarness } from './fabric-device-fixture.ts'
 
-const CYCLES = 500
+const CYCLES = 100
+/** On a machine that is busy with other tests; to open a channel costs what its provider allocates for it. */
+const CYCLES_MS_MAX = 600_000
 
 export function testFabricDevice(name: string, harness: FabricDeviceHarness): void {
   describe(`device of the fabric: ${name}`, () => {
@@ -244,29 +246,33 @@ export function testFabricDevice(name: string, harness: FabricDeviceHarness): vo
       expect([ends.one.domain.length > 0, /^\d+\.\d+/.test(ends.one.version)]).toEqual([true, true])
     })
 
-    it(`can be opened and closed ${CYCLES} times, and nothing is left`, async () => {
-      const descriptors = (): number => readdirSync('/proc/self/fd').length
-      let before = 0
-      for (let cycle = 0; cycle < CYCLES; cycle++) {
-        if (cycle === CYCLES / 10) before = descriptors()
-        const { channel, other } = ends.pair()
-        const region = ends.two.register(filled(new Uint8Array(1_000), cycle), 'read')
-        if (cycle % 3 > 0) {
-          const remote = there(region)
-          expect(await outcomeOf(channel, { kind: 'read', region: ends.mine, offset: 0, bytes: 1_000, remote })).toBe(
-            'well',
-          )
-          expect(same(ends.mine.memory.subarray(0, 1_000), region.memory)).toBe(true)
+    it(
+      `can be opened and closed ${CYCLES} times, and nothing is left`,
+      async () => {
+        const descriptors = (): number => readdirSync('/proc/self/fd').length
+        let before = 0
+        for (let cycle = 0; cycle < CYCLES; cycle++) {
+          if (cycle === CYCLES / 10) before = descriptors()
+          const { channel, other } = ends.pair()
+          const region = ends.two.register(filled(new Uint8Array(1_000), cycle), 'read')
+          if (cycle % 3 > 0) {
+            const remote = there(region)
+            expect(await outcomeOf(channel, { kind: 'read', region: ends.mine, offset: 0, bytes: 1_000, remote })).toBe(
+              'well',
+            )
+            expect(same(ends.mine.memory.subarray(0, 1_000), region.memory)).toBe(true)
+          }
+          if (cycle % 3 === 1) start(channel, ends.read(0, Math.min(MIB, ends.one.operationBytesMax)))
+          // The ends are closed in either order, and at once.
+          if (cycle % 4 === 0) await other.close()
+          if (cycle % 4 === 1) await channel.close()
+          await Promise.all([channel.close(), other.close()])
+          region.close()
         }
-        if (cycle % 3 === 1) start(channel, ends.read(0, Math.min(MIB, ends.one.operationBytesMax)))
-        // The ends are closed in either order, and at once.
-        if (cycle % 4 === 0) await other.close()
-        if (cycle % 4 === 1) await channel.close()
-        await Promise.all([channel.close(), other.close()])
-        region.close()
-      }
-      expect(descriptors()).toBeLessThan(before + 20)
-    })
+        expect(descriptors()).toBeLessThan(before + 20)
+      },
+      CYCLES_MS_MAX,
+    )
   })
 
   describe(`device of the fabric, at its ends: ${name}`, () => testClosing(harness))

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { makeWatchedCheckout, PLAIN, runKind, type Checkout } from '../../../rdma/lifetime/lifetime.ts'
 
 const KINDS = [
-  ['channels', 100],
+  ['channels', 50],
   ['devices', 8],
   ['collected', 6],
   ['workers', 6],
@@ -42,7 +42,7 @@ describe("the life of the fabric's addon, with AddressSanitizer", () => {
   afterAll(() => rmSync(watched.root, { recursive: true }))
 
   it.each([
-    ['channels', 40],
+    ['channels', 15],
     ['exit', 7],
   ])('%s, %i times', (kind, rounds) => expectWell(watched, kind, rounds))
 

@@ -14,7 +14,7 @@ import { FakeFabricNetwork } from '../../../support/fake-fabric.ts'
 import type { FakeDevice } from '../../../support/fake-fabric.ts'
 
 const FIRST_SEED = Number(process.env['TIDEGATE_TEST_SEED'] ?? 1)
-const SEEDS = Number(process.env['TIDEGATE_TEST_SEEDS'] ?? 40)
+const SEEDS = Number(process.env['TIDEGATE_TEST_SEEDS'] ?? 15)
 const STEPS = 600
 
 /** Memory is given out by the cell. */
