@@ -18,15 +18,12 @@ export interface FabricChoice {
   readonly resolve?: typeof ownAddress
 }
 
-/** libfabric's TCP takes connections from anybody, and what it is sent can end the process: unasked, it is opened on no network. */
-function providersOf(fabric: FabricConfig['fabric'], address: string): readonly FabricProvider[] {
-  if (fabric === 'auto') return isLoopback(address) ? ['verbs', 'tcp'] : ['verbs']
-  return fabric === 'off' ? [] : [fabric]
-}
-
-function isLoopback(address: string): boolean {
-  return address.startsWith('127.') || address === '::1'
-}
+/** libfabric's TCP takes connections from anybody, and what it is sent can end the process (docs/decisions/0020-fabric.md): unasked it is not opened. */
+const PROVIDERS = {
+  auto: 'verbs',
+  verbs: 'verbs',
+  tcp: 'tcp',
+} as const satisfies Record<Exclude<FabricConfig['fabric'], 'off'>, FabricProvider>
 
 /** Undefined: bodies go by the connections. A node without the fabric that was asked for serves all the same, only slower; so it is a warning and no error. Never rejects. */
 export async function chooseFabric(
@@ -41,20 +38,19 @@ export async function chooseFabric(
     logger.info({ why }, 'no fabric is used between nodes')
     return undefined
   }
-  const found = await opened(config, { open, resolve })
-  if ('device' in found) {
-    const { provider, domain, version } = found.device
-    logger.info({ provider, domain, libfabric: version }, "nodes read each other's memory by a fabric")
-    if (isEncrypted)
-      logger.warn(
-        { provider },
-        'what goes by the fabric is not encrypted, though the nodes speak TLS: its network must be yours',
-      )
-    return found.device
+  const { device, reason } = await opened(config, PROVIDERS[fabric], { open, resolve })
+  if (device === undefined) {
+    const level = fabric === 'auto' ? 'info' : 'warn'
+    logger[level]({ fabric, why: reason }, 'no fabric is used between nodes: there is none')
+    return undefined
   }
-  const level = fabric === 'auto' ? 'info' : 'warn'
-  logger[level]({ fabric, why: found.reasons }, 'no fabric is used between nodes: there is none')
-  return undefined
+  const { provider, domain, version } = device
+  logger.info({ provider, domain, libfabric: version }, "nodes read each other's memory by a fabric")
+  if (isEncrypted) {
+    const text = 'what goes by the fabric is not encrypted, though the nodes speak TLS: its network must be yours'
+    logger.warn({ provider }, text)
+  }
+  return device
 }
 
 /** By the connection: for the log. */
@@ -71,19 +67,14 @@ export function tellPath(logger: Logger, node: number, event: PathEvent): void {
 
 async function opened(
   config: FabricConfig,
+  provider: FabricProvider,
   { open, resolve }: { readonly open: typeof openFabricDevice; readonly resolve: typeof ownAddress },
-): Promise<{ readonly device: FabricDevice } | { readonly reasons: string }> {
+): Promise<Awaited<ReturnType<typeof openFabricDevice>>> {
   const host = fabricHost(config)
   const address = await resolve(host)
   if (address === undefined)
-    return { reasons: `${host} is no address of this machine; --fabric-address says which one the others reach` }
-  const reasons: string[] = []
-  for (const provider of providersOf(config.fabric, address)) {
-    const { device, reason } = await open({ provider, address })
-    if (device !== undefined) return { device }
-    reasons.push(`${provider}: ${reason}`)
-  }
-  return { reasons: reasons.join('; ') }
+    return { reason: `${host} is no address of this machine; --fabric-address says which one the others reach` }
+  return await open({ provider, address })
 }
 
 export function fabricHost({ fabricAddress, neighbourAdvertise, neighbour }: FabricConfig): string {
@@ -94,5 +85,5 @@ export function fabricHost({ fabricAddress, neighbourAdvertise, neighbour }: Fab
 export async function ownAddress(host: string): Promise<string | undefined> {
   const found = await lookup(host, { all: true }).catch(() => [])
   const own = new Set(Object.values(networkInterfaces()).flatMap((each) => (each ?? []).map(({ address }) => address)))
-  return found.map(({ address }) => address).find((address) => own.has(address) || isLoopback(address))
+  return found.map(({ address }) => address).find((address) => own.has(address) || address.startsWith('127.'))
 }

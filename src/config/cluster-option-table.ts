@@ -104,7 +104,7 @@ export const CLUSTER_OPTIONS = {
     group: 'Cluster',
     metavar: 'auto|verbs|tcp|off',
     default: 'auto',
-    help: "how the nodes read each other's memory: by RDMA (verbs), by libfabric's TCP, or by neither; auto takes verbs where there is a device, tcp only on loopback, and none where the nodes speak TLS: a fabric is not encrypted, and its network must be yours",
+    help: "how the nodes read each other's memory: by RDMA (verbs), by libfabric's TCP, or by neither; auto takes verbs where there is a device, unless the nodes speak TLS: a fabric is not encrypted, and its network must be yours",
   },
   fabricAddress: {
     type: 'host',

@@ -1,4 +1,4 @@
-// needs: etcd
+// needs: etcd cc libfabric
 /** A large object is read from one node while the other, which has half of it alone, fails in every way that there is: the short form of `npm run rdma-faults`. */
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { testSeed } from '../model/random.ts'
@@ -12,7 +12,7 @@ const OBJECT_BYTES = 96 * MIB
 const LASTS_MS_MAX = 1_500
 
 const seed = testSeed()
-const rounds = new FabricFaultRounds({ bytes: OBJECT_BYTES, partBytes: 8 * MIB, seed })
+const rounds = new FabricFaultRounds({ bytes: OBJECT_BYTES, partBytes: 8 * MIB, seed, flags: ['--fabric', 'tcp'] })
 beforeAll(() => rounds.start())
 afterAll(() => rounds.end())
 

@@ -34,6 +34,15 @@ export interface GuestTests {
   readonly failure: string | undefined
 }
 
+/** What a device does within a process, what nodes do with it, and that it is one-sided. */
+export const SHORT_FILES: readonly string[] = [
+  'test/conformance/fabric-device.test.ts',
+  'test/conformance/transport.test.ts',
+  'test/rdma/one-sided.test.ts',
+]
+/** And what becomes of it when processes are stopped and killed. */
+export const ALL_FILES: readonly string[] = [...SHORT_FILES, 'test/unit/rdma/fabric/device.test.ts']
+
 const ADDRESS = '10.77.0.1'
 const REPORT = 'report.json'
 /** What those files also hold to their suites, and what is no other in a guest. */
@@ -85,6 +94,8 @@ function scriptOf(files: readonly string[]): string {
   const environment = {
     PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
     HOME: '/root',
+    // Of what is started again and again, in the guest's own memory.
+    NODE_COMPILE_CACHE: '/dev/shm/compiled',
     NO_COLOR: '1',
     // Without a cursor that moves: it is a console.
     CI: 'true',
@@ -97,6 +108,10 @@ function scriptOf(files: readonly string[]): string {
     `cd ${quoted(REPOSITORY)} || exit 1`,
     '. test/rdma/guest/soft-roce.sh',
     vitest.map(quoted).join(' '),
+    'ended=$?',
+    // Where a process crashed.
+    "dmesg | grep -E 'segfault|general protection|Oops|BUG:'",
+    'exit $ended',
   ].join('\n')
 }
 

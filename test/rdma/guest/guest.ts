@@ -139,21 +139,31 @@ function codeOf(shared: string): number | undefined {
 function argumentsOf({ files, directory, shared }: GuestPlaces, accelerator: Accelerator): string[] {
   // The wide registers and the fast string operations are what an emulator is slowest at.
   const processor = accelerator === 'kvm' ? 'host' : 'max,-avx,-avx2,-erms,-fsrm'
-  return [
-    ...['-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none', '-serial', 'stdio'],
-    ...['-machine', 'q35', '-accel', accelerator === 'kvm' ? 'kvm' : 'tcg,thread=multi', '-cpu', processor],
-    ...['-smp', String(PROCESSORS), '-m', String(MEMORY_MIB)],
-    ...['-kernel', files.kernel, '-initrd', join(directory, 'initramfs.gz')],
-    ...['-append', 'console=ttyS0 quiet panic=-1 mitigations=off nokaslr rdinit=/init'],
+  const options: readonly (readonly [string, string?])[] = [
+    ['-nodefaults'],
+    ['-no-user-config'],
+    ['-no-reboot'],
+    ['-display', 'none'],
+    ['-serial', 'stdio'],
+    ['-machine', 'q35'],
+    ['-accel', accelerator === 'kvm' ? 'kvm' : 'tcg,thread=multi'],
+    ['-cpu', processor],
+    ['-smp', String(PROCESSORS)],
+    ['-m', String(MEMORY_MIB)],
+    ['-kernel', files.kernel],
+    ['-initrd', join(directory, 'initramfs.gz')],
+    ['-append', 'console=ttyS0 quiet panic=-1 mitigations=off nokaslr rdinit=/init'],
     // Mounts below the root show through: what they have in common is kept apart by `remap`.
-    ...['-fsdev', 'local,id=root,path=/,security_model=none,readonly=on,multidevs=remap'],
-    ...['-device', 'virtio-9p-pci,fsdev=root,mount_tag=root'],
-    ...['-fsdev', `local,id=share,path=${shared},security_model=none`],
-    ...['-device', 'virtio-9p-pci,fsdev=share,mount_tag=share'],
+    ['-fsdev', 'local,id=root,path=/,security_model=none,readonly=on,multidevs=remap'],
+    ['-device', 'virtio-9p-pci,fsdev=root,mount_tag=root'],
+    ['-fsdev', `local,id=share,path=${shared},security_model=none`],
+    ['-device', 'virtio-9p-pci,fsdev=share,mount_tag=share'],
     // A hub with nothing else on it.
-    ...['-netdev', 'hubport,hubid=0,id=network', '-device', 'virtio-net-pci,netdev=network'],
-    ...['-device', 'virtio-rng-pci'],
+    ['-netdev', 'hubport,hubid=0,id=network'],
+    ['-device', 'virtio-net-pci,netdev=network'],
+    ['-device', 'virtio-rng-pci'],
   ]
+  return options.flat().filter((word) => word !== undefined)
 }
 
 function initramfs({ busybox, modules }: GuestFiles): Buffer {

@@ -96,7 +96,11 @@ async function tryDownload(into: string): Promise<string | undefined> {
   const asked = await runCommand(['apt-cache', 'depends', META_PACKAGE], { show: false, timeoutMs: LOOK_MS_MAX, env })
   const name = /Depends: (linux-image-\S+)/.exec(asked.output)?.[1]
   if (name === undefined) return `apt knows no ${META_PACKAGE}: ${asked.output.trim()}`
-  const done = await runCommand(['bash', '-c', UNPACK, 'unpack', into, name], { show: false, timeoutMs: APT_MS_MAX, env })
+  const done = await runCommand(['bash', '-c', UNPACK, 'unpack', into, name], {
+    show: false,
+    timeoutMs: APT_MS_MAX,
+    env,
+  })
   return done.code === 0 ? undefined : done.output.trim()
 }
 
