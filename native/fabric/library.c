@@ -6,6 +6,7 @@
 #include "fabric.h"
 
 #include <dlfcn.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -57,7 +58,7 @@ void remove_running(Device *device) {
   pthread_mutex_unlock(&running_mutex);
 }
 
-static void load_once(void) {
+static void load(void) {
   /* Providers that look for hardware of their own and take seconds for it, or do not fit these hints. */
   setenv("FI_PROVIDER", "^psm,psm2,psm3", 0);
   /* Soft-RoCE sizes its queues by this, and cannot make those for the 256 that is the default. */
@@ -94,8 +95,24 @@ static void load_once(void) {
              FI_MINOR(version));
     return;
   }
+  /* With the first question it starts what it did not start when it was loaded. */
+  struct fi_info *nothing = NULL;
+  if (library.getinfo(VERSION_MIN, NULL, NULL, 0, NULL, &nothing) == 0) library.freeinfo(nothing);
   /* Handlers run in reverse order, so before those of the library and of what it has loaded. */
   atexit(on_exit_of_process);
+}
+
+/*
+ * The library's shared-memory provider, which is not used here, takes the signals that end a process for itself as soon as it is there, and the process would end without having drained. So
+ * whoever loads it has its signals back afterwards.
+ */
+static void load_once(void) {
+  struct sigaction before[NSIG];
+  bool is_known[NSIG];
+  for (int number = 1; number < NSIG; number++) is_known[number] = sigaction(number, NULL, &before[number]) == 0;
+  load();
+  for (int number = 1; number < NSIG; number++)
+    if (is_known[number]) sigaction(number, &before[number], NULL);
 }
 
 const Library *load_library(const char **reason) {

@@ -88,3 +88,7 @@ it('one that was killed is read again by the fabric when it is back', async () =
   expect((await get(1, 'other')).equals(other)).toBe(true)
   expect((await moved(1, 'read')) - before).toBeGreaterThan(BYTES / 2)
 })
+
+it('one that is told to end does so in order: libfabric would take its signals', async () => {
+  expect(await gateways.stop(1)).toBe(0)
+})

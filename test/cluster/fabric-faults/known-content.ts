@@ -74,12 +74,15 @@ export class KnownContent {
   }
 
   #describe(wrongAt: number, offset: number, found: Buffer): string {
-    const page = Math.floor(wrongAt / PAGE_BYTES)
+    const first = Math.floor(wrongAt / PAGE_BYTES)
+    // Of a page that began in the chunk before only the rest is here.
+    const page = first * PAGE_BYTES < offset ? first + 1 : first
     const start = page * PAGE_BYTES - offset
-    const bytes = found.subarray(Math.max(0, start), start + PAGE_BYTES)
+    const bytes = found.subarray(start, start + PAGE_BYTES)
     const where = `page ${page} of the object`
-    if (bytes.every((byte) => byte === bytes[0])) return `${where} is all 0x${(bytes[0] ?? 0).toString(16)}`
-    if (start < 0 || bytes.length < HEADER_WORDS * 4) return where
+    if (bytes.length > 0 && bytes.every((byte) => byte === bytes[0]))
+      return `${where} is all 0x${(bytes[0] ?? 0).toString(16)}`
+    if (bytes.length < HEADER_WORDS * 4) return `${where} is not all here`
     const [seed, number, inverse] = [bytes.readUInt32LE(0), bytes.readUInt32LE(4), bytes.readUInt32LE(8)]
     if (seed !== this.#seed || inverse !== ~number >>> 0) return `${where} begins with ${bytes.toString('hex', 0, 16)}`
     return number === page ? `${where} begins as it should` : `${where} holds page ${number}`

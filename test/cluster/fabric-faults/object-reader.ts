@@ -17,7 +17,14 @@ const LOOK_EVERY_MS = 200
 const RETRY_MS = 150
 const ERROR_TEXT_MAX = 300
 
-export class BrokenRead extends Error {}
+export class BrokenRead extends Error {
+  readonly wrongBytes: number
+
+  constructor(message: string, { wrongBytes = 0, ...options }: ErrorOptions & { readonly wrongBytes?: number } = {}) {
+    super(message, options)
+    this.wrongBytes = wrongBytes
+  }
+}
 
 export interface ReadCounts {
   gets: number
@@ -131,8 +138,9 @@ export class ObjectReader {
       on.moved()
       const mismatch = this.#options.content.compare(offset, chunk)
       if (mismatch) {
-        this.counts.wrongBytes += mismatch.wrongBytes
-        on.settled(new BrokenRead(`${mismatch.wrongBytes} wrong bytes from ${mismatch.offset} on: ${mismatch.found}`))
+        const { wrongBytes, found } = mismatch
+        this.counts.wrongBytes += wrongBytes
+        on.settled(new BrokenRead(`${wrongBytes} wrong bytes from ${mismatch.offset} on: ${found}`, { wrongBytes }))
         return
       }
       offset += chunk.length

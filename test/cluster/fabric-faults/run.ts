@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { FAULT_KINDS } from './faults.ts'
-import { STALL_MS_MAX } from './object-reader.ts'
+import { BrokenRead, STALL_MS_MAX } from './object-reader.ts'
 import { FabricFaultRounds, type Figures, type RoundResult } from './rounds.ts'
 
 const { values } = parseArgs({
@@ -30,6 +30,7 @@ const mib = (count: number): string => `${Math.round(count / MIB)} MiB`
 
 let nodes = new FabricFaultRounds(options)
 let failed = 0
+let wrongBytes = 0
 say(
   `${rounds} rounds of reading ${mib(bytes)}, half of them dirty on the peer, ${flags.join(' ')} from seed ${firstSeed}`,
 )
@@ -41,6 +42,7 @@ for (let seed = firstSeed; seed < firstSeed + rounds; seed++) {
     say(`${seed}: ${text(result)}`)
   } catch (error) {
     failed++
+    if (error instanceof BrokenRead) wrongBytes += error.wrongBytes
     say(`${seed}: FAILED ${(error as Error).stack}`)
     // What they wrote last is on its way to the file.
     await sleep(500)
@@ -85,7 +87,7 @@ const figures: Figures = {
 }
 say(
   `${results.length} rounds passed, ${failed} failed; ${mib(sum(({ reads }) => reads.bytes))} compared in ${sum(({ reads }) => reads.gets)} GETs, ` +
-    `${sum(({ reads }) => reads.wrongBytes)} wrong bytes in those that passed, ${sum(errorsOf)} errors to clients, longest stall ` +
+    `${wrongBytes} wrong bytes, ${sum(errorsOf)} errors to clients, longest stall ` +
     `${(stallMs / 1000).toFixed(1)} s of ${STALL_MS_MAX / 1000} s; ${carried(figures)}`,
 )
 process.exitCode = failed === 0 && results.length > 0 ? 0 : 1
