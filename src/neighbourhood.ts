@@ -52,10 +52,10 @@ export class Neighbourhood {
 
   /** What the engine is to know of the others. */
   get parts(): Required<Pick<EngineParts, 'neighbours' | 'copies'>> {
-    const { calls, view, lend } = this.#neighbours
+    const { calls, view } = this.#neighbours
     const directory = join(this.#dataPath, 'copies')
     return {
-      neighbours: { calls, view, lend },
+      neighbours: { calls, view, lend: (memory) => this.#neighbours.lend(memory) },
       copies: { calls, view, directory, graceMs: this.#config.nodeGrace },
     }
   }

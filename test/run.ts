@@ -82,6 +82,8 @@ const PROGRAMS: Readonly<Record<string, Program>> = {
   losetup: { probe: ['losetup', '--version'], debian: 'mount' },
   setpriv: { probe: ['setpriv', '--version'], debian: 'util-linux' },
   python3: { probe: ['python3', '--version'], debian: 'python3' },
+  'qemu-system-x86_64': { probe: ['qemu-system-x86_64', '--version'], debian: 'qemu-system-x86' },
+  rdma: { probe: ['rdma', '-V'], debian: 'iproute2' },
   // With its headers. Not rdma-core, which would upgrade systemd.
   libfabric: { probe: ['test', '-e', '/usr/include/rdma/fabric.h'], debian: 'libfabric-dev' },
 }

@@ -15,19 +15,19 @@ if ! $box mount -t 9p -o "$options,ro,cache=loose" root /lower; then
 fi
 $box mount -t tmpfs tmpfs /upper
 $box mkdir /upper/files /upper/work
-$box mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work overlay /root
+$box mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work overlay /joined
 for directory in proc sys dev; do
-  $box mkdir -p "/root/$directory"
-  $box mount --move "/$directory" "/root/$directory"
+  $box mkdir -p "/joined/$directory"
+  $box mount --move "/$directory" "/joined/$directory"
 done
-$box mkdir -p /root/dev/shm /root/dev/pts /root/guest-share
-$box mount -t tmpfs tmpfs /root/dev/shm
-$box mount -t devpts devpts /root/dev/pts
-$box mount -t 9p -o "$options" share /root/guest-share
-$box ln -s /proc/self/fd /root/dev/fd
+$box mkdir -p /joined/dev/shm /joined/dev/pts /joined/guest-share
+$box mount -t tmpfs tmpfs /joined/dev/shm
+$box mount -t devpts devpts /joined/dev/pts
+$box mount -t 9p -o "$options" share /joined/guest-share
+$box ln -s /proc/self/fd /joined/dev/fd
 # guest.ts waits for this line.
 echo 'guest: up'
-$box chroot /root /bin/sh /guest-share/start
-echo "$?" >/root/guest-share/ended
+$box chroot /joined /bin/sh /guest-share/start
+echo "$?" >/joined/guest-share/ended
 $box sync
 $box poweroff -f
