@@ -63,8 +63,8 @@ export interface RoundResult {
 const KEY = 'object'
 const LASTS_MS_MAX = 8_000
 const SECOND_FAULT_CHANCE = 0.25
-/** For reading what is left once nothing fails any more; each block has the reader's deadline besides. */
-const READ_MS_MAX = 240_000
+/** For all of it, however often it breaks; what is under way then is still let end. */
+const READ_MS = { first: 60_000, ofEachMib: 150 }
 /** Of small ranges. Some only of what was carried: while the peer is gone they alone go on, and put memory to new uses that something late might still write to. */
 const RANGE_READERS = ['any', 'carried', 'carried', 'carried'] as const
 const RANGE_BYTES_MAX = 3 * 1024 * 1024
@@ -99,6 +99,8 @@ export class FabricFaultRounds {
   /** @throws BrokenRead, Error when one of the gateways does not get over it */
   async run({ seed, kind, lastsMsMax = LASTS_MS_MAX, onStep = () => undefined }: RoundOptions): Promise<RoundResult> {
     const gateways = must(this.#gateways, 'a start')
+    // Where an earlier round has failed there may be nobody to read from.
+    gateways.checkRunning()
     const random = new Random(seed)
     const faults = [drawFault(random, kind ?? random.pick(FAULT_KINDS), lastsMsMax)]
     if (kind === undefined && random.chance(SECOND_FAULT_CHANCE))
@@ -131,7 +133,7 @@ export class FabricFaultRounds {
       content: this.#content,
       excusedMs: pauses.ms,
     })
-    const deadlineMs = performance.now() + READ_MS_MAX
+    const deadlineMs = performance.now() + READ_MS.first + (READ_MS.ofEachMib * this.#options.bytes) / 2 ** 20
     const ending = new AbortController()
     const { signal } = ending
     const waiting = [...faults]

@@ -167,7 +167,7 @@ function argumentsOf({ files, directory, shared }: GuestPlaces, accelerator: Acc
 }
 
 function initramfs({ busybox, modules }: GuestFiles): Buffer {
-  const directories = ['bin', 'modules', 'proc', 'sys', 'dev', 'lower', 'upper', 'root'].map((path) => ({ path }))
+  const directories = ['bin', 'modules', 'proc', 'sys', 'dev', 'lower', 'upper', 'joined'].map((path) => ({ path }))
   return archive([
     ...directories,
     { path: 'bin/busybox', content: readFileSync(busybox) },
