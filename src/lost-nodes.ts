@@ -214,10 +214,9 @@ export class LostNodesJob {
       for (const { segment, node, copies: holders = [] } of page) {
         if ((node ?? 0) !== absent.node || taken >= ADOPTED_A_ROUND_MAX) continue
         const isTurn = nowMs - progress.sinceMs >= TURN_MS * this.#turn(holders)
-        const isHere = isTurn && (await copies.holds(segment))
-        // One that has no copy is no node's to wait for.
-        if (!isHere) left ||= holders.length > 0
-        else if (await this.#inheritOne(segment, absent.node)) taken++
+        // One that has no copy is no node's to wait for; nor one that names this node and was lost before its first byte came here.
+        if (!isTurn) left ||= holders.length > 0
+        else if ((await copies.holds(segment)) && (await this.#inheritOne(segment, absent.node))) taken++
       }
       after = page.length < STEP_ROWS ? undefined : page.at(-1)?.segment
       if (after === undefined) break

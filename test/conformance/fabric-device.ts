@@ -155,6 +155,11 @@ export function testFabricDevice(name: string, harness: FabricDeviceHarness): vo
           const region = ends.two.register(new Uint8Array(4_096), 'read')
           return { ...ends.write(0, 64), remote: there(region) }
         },
+        'to write what could be written before, and may now only be read': () => {
+          const memory = new Uint8Array(65_536)
+          ends.two.register(memory, 'write').close()
+          return { ...ends.write(0, 64), remote: there(ends.two.register(memory, 'read')) }
+        },
         'to read what is for nobody': () => {
           const region = ends.two.register(new Uint8Array(4_096), 'none')
           return { ...ends.read(0, 64), remote: there(region) }

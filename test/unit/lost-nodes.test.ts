@@ -242,6 +242,18 @@ it('lets go what the lost node kept for itself, and it has it no more when it co
   expect(one.job.lost()).toEqual([])
 })
 
+it('a segment that names a copy of which nothing ever came is no reason to wait for its node', async () => {
+  const [one, two, three] = await threeNodes()
+  const segment = newSegmentId(++made)
+  await three.namespace.segmentOpened(segment, [two.number])
+  const copied = await segmentOf(three, 'open', [two])
+  await cluster.disappears(3)
+  await cluster.pass(20, [one, two])
+  expect(two.adopted).toEqual([copied])
+  expect(two.job.lost()).toMatchObject([{ number: 3, state: 'cleaned' }])
+  expect(await two.namespace.segment(segment)).toMatchObject({ node: 3, state: 'open' })
+})
+
 it('holders of copies inherit them, and the cleaning node what all reach; nothing twice, and what has no copy stays', async () => {
   const [one, two, three] = await threeNodes()
   const byTwo = await segmentOf(three, 'open', [two])

@@ -68,9 +68,12 @@ export class CopyFiles {
     }
   }
 
-  /** Of its file; undefined where there is none. */
+  /** Of its file; undefined where there is none. Any other failure is thrown: on its word copies count as lost. */
   async bytes(segment: SegmentId): Promise<number | undefined> {
-    const file = await this.open(segment)
+    const file = await this.#fileSystem.open(this.path(segment), 'read').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return undefined
+      throw error
+    })
     if (!file) return undefined
     try {
       return await file.size()
