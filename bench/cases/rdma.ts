@@ -5,6 +5,7 @@
 import { must } from '../../src/common/assert.ts'
 import { compare, type Benchmark, type BenchmarkContext, type Measurement } from '../benchmark.ts'
 import { compilePeer, CPeers, VARIANTS, type Reads } from '../rdma/c-peers.ts'
+import { gatewayRows } from '../rdma/gateway-rows.ts'
 import { callMover, deviceMover, moved, type Mover } from '../rdma/owner.ts'
 
 const KIB = 1024
@@ -27,7 +28,7 @@ const SECONDS_SHARE = 1 / 4
 export const rdma: Benchmark = {
   name: 'rdma',
   async run(context) {
-    return [...(await addonRows(context)), ...(await callRows(context))]
+    return [...(await addonRows(context)), ...(await callRows(context)), ...(await gatewayRows(context))]
   },
 }
 

@@ -157,7 +157,7 @@ export function testFabricDevice(name: string, harness: FabricDeviceHarness): vo
         },
         'to write what could be written before, and may now only be read': () => {
           const memory = new Uint8Array(65_536)
-          ends.two.register(memory, 'write').close()
+          ends.two.register(memory, 'read and write').close()
           return { ...ends.write(0, 64), remote: there(ends.two.register(memory, 'read')) }
         },
         'to read what is for nobody': () => {
