@@ -124,15 +124,18 @@ export class LostNodesJob {
     await this.#adoptLeft(failures)
     let more = false
     for (const node of absent) {
+      let state: LostNode['state'] = node.state === 'absent' ? 'away' : 'fenced'
       try {
-        const { state, isMore } = await this.#attend(node)
-        more ||= isMore
-        if (node.state !== 'forgotten')
-          lost.push({ number: node.node, name: this.#names.get(node.node), state, awayMs: node.absentMs })
+        const attended = await this.#attend(node)
+        state = attended.state
+        more ||= attended.isMore
       } catch (error) {
         // Back meanwhile: what was under way was for its former life.
-        if (!isTidegateError(error, 'ConditionalRequestConflict')) failures.push(error)
+        if (isTidegateError(error, 'ConditionalRequestConflict')) continue
+        failures.push(error)
       }
+      if (node.state !== 'forgotten')
+        lost.push({ number: node.node, name: this.#names.get(node.node), state, awayMs: node.absentMs })
     }
     this.#lost = lost
     if (failures.length > 0) throw failures[0]
