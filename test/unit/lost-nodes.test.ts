@@ -320,10 +320,10 @@ it('adopts later what failed, and the next holder takes what the first does not 
   await cluster.pass(3, [one, two])
   cluster.nowMs += 1_000
   while (await one.job.round().catch((error: unknown) => expect(error).toMatchObject({ message: 'no room' }))) continue
-  // Whoever asks is told of it all the same.
-  expect(one.job.lost()).toMatchObject([{ number: 3, state: 'fenced' }])
   cluster.nowMs += 1_000
   await expect(one.job.round()).rejects.toThrow('no room')
+  // Whoever asks is told of it all the same.
+  expect(one.job.lost()).toMatchObject([{ number: 3, state: 'fenced' }])
   expect(await one.namespace.segment(failing)).toMatchObject({ node: 1 })
   one.adopts = true
   await cluster.pass(2, [one, two])
