@@ -41,7 +41,7 @@ await all(PLAIN, 1)
 console.log('== with AddressSanitizer')
 const watched = await makeWatchedCheckout()
 try {
-  // A sanitizer's own heap keeps what is freed for a while.
+  // Slower, and its own heap keeps what was freed for a while (lifetime.ts bounds that).
   await all(watched, 0.05)
 } finally {
   rmSync(watched.root, { recursive: true })
