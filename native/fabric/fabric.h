@@ -49,6 +49,7 @@
 #define CHANNEL_OPERATIONS_MAX 1024
 /* What is read behind a write, where a provider does not say itself that the bytes have arrived. */
 #define CONFIRMING_BYTES 8
+#define ANY_CHANNEL UINT64_MAX
 /* Not an errno: the channel was closed. */
 #define CUT_OFF (-1)
 
@@ -91,7 +92,10 @@ struct Region {
   size_t bytes;
   uint32_t operations;
   bool is_abandoned;
-  /* Channels with a lower serial may still be sending from it, or receiving into it. */
+  /* Who else may reach it: nobody, all who have its key, or those at the other end of one channel. */
+  bool is_lent;
+  uint64_t lent_through; /* the channel's serial; ANY_CHANNEL */
+  /* Channels with a lower serial were open when it was closed. */
   uint64_t lingers_for;
 };
 

@@ -3,8 +3,10 @@
  * checked here.
  *
  * A reference keeps the memory alive as long as it may be touched. That is longer than the registration where the provider is
- * software: what a peer had asked for when a region was closed may still be sent from it, until the channel that it came by
- * is closed. So the memory of a closed region lingers until every channel is closed that was open then.
+ * software: what a peer had asked for when a region was closed may still be sent from it, or arrive in it, until the channel that
+ * it came by is closed; and so may what was under way of an operation from here that failed. So the memory of a closed region
+ * lingers until those channels are closed that may touch it. They must not be more than that: some are open for as long as the
+ * process, and a region that is opened and closed beside them would be kept with them.
  */
 #define _GNU_SOURCE
 #include "fabric.h"
@@ -52,13 +54,22 @@ static void let_memory_go(Region *region) {
   release_region(region);
 }
 
+static bool may_touch(const Channel *channel, const Region *region) {
+  if (channel->serial >= region->lingers_for) return false;
+  if (atomic_load(&channel->is_broken)) return true;
+  return region->is_lent && (region->lent_through == ANY_CHANNEL || region->lent_through == channel->serial);
+}
+
+static bool may_be_touched(const Device *device, const Region *region) {
+  for (const Channel *channel = device->channels; channel; channel = channel->next)
+    if (may_touch(channel, region)) return true;
+  return false;
+}
+
 void let_lingering_go(Device *device) {
-  uint64_t oldest = UINT64_MAX;
-  for (Channel *channel = device->channels; channel; channel = channel->next)
-    if (channel->serial < oldest) oldest = channel->serial;
   for (Region *region = device->lingering, *next; region; region = next) {
     next = region->next;
-    if (oldest < region->lingers_for) continue;
+    if (may_be_touched(device, region)) continue;
     unlink_region(&device->lingering, region);
     let_memory_go(region);
   }
@@ -110,21 +121,30 @@ static int register_memory(Region *region, uint64_t access) {
   return -failure;
 }
 
-/* registerRegion(device, memory: Uint8Array, access: 0 none | 1 read | 2 read and write) -> region | -errno */
+/*
+ * registerRegion(device, memory: Uint8Array, access: 0 none | 1 read | 2 read and write, channel | undefined) -> region | -errno.
+ * `channel`: nobody is told of the region but who is at its other end.
+ */
 napi_value register_region_call(napi_env env, napi_callback_info info) {
-  size_t count = 3, bytes;
-  napi_value arguments[3], handle;
+  size_t count = 4, bytes;
+  napi_value arguments[4], handle;
+  napi_valuetype type;
   uint8_t *memory;
   uint32_t access = 0;
   napi_get_cb_info(env, info, &count, arguments, NULL, NULL);
   Device *device = device_of(env, arguments[0]);
   if (!device || !bytes_of(env, arguments[1], &memory, &bytes)) return NULL;
   napi_get_value_uint32(env, arguments[2], &access);
+  napi_typeof(env, arguments[3], &type);
+  Channel *through = type == napi_undefined ? NULL : channel_of(env, arguments[3]);
+  if (type != napi_undefined && !through) return NULL;
   if (device->is_stopping || !device->domain) return number(env, -FI_ENODEV);
   if (bytes == 0 || access >= sizeof ACCESS / sizeof *ACCESS) return number(env, -FI_EINVAL);
   Region *region = calloc(1, sizeof *region);
   if (!region) return number(env, -FI_ENOMEM);
   *region = (Region){.magic = REGION_MAGIC, .references = 2, .device = device, .memory = memory, .bytes = bytes};
+  region->is_lent = access > 0;
+  region->lent_through = through ? through->serial : ANY_CHANNEL;
   int failure = register_memory(region, ACCESS[access]);
   if (failure) {
     free(region);

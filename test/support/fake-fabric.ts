@@ -145,7 +145,11 @@ export class FakeDevice implements FabricDevice {
     this.network.wake()
   }
 
-  register(memory: Uint8Array, access: RegionAccess): Region {
+  register(memory: Uint8Array, access: RegionAccess, through?: Channel): Region {
+    assert(
+      through === undefined || (through instanceof FakeChannel && through.device === this),
+      'a channel is of this device',
+    )
     if (this.#closed) throw new FabricFailure('cut off', 'the device is closed')
     assert(memory.length > 0, 'memory of some bytes is registered')
     if (this.refusesRegistration) throw new FabricFailure('unfit', 'no more memory can be registered')

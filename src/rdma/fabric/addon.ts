@@ -31,7 +31,12 @@ export interface FabricAddon {
   ): NativeDevice | string
   describeDevice(device: NativeDevice): [domain: string, version: string, operationBytesMax: number]
   closeDevice(device: NativeDevice): void
-  registerRegion(device: NativeDevice, memory: Uint8Array, access: number): NativeRegion | Status
+  registerRegion(
+    device: NativeDevice,
+    memory: Uint8Array,
+    access: number,
+    through: NativeChannel | undefined,
+  ): NativeRegion | Status
   describeRegion(region: NativeRegion): [key: bigint, address: bigint]
   closeRegion(region: NativeRegion): Status
   openChannel(device: NativeDevice): NativeChannel | Status

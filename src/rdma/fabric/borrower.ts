@@ -61,7 +61,7 @@ export class Borrower {
     return into.subarray(0, bytes)
   }
 
-  /** Nothing is under way when it resolves. */
+  /** Nothing is under way when it resolves, with why it was not read. */
   async #read({ pair, agreed, lease, place, sentMs, endMs }: Borrowed): Promise<string | undefined> {
     const { clock, limits } = this.#options
     const nowMs = clock.monotonicMs()
@@ -79,12 +79,12 @@ export class Borrower {
       offset += bytes
     }
     const ended = parts.length === 1 ? await settled(parts[0]) : await Promise.all(parts.map(settled))
-    const failure = Array.isArray(ended) ? ended.find((one) => one !== undefined) : ended
-    if (failure !== undefined) {
+    const failures = (Array.isArray(ended) ? ended : [ended]).filter((one) => one !== undefined)
+    for (const failure of failures) {
       if (!(failure instanceof FabricFailure)) throw failure
-      pair.fail(agreed, failure.message)
-      return failure.message
+      if (failure.kind !== 'late') pair.fail(agreed, failure.message)
     }
+    if (failures.length > 0) return 'it was not read'
     // The owner may have used the memory again: even if it fits its checksum it is not what was asked for (C33).
     return clock.monotonicMs() > leaseEndMs ? 'it was read after the lease' : undefined
   }
@@ -92,7 +92,10 @@ export class Borrower {
   async #byConnection({ pair, lease, into, endMs, signal }: Borrowed, bytes: number): Promise<Uint8Array> {
     const { inner, clock } = this.#options
     const timeoutMs = endMs - clock.monotonicMs()
-    if (timeoutMs <= 0) throw unavailableNode(pair.node, 'reading from its memory took the time of the call')
+    if (timeoutMs <= 0) {
+      this.#giveBack(pair.node, lease.id)
+      throw unavailableNode(pair.node, 'reading from its memory took the time of the call')
+    }
     const call = { method: 'fabric-bring', head: encodeLeases([lease.id]) } as const
     const { body } = await inner.call(pair.node, call, { timeoutMs, signal, into })
     if (body.length !== bytes) throw unavailableNode(pair.node, `it lent ${bytes} bytes, and brought ${body.length}`)

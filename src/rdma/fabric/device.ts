@@ -147,11 +147,12 @@ class NativeFabricDevice implements FabricDevice {
     this.operationBytesMax = operationBytesMax
   }
 
-  register(memory: Uint8Array, access: RegionAccess): Region {
+  register(memory: Uint8Array, access: RegionAccess, through?: Channel): Region {
     // What shrinks or moves would be pulled away from under the hardware.
     assert(memory.byteLength > 0 && !isResizable(memory.buffer), 'registered memory is of a fixed size')
     const { addon, native } = this.#parts
-    const region = addon.registerRegion(native, memory, ACCESS_NUMBERS[access])
+    assert(through === undefined || through instanceof NativeFabricChannel, 'a channel is of this device')
+    const region = addon.registerRegion(native, memory, ACCESS_NUMBERS[access], through?.native)
     if (typeof region === 'number') {
       // What is pinned counts against a limit, and going over it is told as one of several errors.
       const hint = this.provider === 'verbs' ? ' (is the limit of locked memory, `ulimit -l`, high enough?)' : ''
@@ -262,6 +263,10 @@ class NativeFabricChannel implements Channel {
 
   get underWay(): number {
     return this.#underWay
+  }
+
+  get native(): NativeChannel {
+    return this.#parts.native
   }
 
   /** For Endings. */

@@ -29,7 +29,8 @@ import { PROBE_BYTES_MIN } from './line.ts'
 import { KnownMemory, type Place } from './memory.ts'
 import { decodeWrapped, encodeCall, type WrappedAnswer } from './messages.ts'
 import { Owner } from './owner.ts'
-import { Pair, type Agreed, type Grant, type PathEvent } from './pair.ts'
+import type { Grant } from './granted.ts'
+import { Pair, type Agreed, type PathEvent } from './pair.ts'
 import { FabricFailure, type FabricDevice } from './ports.ts'
 
 export interface FabricTransportOptions {
@@ -150,6 +151,14 @@ export class FabricTransport implements Transport {
     const written = bodyBytes === 0 ? undefined : await this.#write(pair, agreed, call, endMs)
     const mayLend = place !== undefined && (options.into?.length ?? 0) >= agreed.lineBytes
     const left = { ...options, timeoutMs: endMs - clock.monotonicMs() }
+    if (left.timeoutMs <= 0 || isGivenUp(options)) {
+      // Nobody was told of what was written.
+      written?.grant.ranges.give(written.offset)
+      throw unavailableNode(
+        node,
+        isGivenUp(options) ? 'the call was given up' : 'writing to its memory took the time of the call',
+      )
+    }
     if (written === undefined && !mayLend) return await inner.call(node, call, left)
     const asked = { call, options: left, written, place: mayLend ? place : undefined }
     return await this.#wrapped(pair, agreed, asked)
@@ -160,7 +169,7 @@ export class FabricTransport implements Transport {
     const bytes = bytesOf(pieces)
     assert(bytes <= NODE_BODY_BYTES_MAX, 'a call fits a frame')
     if (bytes < (this.#limits.lineBytes ?? PROBE_BYTES_MIN)) return undefined
-    const grant = pair.grant(agreed)
+    const grant = agreed.granted.get()
     if (grant === undefined || bytes < grant.lineBytes) return undefined
     const offset = grant.ranges.take(bytes)
     if (offset === undefined) return undefined
@@ -209,16 +218,16 @@ export class FabricTransport implements Transport {
       this.#released(pair, agreed, written, error)
       throw error
     }
+    // It was answered, whatever that says.
+    this.#released(pair, agreed, written)
     const answer = decoded(node, reply.head)
     if (answer.outcome === 'unknown') {
       // Nothing was done with it there, and the grant is gone.
       pair.renew(agreed)
-      return await inner.call(node, call, {
-        ...options,
-        timeoutMs: options.timeoutMs - (clock.monotonicMs() - beganMs),
-      })
+      const timeoutMs = options.timeoutMs - (clock.monotonicMs() - beganMs)
+      if (timeoutMs <= 0) throw unavailableNode(node, 'it answered late that it agrees on nothing')
+      return await inner.call(node, call, { ...options, timeoutMs })
     }
-    this.#released(pair, agreed, written)
     if (answer.outcome === 'brought') return { head: answer.head, body: reply.body }
     if (place === undefined) throw unavailableNode(node, 'it lends what it was not asked to')
     const into = must(options.into, 'what is lent has where to go')
@@ -241,7 +250,7 @@ export class FabricTransport implements Transport {
 
   #gaveUp(pair: Pair, agreed: Agreed, error: unknown): void {
     if (!(error instanceof FabricFailure)) throw error
-    pair.fail(agreed, error.message)
+    if (error.kind !== 'late') pair.fail(agreed, error.message)
   }
 
   #deadlineMs(endMs: number): number {
@@ -292,6 +301,11 @@ export class FabricTransport implements Transport {
       fabric,
     }
   }
+}
+
+/** Asked anew each time: a signal may abort while something is waited for. */
+function isGivenUp({ signal }: NodeCallOptions): boolean {
+  return signal?.aborted === true
 }
 
 /** @throws Unavailable */

@@ -15,12 +15,11 @@ import { FabricFailure, type Channel, type FabricDevice, type Region } from './p
 const AGREE_PAUSE_MS = 20
 
 export interface Host {
+  readonly node: number
   readonly agreement: bigint
   readonly incarnation: string | undefined
   readonly channel: Channel
   grant: Region | undefined
-  /** Of bodies that were written to the grant and are held by handlers. */
-  heldBytes: number
 }
 
 export interface HostsOptions {
@@ -35,6 +34,8 @@ export class Hosts {
   readonly #options: HostsOptions
   readonly #hosts = new Map<number, Host>()
   readonly #agreedMs = new Map<number, number>()
+  /** Of bodies that were written to grants and are held by handlers, by node: whatever it agrees on meanwhile. */
+  readonly #heldBytes = new Map<number, number>()
   readonly #closing = new Set<Promise<void>>()
   #isStopped = false
 
@@ -64,11 +65,11 @@ export class Hosts {
     const agreement = Buffer.alloc(8)
     fillRandom(agreement)
     const host = {
+      node: from,
       agreement: agreement.readBigUInt64BE(),
       incarnation: member(from)?.incarnation,
       channel,
       grant: undefined,
-      heldBytes: 0,
     }
     this.#hosts.set(from, host)
     return encodeAgreement({ agreement: host.agreement, name: channel.name })
@@ -90,7 +91,7 @@ export class Hosts {
     const host = this.find(from, agreement)
     if (host === undefined) throw new TidegateError('Unavailable', 'no such agreement')
     const { device, limits } = this.#options
-    host.grant ??= registered(device, limits.grantBytes)
+    host.grant ??= registered(device, limits.grantBytes, host.channel)
     const { key, address, memory } = host.grant
     return { key, address, bytes: memory.length }
   }
@@ -104,9 +105,17 @@ export class Hosts {
     const memory = host.grant?.memory
     if (memory === undefined || offset + bytes > memory.length)
       throw new TidegateError('InvalidRequest', 'a body where nothing was granted')
-    if (host.heldBytes + bytes > heldBytesMax) throw new TidegateError('SlowDown', 'too many bodies are held here')
-    host.heldBytes += bytes
+    const held = (this.#heldBytes.get(host.node) ?? 0) + bytes
+    if (held > heldBytesMax) throw new TidegateError('SlowDown', 'too many bodies are held here')
+    this.#heldBytes.set(host.node, held)
     return Uint8Array.prototype.slice.call(memory, offset, offset + bytes)
+  }
+
+  /** Of what was taken. */
+  release({ node }: Host, bytes: number): void {
+    const left = (this.#heldBytes.get(node) ?? 0) - bytes
+    if (left > 0) this.#heldBytes.set(node, left)
+    else this.#heldBytes.delete(node)
   }
 
   /** Members have changed: what was agreed on with processes that are gone ends. */
@@ -148,9 +157,9 @@ function opened(device: FabricDevice, name: Uint8Array): Channel {
 }
 
 /** @throws TidegateError */
-function registered(device: FabricDevice, bytes: number): Region {
+function registered(device: FabricDevice, bytes: number, through: Channel): Region {
   try {
-    return device.register(new Uint8Array(bytes), 'read and write')
+    return device.register(new Uint8Array(bytes), 'read and write', through)
   } catch (error) {
     throw told(error)
   }

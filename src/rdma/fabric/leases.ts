@@ -23,6 +23,7 @@ interface Lease {
 export interface LeasesOptions {
   readonly memory: Pick<KnownMemory, 'find'>
   readonly clock: Clock
+  readonly fillRandom: (bytes: Uint8Array) => void
   readonly limits: Pick<FabricLimits, 'leaseMs' | 'leaseMarginMs' | 'lentBytesMax'>
 }
 
@@ -31,11 +32,15 @@ export class Leases {
   /** By id, the oldest first: all last as long. */
   readonly #leases = new Map<number, Lease>()
   readonly #bytesOf = new Map<number, number>()
-  #lastId = 0
+  /** What this node lent before it was started again has other numbers: word of that may still be on its way. */
+  #lastId: number
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: LeasesOptions) {
     this.#options = options
+    const first = Buffer.alloc(4)
+    options.fillRandom(first)
+    this.#lastId = first.readUInt32BE()
   }
 
   get size(): number {

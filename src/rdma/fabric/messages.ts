@@ -217,6 +217,7 @@ export function decodeGrant(head: Uint8Array): GrantTold {
   const taking = new Taking(head)
   const grant = takePiece(taking)
   taking.end()
+  if (grant.bytes === 0) throw malformed()
   return grant
 }
 

@@ -2,6 +2,9 @@
  * What a channel's operations need of policy: a transfer is split into operations that the device can carry out at once, so many operations and bytes are under way and the rest waits in order, what is `later`
  * is tried again, and each transfer has a deadline.
  *
+ * **Late.** A transfer may pass its deadline because others are in its way, here and at the other end: that is `late` and says nothing of the channel. If nothing is under way the channel itself does not take it, as
+ * when there is nobody at the other end: that is `failed`.
+ *
  * **Memory.** A transfer's promise settles only when no operation of it is under way and none will be started: then its memory is its caller's again, however it ended. Past the deadline what was not started
  * never is; what is under way cannot be called back, so the channel has to be closed (`onStuck`), and the promise settles when that has ended it. After that nothing more is started here.
  *
@@ -94,7 +97,7 @@ export class Operations {
       const transfer: Transfer = { wanted, resolve, reject, startedBytes: 0, underWay: 0, failure: undefined }
       this.#transfers.add(transfer)
       this.#waiting.push(transfer)
-      if (wanted.deadlineMs <= this.#clock.monotonicMs()) this.#fail(transfer, late())
+      if (wanted.deadlineMs <= this.#clock.monotonicMs()) this.#fail(transfer, inTheWay())
       else if (!this.#isHeldBack) this.#startMore()
       if (!this.#isWatching) void this.#watch()
     })
@@ -200,7 +203,7 @@ export class Operations {
     let isStuck = false
     for (const transfer of this.#transfers) {
       if (transfer.wanted.deadlineMs > nowMs) continue
-      this.#fail(transfer, late())
+      this.#fail(transfer, transfer.underWay === 0 && this.#underWay > 0 ? inTheWay() : notMoved())
       // Also one that has failed before, and waits for others of its operations.
       isStuck ||= transfer.underWay > 0
     }
@@ -213,6 +216,10 @@ export class Operations {
   }
 }
 
-function late(): FabricFailure {
+function notMoved(): FabricFailure {
   return new FabricFailure('failed', 'it was not moved in time')
+}
+
+function inTheWay(): FabricFailure {
+  return new FabricFailure('late', 'it was not moved in time, since others were')
 }

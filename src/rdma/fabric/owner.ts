@@ -110,7 +110,7 @@ export class Owner {
     try {
       return this.#answer(request, asked, await handler(unwrapped(request, asked, body)))
     } finally {
-      host.heldBytes -= body.length
+      this.#hosts.release(host, body.length)
     }
   }
 
@@ -147,7 +147,7 @@ export class Owner {
     if (how === 'in the call' && body.length !== bytes)
       throw new TidegateError('InvalidRequest', 'a probe of another length')
     // It has been copied out, as with any call: that is what is measured.
-    if (how === 'written') host.heldBytes -= this.#hosts.take(host, { offset, bytes }).length
+    if (how === 'written') this.#hosts.release(host, this.#hosts.take(host, { offset, bytes }).length)
     if (how === 'written' || how === 'in the call') return DONE
     const probed = this.#probeMemory().subarray(0, bytes)
     if (how === 'in the reply') return { head: NOTHING, pieces: [probed] }

@@ -10,11 +10,11 @@ import type { NodeCalls } from '../../common/node-calls.ts'
 import type { NodeMember } from '../../common/node-view.ts'
 import type { FabricFigures } from '../ports.ts'
 import type { FabricLimits } from './limits.ts'
-import { decodeAgreement, decodeGrant, encodeAgree, encodeAgreementNumber, type GrantTold } from './messages.ts'
+import { Granted } from './granted.ts'
+import { decodeAgreement, encodeAgree, encodeAgreementNumber } from './messages.ts'
 import { Operations } from './operations.ts'
 import { FabricFailure, type Channel, type FabricDevice, type Region } from './ports.ts'
-import { measureWrites, Prober } from './prober.ts'
-import { Ranges } from './ranges.ts'
+import { Prober } from './prober.ts'
 
 /** How bodies go to a node from now on, for people. */
 export type PathEvent =
@@ -26,20 +26,10 @@ export interface Agreed {
   readonly agreement: bigint
   readonly channel: Channel
   readonly operations: Operations
+  readonly granted: Granted
   /** Bodies from here on go by the fabric. Measured again now and then. */
   lineBytes: number
   readonly sinceMs: number
-}
-
-/** What the other node lets this one write to, and memory of the same size here, where bodies lie while they are written there: the same range of both is taken for each. */
-export interface Grant {
-  readonly remote: GrantTold
-  readonly staging: Region
-  readonly ranges: Ranges
-  /** Bodies of requests from here on are written there; Infinity: none. */
-  lineBytes: number
-  /** Of ranges that are not used again. */
-  lostBytes: number
 }
 
 export type PairTally = {
@@ -71,7 +61,6 @@ export class Pair {
   }
   readonly #options: PairOptions
   #agreed: Agreed | undefined
-  #grant: Grant | 'asked for' | undefined
   #agreeing: Promise<void> | undefined
   readonly #closing = new Set<Promise<void>>()
   #incarnation: string | undefined
@@ -114,13 +103,6 @@ export class Pair {
     return this.#agreed !== undefined && Number.isFinite(this.#agreed.lineBytes)
   }
 
-  /** Undefined: there is none yet; it is being asked for from now. */
-  grant(agreed: Agreed): Grant | undefined {
-    if (this.#agreed !== agreed) return undefined
-    if (this.#grant === undefined) void this.#askForGrant(agreed)
-    return this.#grant === 'asked for' ? undefined : this.#grant
-  }
-
   /** The fabric failed. */
   fail(agreed: Agreed, why: string): void {
     if (this.#agreed !== agreed) return
@@ -156,10 +138,8 @@ export class Pair {
   }
 
   #end(agreed: Agreed): void {
-    const grant = this.#grant
     this.#agreed = undefined
-    this.#grant = undefined
-    this.#ended(agreed.channel, typeof grant === 'object' ? grant.staging : undefined)
+    this.#ended(agreed.channel, agreed.granted.end())
     this.#tellEnd(agreed.agreement)
   }
 
@@ -202,7 +182,14 @@ export class Pair {
       const lineBytes = await prober.line(this.#measured())
       prober.close()
       if (this.#isClosed) throw new FabricFailure('cut off', 'this node has stopped')
-      const agreed: Agreed = { agreement, channel, operations, lineBytes, sinceMs: clock.monotonicMs() }
+      const granted = new Granted({
+        ...this.#options,
+        agreement,
+        operations,
+        onTrouble: (why) => (this.tally.lastFailure = `nothing can be written there: ${why}`),
+        onBroken: (why) => this.fail(agreed, why),
+      })
+      const agreed: Agreed = { agreement, channel, operations, granted, lineBytes, sinceMs: clock.monotonicMs() }
       onStuck.call = () => this.fail(agreed, `a transfer did not end within ${limits.transferMs} ms`)
       this.#agreed = agreed
       this.#line ??= { bytes: lineBytes, atMs: agreed.sinceMs }
@@ -240,7 +227,10 @@ export class Pair {
         onChange({ path: 'fabric', provider: device.provider, lineBytes: bytes })
     } catch (error) {
       if (!(error instanceof FabricFailure || error instanceof TidegateError)) throw error
-      this.fail(agreed, error.message)
+      // It is too busy to be measured now, and as good as it was.
+      if (error instanceof FabricFailure && error.kind === 'late')
+        this.#line = { bytes: before, atMs: clock.monotonicMs() }
+      else this.fail(agreed, error.message)
     } finally {
       // What was under way when it failed has ended with its promise.
       prober?.close()
@@ -266,27 +256,5 @@ export class Pair {
       onStuck: () => onStuck.call(),
     })
     return { agreement, operations, onStuck }
-  }
-
-  /** Never rejects. That nothing is granted is no reason to give up the fabric: bodies of requests go by the connection. */
-  async #askForGrant(agreed: Agreed): Promise<void> {
-    const { node, inner, device, limits } = this.#options
-    const { agreement, operations } = agreed
-    this.#grant = 'asked for'
-    const call = { method: 'fabric-grant', head: encodeAgreementNumber(agreement) } as const
-    try {
-      const remote = decodeGrant((await inner.call(node, call, { timeoutMs: limits.agreeMs })).head)
-      if (this.#agreed !== agreed) return
-      const staging = device.register(new Uint8Array(Math.min(remote.bytes, limits.grantBytes)), 'none')
-      const ranges = new Ranges(staging.memory.length)
-      const grant: Grant = { remote, staging, ranges, lineBytes: Number.POSITIVE_INFINITY, lostBytes: 0 }
-      this.#grant = grant
-      // Nobody writes there until it is known from which size on that pays.
-      grant.lineBytes = await measureWrites({ ...this.#options, agreement, operations, remote, staging })
-    } catch (error) {
-      if (!(error instanceof FabricFailure || error instanceof TidegateError)) throw error
-      this.tally.lastFailure = `nothing can be written there: ${error.message}`
-      if (error instanceof FabricFailure && this.#grant !== 'asked for') this.fail(agreed, error.message)
-    }
   }
 }

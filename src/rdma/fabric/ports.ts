@@ -6,7 +6,7 @@
  * is operations.ts and pair.ts.
  *
  * **Memory.** From `start` until `ended` an operation's memory is the device's: it may be read or written at any moment. It is nobody's business but the device's until then, however long that takes; `Channel.close` is the
- * one way to hurry it. A region's memory is kept alive by the device until the region is closed.
+ * one way to hurry it. A region's memory is kept alive by the device until the region is closed, and after that as `register` says.
  *
  * **Failures** come as FabricFailure. No input of a peer's, and no death of a peer, ends or blocks this process.
  */
@@ -24,9 +24,12 @@ export interface FabricDevice {
   readonly operationBytesMax: number
   /**
    * The memory may lie in shared memory. With `verbs` it is pinned: all its pages become resident now.
+   *
+   * `through`: nobody is told of it but who is at the other end of this channel. The device keeps the memory of a region that was closed until all channels are closed through which it may still be touched: those
+   * on which something has failed, and those of who could reach it; that is all that were open then, or `through`.
    * @throws FabricFailure
    */
-  register(memory: Uint8Array, access: RegionAccess): Region
+  register(memory: Uint8Array, access: RegionAccess, through?: Channel): Region
   /** An end of its own, bound to the device's address. @throws FabricFailure */
   open(): Channel
   /** Channels that are open are closed, then regions. Never rejects; safe to repeat. */
@@ -91,9 +94,9 @@ export interface RemoteMemory {
 
 /**
  * `refused`: the other end's memory may not be reached like this (key, range, right). `gone`: there is nobody any more. `cut off`: the channel was closed. `unfit`: this machine cannot (limits, no device).
- * `failed`: anything else.
+ * `late`: others were in the way until its time was up, and nothing is wrong with the channel; a device knows no such thing, but operations.ts does. `failed`: anything else.
  */
-export type FailureKind = 'refused' | 'gone' | 'cut off' | 'unfit' | 'failed'
+export type FailureKind = 'refused' | 'gone' | 'cut off' | 'unfit' | 'late' | 'failed'
 
 export class FabricFailure extends Error {
   override readonly name = 'FabricFailure'

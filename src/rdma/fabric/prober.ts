@@ -7,6 +7,7 @@ import { measureLine, PROBE_BYTES_MAX, PROBES_AT_ONCE, type ProbeWay } from './l
 import { decodeLease, encodeProbe, type GrantTold } from './messages.ts'
 import type { Operations } from './operations.ts'
 import { FabricFailure, type FabricDevice, type Region } from './ports.ts'
+import type { Ranges } from './ranges.ts'
 
 export interface ProberOptions {
   readonly node: number
@@ -80,22 +81,37 @@ export interface WriteProberOptions extends ProberOptions {
   readonly remote: GrantTold
   /** As long as what is granted. */
   readonly staging: Region
+  /** Of both. */
+  readonly ranges: Ranges
 }
 
-/** From how many bytes on a request's body is written to the grant rather than sent with the call. @throws FabricFailure, TidegateError */
-export async function measureWrites(options: WriteProberOptions): Promise<number> {
-  const { staging, clock, limits } = options
+/**
+ * From how many bytes on a request's body is written to the grant rather than sent with the call. Undefined: there is no room to measure it now.
+ * @throws FabricFailure, TidegateError
+ */
+export async function measureWrites(options: WriteProberOptions): Promise<number | undefined> {
+  const { ranges, limits } = options
   if (limits.lineBytes !== undefined) return limits.lineBytes
-  if (staging.memory.length < PROBES_AT_ONCE * PROBE_BYTES_MAX) return Number.POSITIVE_INFINITY
+  const from = ranges.take(PROBES_AT_ONCE * PROBE_BYTES_MAX)
+  if (from === undefined) return undefined
+  try {
+    return Math.min(limits.lineBytesMax, await writeLine(options, from))
+  } finally {
+    // Nothing of it is under way, and what the other node may still copy out of it is nobody's.
+    ranges.give(from)
+  }
+}
+
+async function writeLine(options: WriteProberOptions, from: number): Promise<number> {
+  const { clock } = options
   // The bytes lie elsewhere, as those of requests do.
   const body = new Uint8Array(PROBE_BYTES_MAX)
-  const line = await measureLine((bytes, way) =>
+  return await measureLine((bytes, way) =>
     timed(clock, (offset) => {
       const piece = body.subarray(0, bytes)
-      return way === 'fabric' ? written(options, piece, offset) : inCall(options, piece)
+      return way === 'fabric' ? written(options, piece, from + offset) : inCall(options, piece)
     }),
   )
-  return Math.min(limits.lineBytesMax, line)
 }
 
 async function inCall({ node, inner, limits, agreement }: WriteProberOptions, body: Uint8Array): Promise<void> {

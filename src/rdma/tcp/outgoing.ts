@@ -87,7 +87,7 @@ export class OutgoingConnection implements LinkOwner {
       const withdraw = (): ParcelState => 'withdrawn'
       const call: CallUnderWay = { into, hasPieces: bodyBytes > 0, resolve, reject, release, withdraw }
       this.#calls.set(id, call)
-      const waitedMs = Math.min(NUMBER_MAX, Math.ceil(timeoutMs))
+      const waitedMs = Math.min(NUMBER_MAX, Math.max(0, Math.ceil(timeoutMs)))
       const frame = { kind: FRAME.request, id, method: methodNumber(method), timeoutMs: waitedMs, head, bodyBytes }
       call.withdraw = this.#link.send({ head: encodeFrame(frame), pieces })
     })

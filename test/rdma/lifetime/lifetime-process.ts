@@ -16,6 +16,7 @@ const DESCRIPTOR_GROWTH_MAX = 20
 
 const KINDS: Readonly<Record<string, (rounds: number) => Promise<void>>> = {
   channels,
+  regions,
   devices,
   collected,
   workers,
@@ -114,6 +115,33 @@ async function channels(rounds: number): Promise<void> {
     region.close()
   }
   growth.end(`${rounds} times two channels opened and closed`)
+  await Promise.all([ends.one.close(), ends.two.close()])
+}
+
+/** Memory that comes and goes while a channel stays: of nobody else's, of one channel's that goes with it, and of one that failed. */
+async function regions(rounds: number): Promise<void> {
+  const ends = await openEnds()
+  const stays = connected(ends)
+  const growth = new Growth()
+  for (let round = 0; round < rounds; round++) {
+    if (round === rounds >> 1) growth.begin()
+    const { near, far } = connected(ends)
+    const mine = ends.one.register(new Uint8Array(POOL_BYTES).fill(1), 'none')
+    const granted = ends.two.register(new Uint8Array(POOL_BYTES).fill(2), 'read and write', far)
+    const { key, address } = granted
+    const write = { kind: 'write', region: mine, offset: 0, bytes: MIB, remote: { key, address } } as const
+    check((await carryOut(near, write)) === 'well', 'a write that fails')
+    check(
+      (await carryOut(stays.near, { ...operation(ends, 'read', MIB), region: mine })) === 'well',
+      'a read that fails',
+    )
+    mine.close()
+    if (round % 2 === 1) await carryOut(near, { ...operation(ends, 'read', 64), remote: { key: 1n, address } })
+    await Promise.all([near.close(), far.close()])
+    granted.close()
+    globalThis.gc?.()
+  }
+  growth.end(`${rounds} times memory registered and closed beside a channel that stays open`)
   await Promise.all([ends.one.close(), ends.two.close()])
 }
 

@@ -45,5 +45,8 @@ export async function makeWatchedCheckout(): Promise<Checkout> {
   writeFileSync(compiler, '#!/bin/sh\nexec cc -fsanitize=address -g -fno-omit-frame-pointer "$@"\n')
   chmodSync(compiler, 0o755)
   const { stdout } = await promisify(execFile)('cc', ['-print-file-name=libasan.so'])
-  return { root, env: { CC: compiler, LD_PRELOAD: stdout.trim(), ASAN_OPTIONS: 'detect_leaks=0:quarantine_size_mb=16' } }
+  return {
+    root,
+    env: { CC: compiler, LD_PRELOAD: stdout.trim(), ASAN_OPTIONS: 'detect_leaks=0:quarantine_size_mb=16' },
+  }
 }

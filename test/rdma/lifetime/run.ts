@@ -11,7 +11,7 @@ const { values } = parseArgs({ options: { rounds: { type: 'string', default: '10
 const rounds = Number(values.rounds)
 
 /** How many of each kind for one channel cycle; exits are processes, one a round. */
-const SHARES = { channels: 1, devices: 0.05, collected: 0.02, workers: 0.005 } as const
+const SHARES = { channels: 1, regions: 0.02, devices: 0.05, collected: 0.02, workers: 0.005 } as const
 const EXITS_SHARE = 0.005
 const ENDINGS = ['exit', 'throw', 'idle', 'busy'] as const
 

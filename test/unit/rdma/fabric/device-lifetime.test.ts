@@ -6,6 +6,7 @@ import { makeWatchedCheckout, PLAIN, runKind, type Checkout } from '../../../rdm
 
 const KINDS = [
   ['channels', 50],
+  ['regions', 40],
   ['devices', 8],
   ['collected', 6],
   ['workers', 6],
@@ -43,6 +44,7 @@ describe("the life of the fabric's addon, with AddressSanitizer", () => {
 
   it.each([
     ['channels', 15],
+    ['regions', 4],
     ['exit', 7],
   ])('%s, %i times', (kind, rounds) => expectWell(watched, kind, rounds))
 

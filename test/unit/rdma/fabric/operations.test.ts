@@ -290,7 +290,7 @@ describe('past its deadline a transfer', () => {
       transfer({ offset: 200, deadlineMs: 1_000 }),
     ]
     await clock.advance(60)
-    expect([first?.state, second?.state, third?.state, stuck]).toEqual([undefined, 'failed', undefined, 0])
+    expect([first?.state, second?.state, third?.state, stuck]).toEqual([undefined, 'late', undefined, 0])
     channel.end(0)
     channel.end(1)
     expect(offsets()).toEqual([0, 10, 200])
@@ -300,7 +300,7 @@ describe('past its deadline a transfer', () => {
     await clock.advance(100)
     const outcome = transfer()
     await turn()
-    expect([outcome.state, channel.asked, clock.sleeping]).toEqual(['failed', 0, 0])
+    expect([outcome.state, channel.asked, clock.sleeping]).toEqual(['late', 0, 0])
   })
 
   it('with an operation under way is stuck, once, and its memory stays the device’s until that has ended', async () => {
@@ -339,7 +339,7 @@ describe('past its deadline a transfer', () => {
     const outcomes = [transfer({ bytes: 20 }), transfer({ offset: 100, bytes: 20 }), transfer({ offset: 200 })]
     await clock.advance(100)
     await turn()
-    expect(outcomes.map(({ state }) => state)).toEqual(['failed', 'failed', 'failed'])
+    expect(outcomes.map(({ state }) => state)).toEqual(['failed', 'failed', 'late'])
     expect(stuck).toBe(1)
     await expectNoSleeper()
   })
