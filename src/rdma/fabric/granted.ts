@@ -51,7 +51,8 @@ export class Granted {
 
   /** Undefined: there is none yet. If it is time, it is asked for, or measured, from now. */
   get(): Grant | undefined {
-    if (!this.#isBusy && !this.#isEnded && this.#options.clock.monotonicMs() >= this.#notBeforeMs) void this.#work()
+    if (this.#isEnded) return undefined
+    if (!this.#isBusy && this.#options.clock.monotonicMs() >= this.#notBeforeMs) void this.#work()
     return this.#grant
   }
 
