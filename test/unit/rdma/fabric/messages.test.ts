@@ -60,7 +60,9 @@ describe("the fabric's messages", () => {
     comesBack(bits64, encodeAgreementNumber, decodeAgreementNumber)
     const how = fc.constantFrom('in the reply' as const, 'lent' as const, 'in the call' as const, 'written' as const)
     comesBack(fc.record({ agreement: bits64, bytes: number32, how, offset: number32 }), encodeProbe, decodeProbe)
-    comesBack(piece, encodeGrant, decodeGrant)
+    const grant = fc.record({ key: bits64, address: bits64, bytes: fc.integer({ min: 1, max: 0xffff_ffff }) })
+    comesBack(grant, encodeGrant, decodeGrant)
+    expect(() => decodeGrant(encodeGrant({ key: 1n, address: 1n, bytes: 0 }))).toThrow('cannot be read')
     comesBack(lease, encodeLease, decodeLease)
     comesBack(fc.array(number32), encodeLeases, (head) => [...decodeLeases(head)])
     const granted = fc.option(
