@@ -34,7 +34,8 @@ import { Pair, type Agreed, type PathEvent } from './pair.ts'
 import { FabricFailure, type FabricDevice } from './ports.ts'
 
 export interface FabricTransportOptions {
-  readonly inner: Transport & { viewChanged(): void }
+  /** Its `drain` takes calls of this layer as long as that has some under way. */
+  readonly inner: Transport & { viewChanged(): void; drain(above: () => number): Promise<void> }
   readonly device: FabricDevice
   readonly member: (node: number) => NodeMember | undefined
   readonly clock: Clock
@@ -67,6 +68,8 @@ export class FabricTransport implements Transport {
   readonly #pairs = new Map<number, Pair>()
   /** Of the callers here: what the layer itself asks is not counted. */
   readonly #counts = new Map<number, Counts>()
+  #underWay = 0
+  #isDraining = false
 
   constructor(options: FabricTransportOptions) {
     const { inner, device, member, clock, fillRandom } = options
@@ -103,11 +106,15 @@ export class FabricTransport implements Transport {
   async call(node: number, call: NodeCall, options: NodeCallOptions): Promise<NodeReply> {
     const counts = this.#countsOf(node)
     counts.calls++
+    this.#underWay++
     try {
+      if (this.#isDraining) throw unavailableNode(node, 'this node is ending')
       return await this.#call(node, call, options)
     } catch (error) {
       counts.failures++
       throw error
+    } finally {
+      this.#underWay--
     }
   }
 
@@ -123,7 +130,8 @@ export class FabricTransport implements Transport {
   }
 
   drain(): Promise<void> {
-    return this.#options.inner.drain()
+    this.#isDraining = true
+    return this.#options.inner.drain(() => this.#underWay)
   }
 
   /** The device is the caller's to close. */

@@ -156,6 +156,7 @@ export class Peer {
     const connection = lane.connection ?? (await this.#inTime(lane.connect(), endMs, options.signal))
     while (this.#underWay >= NODE_CALLS_AT_ONCE_MAX) await this.#turn(endMs, options.signal)
     const timeoutMs = endMs - clock.monotonicMs()
+    if (timeoutMs <= 0 || options.signal?.aborted === true) this.#waiting.shift()?.wake()
     if (timeoutMs <= 0) throw unavailableNode(node, 'its connection took the time of the call')
     options.signal?.throwIfAborted()
     return await this.#onConnection(connection, call, { ...options, timeoutMs })

@@ -48,6 +48,7 @@ export class TcpTransport implements Transport {
   readonly #dialling = new Set<Socket>()
   #underWay = 0
   #isDraining = false
+  #above: () => number = () => 0
 
   constructor(options: TcpTransportOptions) {
     const { self, listen, tls, clock, onBug } = options
@@ -89,7 +90,7 @@ export class TcpTransport implements Transport {
 
   async call(node: number, call: NodeCall, options: NodeCallOptions): Promise<NodeReply> {
     assert(node !== this.#self.node, 'a node does not call itself')
-    if (this.#isDraining) throw unavailableNode(node, 'this node is ending')
+    if (this.#isDraining && this.#above() === 0) throw unavailableNode(node, 'this node is ending')
     this.#underWay++
     try {
       return await this.#peer(node).call(call, options)
@@ -103,16 +104,20 @@ export class TcpTransport implements Transport {
     for (const peer of this.#peers.values()) peer.seen()
   }
 
-  async drain(): Promise<void> {
+  /** `above`: how many calls are under way in a layer above, which takes no new ones: those may take further calls here. */
+  async drain(above: () => number = () => 0): Promise<void> {
     const { clock } = this.#options
     this.#isDraining = true
+    this.#above = above
     this.#server.drain()
     const endMs = clock.monotonicMs() + this.#limits.drainMs
-    while (this.#underWay + this.#server.running > 0 && clock.monotonicMs() < endMs) await clock.sleep(DRAIN_LOOK_MS)
+    while (above() + this.#underWay + this.#server.running > 0 && clock.monotonicMs() < endMs)
+      await clock.sleep(DRAIN_LOOK_MS)
   }
 
   async stop(): Promise<void> {
     this.#isDraining = true
+    this.#above = () => 0
     for (const peer of this.#peers.values()) peer.close('this node has stopped')
     for (const socket of this.#dialling) socket.destroy()
     await this.#server.stop()

@@ -170,7 +170,8 @@ describe('a fabric in trouble', () => {
     await write()
     await expect.poll(async () => (await write(), figures()?.writes ?? 0)).toBeGreaterThan(0)
     deviceOfTwo().slowMs = 3_000
-    await expect(write(15)).rejects.toMatchObject({ code: 'Unavailable' })
+    // Less than the deadlines of transfers are looked at.
+    await expect(write(3)).rejects.toMatchObject({ code: 'Unavailable' })
   })
 
   it('uses again what calls had taken of the grant that were given up before anybody was told', async () => {
@@ -191,6 +192,22 @@ describe('a fabric in trouble', () => {
     await write()
     expect(figures()).toMatchObject({ writes: before + 1, fallbacks: 0 })
     expect(agreements).toBe(1)
+  })
+
+  it('lets calls end that take more than one when the node drains', async () => {
+    await started()
+    await expect.poll(async () => (await write(), figures()?.writes ?? 0)).toBeGreaterThan(0)
+    const before = figures()?.writes ?? 0
+    deviceOfTwo().slowMs = 200
+    const written = write()
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    let isWritten = false
+    const drained = one.drain().then(() => isWritten)
+    await expect(write()).rejects.toMatchObject({ code: 'Unavailable', message: expect.stringContaining('is ending') })
+    await written
+    isWritten = true
+    expect(await drained).toBe(true)
+    expect(figures()?.writes).toBe(before + 1)
   })
 })
 
