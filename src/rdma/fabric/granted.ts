@@ -30,7 +30,7 @@ export interface GrantedOptions {
   readonly clock: Clock
   readonly limits: FabricLimits
   readonly agreement: bigint
-  readonly operations: Operations
+  readonly operations: Pick<Operations, 'transfer'>
   /** Nothing is granted now, or it was not measured: the agreement is as good as before. */
   readonly onTrouble: (why: string) => void
   /** Writing there has failed. */

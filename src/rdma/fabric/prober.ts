@@ -16,7 +16,7 @@ export interface ProberOptions {
   readonly limits: Pick<FabricLimits, 'agreeMs' | 'transferMs' | 'lineBytes' | 'lineBytesMax'>
   readonly clock: Clock
   readonly agreement: bigint
-  readonly operations: Operations
+  readonly operations: Pick<Operations, 'transfer'>
 }
 
 export class Prober {

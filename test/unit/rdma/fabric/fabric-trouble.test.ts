@@ -69,6 +69,11 @@ describe('a fabric in trouble', () => {
   const read = (timeoutMs: number): Promise<NodeReply> =>
     one.call(2, { method: 'block', head: NOTHING }, { timeoutMs, into: nodes.memory(1, MIB) })
 
+  /** Bodies of calls to node 2 are written there now. */
+  const writing = async (): Promise<void> => {
+    await expect.poll(async () => (await write(), figures()?.writes ?? 0), { timeout: 10_000 }).toBeGreaterThan(0)
+  }
+
   it('refuses a grant of nothing, and goes on', async () => {
     const fabric = QUICK
     one = nodes.make(1, network.device(), { fabric })
@@ -88,38 +93,9 @@ describe('a fabric in trouble', () => {
       if (access === 'read and write' && refusals++ < 2) throw new FabricFailure('unfit', 'no memory now')
       return register(memory, access, through)
     }
-    await expect
-      .poll(async () => {
-        await write()
-        return figures()?.writes ?? 0
-      })
-      .toBeGreaterThan(0)
+    await writing()
     expect(refusals).toBe(3)
     expect(figures()).toMatchObject({ isUsed: true, fallbacks: 0 })
-  })
-
-  it('measures again from which size on bodies are written', async () => {
-    await started({ lineBytes: undefined, lineBytesMax: Number.POSITIVE_INFINITY })
-    const seen = new Set<boolean>()
-    // With an owner that is slow to be written to they are sent.
-    deviceOfTwo().slowMs = 30
-    for (let call = 0; call < 10; call++) {
-      await write()
-      await new Promise((resolve) => setTimeout(resolve, 20))
-    }
-    const before = figures()?.writes ?? 0
-    deviceOfTwo().slowMs = 0
-    await expect
-      .poll(
-        async () => {
-          await write()
-          seen.add((figures()?.writes ?? 0) > before)
-          return seen.has(true)
-        },
-        { timeout: 20_000 },
-      )
-      .toBe(true)
-    expect(figures()?.fallbacks).toBe(0)
   })
 
   it('bounds what a node has held here, whatever it agrees on meanwhile', async () => {
@@ -168,7 +144,7 @@ describe('a fabric in trouble', () => {
   it('says that the time was up, and nothing else, when writing took all of it', async () => {
     await started()
     await write()
-    await expect.poll(async () => (await write(), figures()?.writes ?? 0)).toBeGreaterThan(0)
+    await writing()
     deviceOfTwo().slowMs = 3_000
     // Less than the deadlines of transfers are looked at.
     await expect(write(3)).rejects.toMatchObject({ code: 'Unavailable' })
@@ -176,7 +152,7 @@ describe('a fabric in trouble', () => {
 
   it('uses again what calls had taken of the grant that were given up before anybody was told', async () => {
     await started()
-    await expect.poll(async () => (await write(), figures()?.writes ?? 0)).toBeGreaterThan(0)
+    await writing()
     expect(agreements).toBe(1)
     deviceOfTwo().slowMs = 20
     // More than half of what is granted: of calls that were told of, so many lost ones would have both agree anew.
@@ -196,7 +172,7 @@ describe('a fabric in trouble', () => {
 
   it('lets calls end that take more than one when the node drains', async () => {
     await started()
-    await expect.poll(async () => (await write(), figures()?.writes ?? 0)).toBeGreaterThan(0)
+    await writing()
     const before = figures()?.writes ?? 0
     deviceOfTwo().slowMs = 200
     const written = write()
