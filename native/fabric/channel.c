@@ -290,26 +290,30 @@ napi_value describe_channel_call(napi_env env, napi_callback_info info) {
   return result;
 }
 
-/*
- * connectChannel(channel, name: Uint8Array) -> 0 | -errno. Names are socket addresses of one family: what a peer says and is of
- * another length or family would be read beyond its end.
- */
+/* Names are socket addresses of one family. */
+int names_of(Channel *channel, const uint8_t *other, size_t length, Names *names) {
+  size_t own_length = sizeof names->own;
+  if (channel->is_closing || channel->device->is_stopping) return FI_ECANCELED;
+  if (fi_getname(&channel->endpoint->fid, names->own, &own_length) || own_length > sizeof names->own) return FI_EOTHER;
+  if (length != own_length) return FI_EADDRNOTAVAIL;
+  memcpy(names->other, other, length);
+  bool is_alike = ((struct sockaddr *)names->own)->sa_family == ((struct sockaddr *)names->other)->sa_family;
+  return is_alike ? 0 : FI_EADDRNOTAVAIL;
+}
+
+/* connectChannel(channel, name: Uint8Array) -> 0 | -errno */
 napi_value connect_channel_call(napi_env env, napi_callback_info info) {
-  size_t count = 2, length, own_length = NAME_BYTES_MAX;
+  size_t count = 2, length;
   napi_value arguments[2];
   uint8_t *name;
-  _Alignas(struct sockaddr_storage) uint8_t own[NAME_BYTES_MAX], other[NAME_BYTES_MAX];
+  Names names;
   napi_get_cb_info(env, info, &count, arguments, NULL, NULL);
   Channel *channel = channel_of(env, arguments[0]);
   if (!channel || !bytes_of(env, arguments[1], &name, &length)) return NULL;
-  if (channel->is_closing || channel->device->is_stopping) return number(env, -FI_ECANCELED);
   if (channel->is_connected) return number(env, -FI_EISCONN);
-  if (fi_getname(&channel->endpoint->fid, own, &own_length) || own_length > sizeof own) return number(env, -FI_EOTHER);
-  if (length != own_length) return number(env, -FI_EADDRNOTAVAIL);
-  memcpy(other, name, length);
-  if (((struct sockaddr *)own)->sa_family != ((struct sockaddr *)other)->sa_family)
-    return number(env, -FI_EADDRNOTAVAIL);
-  int inserted = fi_av_insert(channel->addresses, other, 1, &channel->peer, 0, NULL);
+  int failure = names_of(channel, name, length, &names);
+  if (failure) return number(env, -failure);
+  int inserted = fi_av_insert(channel->addresses, names.other, 1, &channel->peer, 0, NULL);
   if (inserted != 1) return number(env, inserted < 0 ? inserted : -FI_EADDRNOTAVAIL);
   channel->is_connected = true;
   return number(env, 0);
@@ -346,6 +350,7 @@ void settle_channel(Channel *channel) {
   Device *device = channel->device;
   Operation *operation;
   for (uint32_t id = 0; (operation = next_under_way(channel, id)); id = operation->id + 1) {
+    atomic_fetch_sub(&device->posted, 1);
     end_operation(operation);
     give_back(operation);
   }

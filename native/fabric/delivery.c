@@ -71,8 +71,10 @@ static void add_operation(Batch *batch, Operation *operation, int failure) {
 static void add_channel(Batch *batch, Channel *channel) {
   int32_t id = channel->id;
   Operation *operation;
-  for (uint32_t next = 0; (operation = next_under_way(channel, next)); next = operation->id + 1)
+  for (uint32_t next = 0; (operation = next_under_way(channel, next)); next = operation->id + 1) {
+    atomic_fetch_sub(&batch->device->posted, 1);
     add_operation(batch, operation, CUT_OFF);
+  }
   settle_channel(channel);
   add(batch, CHANNEL_MARK, id, 0);
 }

@@ -6,6 +6,7 @@
  *     repair.c    what is amiss in one version of it
  *     device.c    fabric and domain; begins, ends
  *     region.c    memory that is registered
+ *     resolve.c   whether the other end's address can be resolved
  *     channel.c   endpoint, address vector and completion queue of their own; operations begin here
  *     progress.c  the one thread of a device, which serves the queues of all its channels
  *     delivery.c  what that thread has seen, handed to JavaScript by the batch
@@ -37,6 +38,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <uv.h>
 
 #define DEVICE_MAGIC 0x7446616bu
@@ -64,6 +66,12 @@ typedef struct Ending {
   struct Ending *next;
   EndingKind kind;
 } Ending;
+
+/* Of both ends of a channel. */
+typedef struct {
+  _Alignas(struct sockaddr_storage) uint8_t own[NAME_BYTES_MAX];
+  _Alignas(struct sockaddr_storage) uint8_t other[NAME_BYTES_MAX];
+} Names;
 
 /* From a pool of the device's; the id is its place in there. */
 typedef struct Operation {
@@ -211,6 +219,9 @@ void close_regions(Device *device);
 /* Memory that no open channel can touch any more is let go. */
 void let_lingering_go(Device *device);
 
+/* ---- resolve.c ---- */
+napi_value resolve_name_call(napi_env env, napi_callback_info info);
+
 /* ---- channel.c ---- */
 napi_value open_channel_call(napi_env env, napi_callback_info info);
 napi_value describe_channel_call(napi_env env, napi_callback_info info);
@@ -219,6 +230,8 @@ napi_value start_call(napi_env env, napi_callback_info info);
 napi_value hurry_call(napi_env env, napi_callback_info info);
 napi_value close_channel_call(napi_env env, napi_callback_info info);
 void close_endpoint(Channel *channel);
+/* 0, or errno: what a peer says and is of another length or family would be read beyond its end. */
+int names_of(Channel *channel, const uint8_t *other, size_t length, Names *names);
 /* The progress thread has closed it: ends what was under way and gives up what it stood on. */
 void settle_channel(Channel *channel);
 /* Its id stays taken until JavaScript has been told. */

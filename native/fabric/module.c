@@ -68,6 +68,7 @@ NAPI_MODULE_INIT() {
       {"closeRegion", close_region_call},
       {"openChannel", open_channel_call},
       {"describeChannel", describe_channel_call},
+      {"resolveName", resolve_name_call},
       {"connectChannel", connect_channel_call},
       {"start", start_call},
       {"hurry", hurry_call},

@@ -71,7 +71,9 @@ static void fail(Device *device, Operation *operation, int failure, Endings *end
 
 /* False: the provider takes nothing now. */
 static bool confirm(Device *device, Operation *operation, Endings *endings) {
-  ssize_t failure = post_confirmation(operation);
+  /* ofi_rxm would connect anew. */
+  bool is_broken = atomic_load(&operation->channel->is_broken);
+  ssize_t failure = is_broken ? -FI_ECONNABORTED : post_confirmation(operation);
   if (failure == -FI_EAGAIN) return false;
   operation->needs_confirmation = false;
   if (failure) fail(device, operation, (int)-failure, endings);

@@ -78,9 +78,11 @@ void let_lingering_go(Device *device) {
 static void close_region(Region *region) {
   if (!region->registration) return;
   Device *device = region->device;
-  fi_close(&region->registration->fid);
+  bool is_closed = !fi_close(&region->registration->fid);
   region->registration = NULL;
   unlink_region(&device->regions, region);
+  /* An adapter that would not let go of it may still reach it: its memory, and what refers to it, stays for good. */
+  if (!is_closed) return;
   region->lingers_for = device->next_serial;
   link_region(&device->lingering, region);
   let_lingering_go(device);
@@ -139,6 +141,7 @@ napi_value register_region_call(napi_env env, napi_callback_info info) {
   Channel *through = type == napi_undefined ? NULL : channel_of(env, arguments[3]);
   if (type != napi_undefined && !through) return NULL;
   if (device->is_stopping || !device->domain) return number(env, -FI_ENODEV);
+  if (through && through->device != device) return number(env, -FI_EINVAL);
   if (bytes == 0 || access >= sizeof ACCESS / sizeof *ACCESS) return number(env, -FI_EINVAL);
   Region *region = calloc(1, sizeof *region);
   if (!region) return number(env, -FI_ENOMEM);

@@ -16,6 +16,12 @@ import {
 } from './fabric-device-fixture.ts'
 import type { FabricDeviceHarness, Started } from './fabric-device-fixture.ts'
 
+const SOCKADDR_IN_BYTES = 16
+/** The last byte of its address. */
+const SOCKADDR_IN_LAST = 7
+/** A busy machine has pauses; libfabric would resolve an address for two seconds. */
+const BLOCKED_MS_MAX = 1_000
+
 export function testClosing(harness: FabricDeviceHarness): void {
   let ends: FabricEnds
 
@@ -56,6 +62,33 @@ export function testClosing(harness: FabricDeviceHarness): void {
       expect(['later', 'gone', 'failed', undefined]).toContain(await outcomeOf(channel, ends.read(0, 64), 1_000))
       await channel.close()
       expect(channel.underWay).toBe(0)
+    })
+
+    it('and never was, this thread does not wait for it', async () => {
+      const name = Uint8Array.from(ends.two.open().name)
+      // Of a socket address that is IPv4: another host of the same network, which is not there. Of another name: another end, which is not there either.
+      name[name.length === SOCKADDR_IN_BYTES ? SOCKADDR_IN_LAST : 0]! ^= 0x55
+      const channel = ends.one.open()
+      let longestMs = 0
+      let lastMs = performance.now()
+      const look = (): void => {
+        longestMs = Math.max(longestMs, performance.now() - lastMs)
+        lastMs = performance.now()
+      }
+      const watching = setInterval(look, 5)
+      try {
+        await channel.resolve(name)
+        channel.connect(name)
+        await outcomeOf(channel, ends.read(0, 64), 1_500)
+      } catch (error) {
+        expect(error).toBeInstanceOf(FabricFailure)
+      } finally {
+        clearInterval(watching)
+      }
+      look()
+      expect(longestMs).toBeLessThan(BLOCKED_MS_MAX)
+      await channel.close()
+      await ends.expectFreshChannelWorks()
     })
 
     it('others are not held up', async () => {
@@ -207,7 +240,9 @@ export function testClosing(harness: FabricDeviceHarness): void {
     it('of the device closes all that is open', async () => {
       const pairs = Array.from({ length: 3 }, () => ends.pair())
       const many = pairs.flatMap(({ channel }) => startMany(channel, 'read'))
-      await Promise.all([ends.one.close(), ends.one.close()])
+      const closing = Promise.all([ends.one.close(), ends.one.close()])
+      expect(() => ends.one.open()).toThrow(FabricFailure)
+      await closing
       await ends.one.close()
       ends.mine.memory.fill(0xa5)
       expect(many.every(({ times }) => times === 1)).toBe(true)

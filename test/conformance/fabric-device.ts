@@ -233,6 +233,10 @@ export function testFabricDevice(name: string, harness: FabricDeviceHarness): vo
         await ends.expectFreshChannelWorks()
       })
 
+      it('memory that a channel of another device is to tell of', () => {
+        expect(() => ends.one.register(new Uint8Array(4_096), 'read', ends.two.open())).toThrow()
+      })
+
       it('memory of no bytes', () => {
         expect(() => ends.one.register(new Uint8Array(0), 'read')).toThrow()
       })

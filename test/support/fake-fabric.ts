@@ -246,6 +246,10 @@ class FakeChannel implements Channel {
     return this.#underWay.size
   }
 
+  async resolve(name: Uint8Array): Promise<void> {
+    if (name.length !== NAME_BYTES) throw new FabricFailure('failed', 'this is no name of a channel')
+  }
+
   connect(name: Uint8Array): void {
     if (this.isClosed) throw new FabricFailure('cut off', 'the channel is closed')
     if (name.length !== NAME_BYTES) throw new FabricFailure('failed', 'this is no name of a channel')

@@ -41,6 +41,8 @@ export interface FabricAddon {
   closeRegion(region: NativeRegion): Status
   openChannel(device: NativeDevice): NativeChannel | Status
   describeChannel(channel: NativeChannel): [id: number, name: ArrayBuffer]
+  /** Beside this thread; with verbs alone there is anything to resolve. */
+  resolveName(channel: NativeChannel, name: Uint8Array): Promise<Status>
   connectChannel(channel: NativeChannel, name: Uint8Array): Status
   /** @returns the operation's id, which the batch will have once */
   start(

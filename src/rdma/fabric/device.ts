@@ -79,8 +79,10 @@ class Endings {
   }
 
   add(id: number, started: Started): void {
-    assert(this.#started[id] === undefined, 'an operation id of the fabric addon is given once at a time')
+    const before = this.#started[id]
+    // It has begun, whatever is amiss: its ending must find it.
     this.#started[id] = started
+    assert(before === undefined, 'an operation id of the fabric addon is given once at a time')
   }
 
   onceClosed(channelId: number, callback: () => void): void {
@@ -91,14 +93,23 @@ class Endings {
     this.#stopped = callback
   }
 
+  /** All are told, also when one of those who are told throws: it is thrown then. */
   take(count: number): void {
+    const thrown: unknown[] = []
     for (let at = 0; at < count * NUMBERS_EACH; at += NUMBERS_EACH) {
-      const id = this.batch[at] ?? 0
-      const error = this.batch[at + 1] ?? 0
-      if (id >= 0) this.#end(id, error, this.batch[at + 2] ?? 0)
-      else if (id === CHANNEL_CLOSED) this.#close(error)
-      else if (id === DEVICE_STOPPED) this.#stopped?.()
+      try {
+        this.#tell(this.batch[at] ?? 0, this.batch[at + 1] ?? 0, this.batch[at + 2] ?? 0)
+      } catch (error) {
+        thrown.push(error)
+      }
     }
+    if (thrown.length > 0) throw thrown[0]
+  }
+
+  #tell(id: number, error: number, detail: number): void {
+    if (id >= 0) this.#end(id, error, detail)
+    else if (id === CHANNEL_CLOSED) this.#close(error)
+    else if (id === DEVICE_STOPPED) this.#stopped?.()
   }
 
   #end(id: number, error: number, detail: number): void {
@@ -151,7 +162,8 @@ class NativeFabricDevice implements FabricDevice {
     // What shrinks or moves would be pulled away from under the hardware.
     assert(memory.byteLength > 0 && !isResizable(memory.buffer), 'registered memory is of a fixed size')
     const { addon, native } = this.#parts
-    assert(through === undefined || through instanceof NativeFabricChannel, 'a channel is of this device')
+    if (this.#closing !== undefined) throw closed()
+    assert(through === undefined || through instanceof NativeFabricChannel, 'a channel is of this addon')
     const region = addon.registerRegion(native, memory, ACCESS_NUMBERS[access], through?.native)
     if (typeof region === 'number') {
       // What is pinned counts against a limit, and going over it is told as one of several errors.
@@ -166,6 +178,7 @@ class NativeFabricDevice implements FabricDevice {
   }
 
   open(): Channel {
+    if (this.#closing !== undefined) throw closed()
     const { addon, native, endings } = this.#parts
     const channel = addon.openChannel(native)
     if (typeof channel === 'number') {
@@ -274,6 +287,14 @@ class NativeFabricChannel implements Channel {
     this.#underWay -= 1
   }
 
+  async resolve(name: Uint8Array): Promise<void> {
+    if (this.#device.provider !== 'verbs') return
+    const { addon, native } = this.#parts
+    const status = await addon.resolveName(native, name)
+    if (status < 0)
+      throw failureOfCall(-status, 'the address of the other end cannot be resolved', addon.explain(-status))
+  }
+
   connect(name: Uint8Array): void {
     assert(!this.#isConnected, 'a channel is connected once')
     const { addon, native } = this.#parts
@@ -318,6 +339,10 @@ class NativeFabricChannel implements Channel {
     })
     this.#onClose(this)
   }
+}
+
+function closed(): FabricFailure {
+  return new FabricFailure('cut off', 'the device is closed')
 }
 
 function isResizable(buffer: ArrayBufferLike): boolean {

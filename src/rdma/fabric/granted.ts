@@ -6,6 +6,7 @@ import type { Clock } from '../../common/clock.ts'
 import { TidegateError } from '../../common/errors.ts'
 import type { NodeCalls } from '../../common/node-calls.ts'
 import type { FabricLimits } from './limits.ts'
+import { fixedMemory } from './memory.ts'
 import { decodeGrant, encodeAgreementNumber, type GrantTold } from './messages.ts'
 import type { Operations } from './operations.ts'
 import { FabricFailure, type FabricDevice, type Region } from './ports.ts'
@@ -87,7 +88,7 @@ export class Granted {
     const call = { method: 'fabric-grant', head: encodeAgreementNumber(agreement) } as const
     const remote = decodeGrant((await inner.call(node, call, { timeoutMs: limits.agreeMs })).head)
     if (this.#isEnded) return undefined
-    const staging = device.register(new Uint8Array(Math.min(remote.bytes, limits.grantBytes)), 'none')
+    const staging = device.register(fixedMemory(Math.min(remote.bytes, limits.grantBytes)), 'none')
     const ranges = new Ranges(staging.memory.length)
     return { remote, staging, ranges, lineBytes: Number.POSITIVE_INFINITY, lostBytes: 0 }
   }

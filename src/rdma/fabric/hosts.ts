@@ -8,6 +8,7 @@ import type { Clock } from '../../common/clock.ts'
 import { TidegateError } from '../../common/errors.ts'
 import type { NodeMember } from '../../common/node-view.ts'
 import type { FabricLimits } from './limits.ts'
+import { fixedMemory } from './memory.ts'
 import { decodeAgree, encodeAgreement, type GrantTold } from './messages.ts'
 import { FabricFailure, type Channel, type FabricDevice, type Region } from './ports.ts'
 
@@ -159,7 +160,7 @@ function opened(device: FabricDevice, name: Uint8Array): Channel {
 /** @throws TidegateError */
 function registered(device: FabricDevice, bytes: number, through: Channel): Region {
   try {
-    return device.register(new Uint8Array(bytes), 'read and write', through)
+    return device.register(fixedMemory(bytes), 'read and write', through)
   } catch (error) {
     throw told(error)
   }

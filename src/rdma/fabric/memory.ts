@@ -1,6 +1,11 @@
 /** Memory of this node that the fabric knows: where bytes lie that are sent, and where those go that arrive. */
 import type { FabricDevice, Region, RegionAccess } from './ports.ts'
 
+/** Shared memory: no other kind is sure to stay where it is. What is not shared can be transferred away from under the hardware. */
+export function fixedMemory(bytes: number): Uint8Array {
+  return new Uint8Array(new SharedArrayBuffer(bytes))
+}
+
 export interface Place {
   readonly region: Region
   readonly offset: number

@@ -10,7 +10,7 @@ import { Hosts, type Host } from './hosts.ts'
 import { bytesOf, Leases } from './leases.ts'
 import type { FabricLimits } from './limits.ts'
 import { PROBE_BYTES_MAX } from './line.ts'
-import type { KnownMemory } from './memory.ts'
+import { fixedMemory, type KnownMemory } from './memory.ts'
 import {
   decodeAgreementNumber,
   decodeCall,
@@ -161,7 +161,7 @@ export class Owner {
   /** Bytes that are nobody's, made when first asked for. */
   #probeMemory(): Uint8Array {
     if (this.#probed === undefined) {
-      const memory = new Uint8Array(PROBE_BYTES_MAX)
+      const memory = fixedMemory(PROBE_BYTES_MAX)
       this.#options.fillRandom(memory)
       this.#options.memory.add(memory.buffer, 'read')
       this.#probed = memory

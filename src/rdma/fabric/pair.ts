@@ -245,6 +245,7 @@ export class Pair {
     const call = { method: 'fabric-agree', head: encodeAgree(device.provider, channel.name) } as const
     const answer = await inner.call(node, call, { timeoutMs: limits.agreeMs })
     const { agreement, name } = decodeAgreement(answer.head)
+    await channel.resolve(name)
     channel.connect(name)
     // While it is being agreed on, whatever gets stuck is in the way of nobody else.
     const onStuck = { call: () => void channel.close() }

@@ -23,7 +23,7 @@ export interface FabricDevice {
   /** One operation moves at most so many bytes. */
   readonly operationBytesMax: number
   /**
-   * The memory may lie in shared memory. With `verbs` it is pinned: all its pages become resident now.
+   * The memory must stay where it is until the region is closed, and is best shared (memory.ts): what is transferred to elsewhere is gone from here, and the device touches what was there. With `verbs` it is pinned: all its pages become resident now.
    *
    * `through`: nobody is told of it but who is at the other end of this channel. The device keeps the memory of a region that was closed until all channels are closed through which it may still be touched: those
    * on which something has failed, and those of who could reach it; that is all that were open then, or `through`.
@@ -56,6 +56,11 @@ export interface Channel {
   readonly isClosed: boolean
   /** Operations that have been started and have not ended. */
   readonly underWay: number
+  /**
+   * Whether the other end's address is one that can be reached, as far as that is known without anything being sent to the other end: to be awaited before `connect` by whoever is to start operations, which would wait for it otherwise, and
+   * this thread with them. Bounded by a second. Rejects FabricFailure.
+   */
+  resolve(name: Uint8Array): Promise<void>
   /** Once, before the first operation. Nothing is sent yet: whether anybody is there is seen by the first operation. @throws FabricFailure */
   connect(name: Uint8Array): void
   /**

@@ -4,6 +4,7 @@ import type { Clock } from '../../common/clock.ts'
 import type { NodeCalls } from '../../common/node-calls.ts'
 import type { FabricLimits } from './limits.ts'
 import { measureLine, PROBE_BYTES_MAX, PROBES_AT_ONCE, type ProbeWay } from './line.ts'
+import { fixedMemory } from './memory.ts'
 import { decodeLease, encodeProbe, type GrantTold } from './messages.ts'
 import type { Operations } from './operations.ts'
 import { FabricFailure, type FabricDevice, type Region } from './ports.ts'
@@ -27,7 +28,7 @@ export class Prober {
   /** @throws FabricFailure */
   constructor(options: ProberOptions) {
     this.#options = options
-    this.#region = options.device.register(new Uint8Array(PROBES_AT_ONCE * PROBE_BYTES_MAX), 'none')
+    this.#region = options.device.register(fixedMemory(PROBES_AT_ONCE * PROBE_BYTES_MAX), 'none')
   }
 
   /** From how many bytes on the fabric is to be used; what is known already is not measured. @throws FabricFailure, TidegateError: it cannot be */

@@ -22,6 +22,7 @@ const KINDS: Readonly<Record<string, (rounds: number) => Promise<void>>> = {
   workers,
   idle,
   busy,
+  thrown,
   exit: async (rounds) => leave(rounds, () => process.exit(0)),
   throw: async (rounds) =>
     leave(rounds, () => {
@@ -263,6 +264,32 @@ async function busy(): Promise<void> {
       console.log('ended, with nothing else to wait for')
     },
   })
+}
+
+/** Who is told of an ending may throw: that is told as any exception of a callback is, and the others are told all the same. */
+async function thrown(): Promise<void> {
+  const ends = await openEnds()
+  const { near } = connected(ends)
+  check((await carryOut(near, operation(ends, 'read', 4_096))) === 'well', 'a read that fails')
+  const exceptions: unknown[] = []
+  process.on('uncaughtException', (error) => exceptions.push(error))
+  let told = 0
+  const started = Array.from({ length: 32 }, (_, index) =>
+    near.start({
+      ...operation(ends, 'read', 64),
+      ended: () => {
+        told++
+        if (index % 4 === 0) throw new Error('on purpose')
+      },
+    }),
+  ).filter((each) => each === 'started').length
+  // Whoever is not told now never is.
+  for (let left = 500; left > 0 && near.underWay > 0; left--) await sleep(10)
+  check(told === started && near.underWay === 0, `${told} of ${started} are told`)
+  check(exceptions.length > 0, 'no exception')
+  check((await carryOut(near, operation(ends, 'read', 4_096))) === 'well', 'a read that fails after that')
+  await Promise.all([ends.one.close(), ends.two.close()])
+  console.log('all are told')
 }
 
 if (isMainThread) {

@@ -28,6 +28,11 @@ describe("the life of the fabric's addon", () => {
     expect([code, output.trim()]).toEqual([0, 'nothing under way'])
   })
 
+  it('one of those who are told throws', async () => {
+    const { code, output } = await runKind(PLAIN, 'thrown', 1)
+    expect([code, output.trim()]).toEqual([0, 'all are told'])
+  })
+
   it('a process with something under way does not, until that has ended', async () => {
     const { code, output } = await runKind(PLAIN, 'busy', 1)
     expect([code, output.trim()]).toEqual([0, 'ended, with nothing else to wait for'])

@@ -24,6 +24,10 @@ class HandChannel implements Channel {
     return this.#open.size
   }
 
+  resolve(): Promise<void> {
+    throw new Error('is connected')
+  }
+
   connect(): void {
     throw new Error('is connected')
   }
