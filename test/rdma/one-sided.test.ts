@@ -37,17 +37,30 @@ beforeEach(async () => {
   reader = nodes.make(READER, watched(device), { fabric: PATIENT })
   await reader.start()
   owner = fork(join(import.meta.dirname, 'one-sided-owner-process.ts'), [reader.address])
-  const [address] = (await once(owner, 'message', { signal: AbortSignal.timeout(PATIENCE_MS) })) as [string]
-  nodes.tcp.tell(OWNER, address)
+  nodes.tcp.tell(OWNER, await addressOf(owner))
   await nodes.ready()
 })
 
 afterEach(async () => {
-  const exit = once(owner, 'exit')
-  owner.kill('SIGKILL')
-  await exit
+  if (owner.exitCode === null && owner.signalCode === null) {
+    const exit = once(owner, 'exit')
+    owner.kill('SIGKILL')
+    await exit
+  }
   await nodes.stop()
 })
+
+/** @throws how it ended instead of saying so, or that it does neither */
+async function addressOf(child: ChildProcess): Promise<string> {
+  const over = AbortSignal.timeout(PATIENCE_MS)
+  const said = once(child, 'message', { signal: over }).then(([address]) => String(address))
+  const ended = once(child, 'exit', { signal: over }).then(([code, signal]) => {
+    throw new Error(`the owner ended with ${code ?? signal}`)
+  })
+  ended.catch(() => undefined)
+  said.catch(() => undefined)
+  return await Promise.race([said, ended])
+}
 
 /** The same device, whose channels say when they are about to read a block. */
 function watched(device: FabricDevice): FabricDevice {
