@@ -57,8 +57,7 @@ export class AttachedStore {
       const here = await contentsOf(client, bucket, '')
       const there = await contentsOf(this.outside, this.remote.bucket, this.prefix(bucket))
       const keys = new Set([...here.keys(), ...there.keys()])
-      // After a start the store is asked what it can do, by objects that come and go.
-      const differing = [...keys].filter((key) => here.get(key) !== there.get(key) && !key.startsWith(PROBE_PREFIX))
+      const differing = [...keys].filter((key) => here.get(key) !== there.get(key))
       if (differing.length === 0) return
       const lines = differing.map((key) => `${key}: ${here.get(key) ?? 'nothing'} here, ${there.get(key) ?? 'nothing'}`)
       throw new Error(`${bucket} differs from what lies outside:\n${lines.slice(0, 20).join('\n')}`)
@@ -84,15 +83,17 @@ export function modelInStore(
   }
 }
 
-/** Key -> size, ETag and digest, of all below a prefix. */
+/** Key -> size, ETag and digest, of all below a prefix but what asks the store what it can do: after a start that comes and goes. */
 export async function contentsOf(client: S3Client, Bucket: string, Prefix: string): Promise<Map<string, string>> {
   const contents = new Map<string, string>()
   for await (const page of paginateListObjectsV2({ client }, { Bucket, Prefix })) {
     for (const { Key = '' } of page.Contents ?? []) {
+      const name = Key.slice(Prefix.length)
+      if (name.startsWith(PROBE_PREFIX)) continue
       const { Body, ETag } = await client.send(new GetObjectCommand({ Bucket, Key }))
       const bytes = (await Body?.transformToByteArray()) ?? new Uint8Array()
       const digest = createHash('sha256').update(bytes).digest('hex')
-      contents.set(Key.slice(Prefix.length), `${bytes.length} bytes ${ETag ?? ''} ${digest}`)
+      contents.set(name, `${bytes.length} bytes ${ETag ?? ''} ${digest}`)
     }
   }
   return contents
