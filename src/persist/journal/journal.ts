@@ -339,17 +339,20 @@ export class Journal {
     }
   }
 
-  /** The stream's body was given up: its file goes. */
+  /** The stream's body was given up: its file goes, and its row now or, while metadata is away, later. */
   async discardStream(stream: BodyStream): Promise<void> {
-    const { files, memory, index } = this.#options
+    const { files, memory } = this.#options
+    const { segment } = stream
     try {
       await stream.abandon()
-      await files.remove(stream.segment)
-      if (stream.recorded) await index.segmentRemoved(stream.segment)
+      if (stream.recorded) this.#left.add(segment)
+      await files.remove(segment)
+      // Whoever gave up the body can do nothing about it. An open row would stay, since only an open segment's own process takes it back.
+      if (stream.recorded) await this.#takeBack(segment).catch(() => undefined)
     } finally {
-      memory.forget(stream.segment)
-      this.#streams.delete(stream.segment)
-      this.#settled(stream.segment)
+      memory.forget(segment)
+      this.#streams.delete(segment)
+      this.#settled(segment)
     }
   }
 

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { TidegateError } from '../../../../src/common/errors.ts'
 import type { SegmentId } from '../../../../src/common/ids.ts'
 import { readFooter } from '../../../../src/persist/segment-files.ts'
@@ -238,6 +238,25 @@ test('a large body that is discarded leaves no row, and its copy goes with the n
   expect(cluster.table.has(stream.segment)).toBe(false)
   await two.copies.jobs[1]!.round()
   await expect(two.copies.holds(stream.segment)).resolves.toBe(false)
+})
+
+test('a large body that is discarded while metadata is away waits for no copy once it is back', async () => {
+  const stream = one.journal.stream({ content: 1, copied: true })
+  const slot = await one.memory.acquire('stream')
+  await stream.write(slot, 256)
+  cluster.wires.kill(2)
+  await stream.write(slot, 256)
+  expect(one.copies.status().wantingCopies).toBe(1)
+  const away = new TidegateError('Unavailable', 'metadata is away')
+  const remove = vi.spyOn(one.index, 'segmentRemoved').mockRejectedValue(away)
+  await one.journal.discardStream(stream)
+  expect(one.fileSystem.paths()).toEqual([])
+  expect(cluster.table.get(stream.segment)).toMatchObject({ state: 'open' })
+  remove.mockRestore()
+  one.journal.sealAged()
+  await expect.poll(() => cluster.table.has(stream.segment)).toBe(false)
+  await one.copies.jobs[0]!.round()
+  expect(one.copies.status().wantingCopies).toBe(0)
 })
 
 test('a copy that was lost later is made again, after the grace', async () => {
