@@ -86,6 +86,11 @@ export class TidegateError extends Error {
   }
 }
 
+/** Of whoever changed metadata and was answered with this: whether the change took effect is not known, now or until later. */
+export function mayHaveTakenEffect(error: unknown): boolean {
+  return isTidegateError(error) && error.details['outcome'] === 'unknown'
+}
+
 export function isTidegateError(error: unknown, code?: ErrorCode): error is TidegateError {
   return error instanceof TidegateError && (code === undefined || error.code === code)
 }

@@ -109,6 +109,8 @@ export class Reclaimer {
     // An upload that was under way may have ended in between: then it lies in the remote store too, and goes under the rules of that.
     const record = await index.segment(segment)
     if (!record || !concerns(record) || !this.#mayGo(record, revision)) return
+    // What was on its way to metadata when it was looked at is decided by now.
+    if (record.liveBytes > 0) return void this.#emptied.delete(segment)
     await remove(record)
     await index.segmentRemoved(segment)
     this.#emptied.delete(segment)

@@ -1,6 +1,6 @@
 /** Bodies on their way in, by id: the doors hold only numbers (see doors.ts, Bodies). */
 import { crc32 } from 'node:zlib'
-import { TidegateError } from '../common/errors.ts'
+import { mayHaveTakenEffect, TidegateError } from '../common/errors.ts'
 import type { Clock } from '../common/clock.ts'
 import type { Limits } from '../common/limits.ts'
 import type { ChecksumAlgorithm } from '../common/model.ts'
@@ -48,8 +48,11 @@ export interface TakenBody {
   readonly bytes: Uint8Array | undefined
   /** Puts the bytes into the journal (not durable before `sync`), into what another node has too if they are to be `copied`. Call at most once. */
   journal(label: MeantFor, options: { readonly copied: boolean }): Promise<JournaledBody>
-  /** Gives everything back when it is not published; also after `journal` succeeded. Never rejects; a no-op after `done`. */
-  discard(): Promise<void>
+  /**
+   * Gives everything back when it is not published; also after `journal` succeeded. Never rejects; a no-op after `done`.
+   * `failure`: what its publish failed with. If that may have taken effect all the same the bytes stay where they are, and go as others do that nothing refers to.
+   */
+  discard(failure?: unknown): Promise<void>
   /** It is published. */
   done(): void
 }
@@ -202,6 +205,11 @@ export class OpenBodies implements Bodies {
     // Looked up again: it may have been discarded meanwhile.
     this.#get(id).taken = true
     let journaled: JournaledBody | undefined
+    const done = (): void => {
+      journaled?.settled()
+      this.#open.delete(id)
+      open.release()
+    }
     return {
       length: open.body.length,
       digests,
@@ -211,17 +219,14 @@ export class OpenBodies implements Bodies {
         journaled = await open.body.store(this.#label(label, digests), options)
         return journaled
       },
-      discard: async () => {
-        // A stream that reached the disk is removed by `discard`; a shared one only has to be let go.
+      discard: async (failure) => {
         if (!this.#open.has(id)) return
+        if (journaled && mayHaveTakenEffect(failure)) return done()
+        // A stream that reached the disk is removed by `discard`; a shared one only has to be let go.
         if (journaled && !open.body.streamedSegment) journaled.settled()
         await this.#giveUp(id, open).catch(() => undefined)
       },
-      done: () => {
-        journaled?.settled()
-        this.#open.delete(id)
-        open.release()
-      },
+      done,
     }
   }
 

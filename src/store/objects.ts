@@ -64,7 +64,7 @@ export class StoreObjects implements Objects {
       return putResult(commit.value, commit.revision)
     } catch (error) {
       // A no-op once the body is published.
-      await taken.discard()
+      await taken.discard(error)
       throw error
     }
   }

@@ -77,7 +77,7 @@ export async function transact(parts: TransactParts, request: TransactionRequest
     const outcomes = decided.outcomes.map((outcome) => withReader(outcome, readers, holder))
     return { succeeded: decided.succeeded, outcomes, revision: commit.revision }
   } catch (error) {
-    await discardAll(bodies)
+    await discardAll(bodies, error)
     throw error
   } finally {
     if (reader !== undefined) readers.close(reader)
@@ -95,8 +95,8 @@ function writes({ op }: TransactionOperation): boolean {
 }
 
 /** A no-op for those that are published. */
-async function discardAll(bodies: ReadonlyMap<Put, TakenBody>): Promise<void> {
-  for (const body of bodies.values()) await body.discard()
+async function discardAll(bodies: ReadonlyMap<Put, TakenBody>, failure?: unknown): Promise<void> {
+  for (const body of bodies.values()) await body.discard(failure)
 }
 
 /** Makes the bodies of puts as safe as they must be before a commit may name them. */

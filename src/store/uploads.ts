@@ -93,7 +93,7 @@ export class StoreUploads implements Uploads {
       return commit
     } catch (error) {
       // A no-op once the part is published.
-      await taken.discard()
+      await taken.discard(error)
       throw error
     }
   }

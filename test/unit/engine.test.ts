@@ -1,18 +1,21 @@
 /** The engine as a whole over its production parts (threads, real files), and its answer to a full disk. */
 import { createHash, randomBytes, randomFillSync } from 'node:crypto'
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { systemClock } from '../../src/common/clock.ts'
 import { NO_CONDITIONS } from '../../src/common/conditions.ts'
+import { TidegateError } from '../../src/common/errors.ts'
 import { startEngine, type Engine, type EngineEvent } from '../../src/engine.ts'
 import { createMemoryStore } from '../../src/meta/memory/memory-store.ts'
 import { MemoryBackend, MemoryDisk } from '../../src/meta/memory/memory-backend.ts'
 import { createHashWorkers } from '../../src/persist/hashing/hash-workers.ts'
 import { createThreadDevice } from '../../src/persist/journal/device-threads.ts'
 import { nodeFileSystem } from '../../src/persist/node-file-system.ts'
+import type { TransactionOperation } from '../../src/store/kv-types.ts'
+import type { BodySource } from '../../src/store/types.ts'
 import { Random } from '../model/random.ts'
 import { Life, newMachine, TINY_LIMITS } from '../sim/life.ts'
 
@@ -142,6 +145,96 @@ test('a drain that finds a body being published leaves it its bytes', async () =
     expect((await get(engine, 'k')).equals(bytes)).toBe(true)
     expect(engine.store.activity()).toEqual({ bodies: 0, readers: 0, reservedSlots: 0 })
     await engine.stop()
+  }
+})
+
+const UNKNOWN = new TidegateError('Unavailable', 'no answer in time', { details: { outcome: 'unknown' } })
+
+describe('a large body whose publish was answered with an unknown outcome', () => {
+  const bytes = randomBytes(9000)
+  let metadata: MemoryDisk
+  let engine: Engine
+
+  beforeEach(async () => {
+    metadata = new MemoryDisk()
+    engine = await start(metadata)
+    await engine.store.buckets.create({ name: 'b-1', owner: 'root', region: 'r' })
+  })
+
+  afterEach(() => engine.stop())
+
+  test('is read if it took effect, and after a start', async () => {
+    const { publish } = engine.namespace
+    vi.spyOn(engine.namespace, 'publish').mockImplementationOnce(async (request) => {
+      await publish(request)
+      throw UNKNOWN
+    })
+    await expect(put(engine, 'k', bytes)).rejects.toBe(UNKNOWN)
+    expect((await get(engine, 'k')).equals(bytes)).toBe(true)
+    expect(engine.store.activity()).toEqual({ bodies: 0, readers: 0, reservedSlots: 0 })
+    await engine.drain()
+    await engine.stop()
+    engine = await start(metadata)
+    expect((await get(engine, 'k')).equals(bytes)).toBe(true)
+    expect(await engine.namespace.segments(undefined, 10)).toMatchObject([{ state: 'persisted', liveBytes: 9000 }])
+  })
+
+  test('goes by itself if it did not', async () => {
+    vi.spyOn(engine.namespace, 'publish').mockRejectedValueOnce(UNKNOWN)
+    await expect(put(engine, 'k', bytes)).rejects.toBe(UNKNOWN)
+    expect(engine.store.activity()).toEqual({ bodies: 0, readers: 0, reservedSlots: 0 })
+    await expect.poll(() => engine.namespace.segments(undefined, 10), { timeout: 15_000 }).toEqual([])
+    expect(await readdir(join(directory, 'journal'))).toEqual([])
+  })
+
+  test('is read as a part if it was one, and in a transaction', async () => {
+    const { uploads, keyValues } = engine.store
+    const { putPart, transactValues } = engine.namespace
+    vi.spyOn(engine.namespace, 'putPart').mockImplementationOnce(async (request) => {
+      await putPart(request)
+      throw UNKNOWN
+    })
+    vi.spyOn(engine.namespace, 'transactValues').mockImplementationOnce(async (request) => {
+      await transactValues(request)
+      throw UNKNOWN
+    })
+    const upload = { bucket: 'b-1', key: 'parts' }
+    const { uploadId } = await uploads.create({
+      ...upload,
+      attributes: ATTRIBUTES,
+      owner: 'root',
+      checksumAlgorithm: undefined,
+      checksumType: undefined,
+    })
+    const part = { ...upload, uploadId, partNumber: 1, checksum: undefined, ack: undefined }
+    await expect(streamed('parts', (body) => uploads.putPart({ ...part, body }))).rejects.toBe(UNKNOWN)
+    const etag = createHash('md5').update(bytes).digest('hex')
+    await uploads.complete({
+      ...upload,
+      uploadId,
+      parts: [{ partNumber: 1, etag, checksum: undefined }],
+      conditions: NO_CONDITIONS,
+      checksum: undefined,
+      checksumType: undefined,
+      objectSize: undefined,
+      ack: undefined,
+    })
+    expect((await get(engine, 'parts')).equals(bytes)).toBe(true)
+    const then = (body: BodySource): TransactionOperation[] => [
+      { op: 'put', key: 'k', body, attributes: ATTRIBUTES, ttlMs: undefined },
+    ]
+    const request = { bucket: 'b-1', compares: [], else: [], owner: 'root', ack: undefined }
+    await expect(streamed('k', (body) => keyValues.transact({ ...request, then: then(body) }))).rejects.toBe(UNKNOWN)
+    expect((await get(engine, 'k')).equals(bytes)).toBe(true)
+  })
+
+  async function streamed(key: string, publish: (body: BodySource) => Promise<unknown>): Promise<void> {
+    const { bodies } = engine.store
+    const label = { bucket: 'b-1', key }
+    const body = await bodies.open({ expectedLength: bytes.length, algorithms: [], sha256: false, label })
+    for (let at = 0; at < bytes.length; at += 500) await bodies.append(body, bytes.subarray(at, at + 500))
+    await bodies.finish(body)
+    await publish({ kind: 'streamed', body })
   }
 })
 

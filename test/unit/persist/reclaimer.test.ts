@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { TidegateError } from '../../../src/common/errors.ts'
 import type { SegmentId } from '../../../src/common/ids.ts'
 import { Moves } from '../../../src/persist/flush/moves.ts'
@@ -86,6 +86,24 @@ test('C12: what is visibly empty but could still be undone is not removed', asyn
   index.durable = () => Promise.resolve()
   await round(reclaimer)
   expect(removed).toEqual([])
+})
+
+test('C12: what was on its way to metadata when it was looked at keeps the segment', async () => {
+  const { reclaimer, index, removed } = newReclaimer()
+  index.set(ONE, { state: 'sealed', bytes: 10 })
+  reclaimer.emptied([ONE])
+  vi.spyOn(index, 'flush').mockImplementationOnce(() => {
+    index.set(ONE, { state: 'sealed', bytes: 10, liveBytes: 10 })
+    return Promise.resolve()
+  })
+  await round(reclaimer)
+  expect(removed).toEqual([])
+  index.set(ONE, { state: 'sealed', bytes: 10 })
+  await round(reclaimer)
+  expect(removed).toEqual([])
+  reclaimer.emptied([ONE])
+  await round(reclaimer)
+  expect(removed).toEqual([ONE])
 })
 
 test.each(['hasPending', 'isUnsealed'] as const)('a segment that is still written to stays (%s)', async (reason) => {
