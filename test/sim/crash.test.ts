@@ -49,6 +49,6 @@ test.each(SABOTAGES)('taking out %s is found (%s)', { timeout: 120_000 }, async 
     )
   }
   expect(found[0]).toMatch(
-    /lost|superseded|footer|checksum|is on no disk|ends before|never written|not recorded|not what was written|missing|no version/,
+    /lost|superseded|footer|checksum|is on no disk|ends before|never written|not recorded|not what was written|not uploaded|missing|no version/,
   )
 })
