@@ -27,6 +27,24 @@ afterEach(async () => {
   for (const directory of directories.splice(0)) await rm(directory, { recursive: true })
 })
 
+test('a call that strace prints in two halves, since another thread came between, counts as one printed whole', () => {
+  const trace = [
+    '1 openat(AT_FDCWD, "/meta/data.mdb", O_RDWR|O_CREAT, 0664) = 22',
+    '1 openat(AT_FDCWD, "/meta/data.mdb", O_WRONLY|O_DSYNC|O_CLOEXEC) = 23',
+    '2 pwrite64(22, "\\2\\0"..., 4096, 8192) = 4096',
+    '2 fdatasync(22 <unfinished ...>',
+    '1 write(9, "\\1", 1)                       = 1',
+    '2 <... fdatasync resumed>)              = 0',
+    '2 pwrite64(23, "\\0\\0"..., 128, 40 <unfinished ...>',
+    '1 write(9, "\\1", 1)                       = 1',
+    '2 <... pwrite64 resumed>)               = 128',
+    '1 write(1, "durable 0 1\\n", 12)          = 12',
+  ]
+  expect(readSyncTrace(trace.join('\n'), 'data.mdb')).toEqual({ linesPrinted: 1, syncs: 1, tooEarly: [] })
+  const withoutMeta = trace.filter((line) => !line.includes('pwrite64(23') && !line.includes('pwrite64 resumed'))
+  expect(readSyncTrace(withoutMeta.join('\n'), 'data.mdb').tooEarly).toEqual(['line 1: nothing was committed for it'])
+})
+
 const TRACED_CALLS = 'openat,close,write,writev,pwrite64,pwritev,fdatasync,fsync,msync'
 
 describe.skipIf(!hasStrace && process.env['CI'] === undefined)('system calls', () => {

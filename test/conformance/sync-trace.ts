@@ -34,7 +34,8 @@ export function readSyncTrace(trace: string, fileName: string): SyncTrace {
     const [, thread, call, rest] = CALL.exec(line) ?? []
     if (thread === undefined || call === undefined || rest === undefined) continue
     if (rest.includes('<unfinished ...>')) {
-      unfinished.set(thread, line.slice(0, line.indexOf('<unfinished ...>')))
+      // strace puts a space before the mark that the whole call does not have.
+      unfinished.set(thread, line.slice(0, line.indexOf('<unfinished ...>')).trimEnd())
       // A line may have been seen before its write returns, so it counts from its beginning; all else once it returned.
       if (call !== 'write') continue
     }
