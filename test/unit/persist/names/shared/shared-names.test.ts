@@ -240,7 +240,9 @@ describe('C17, nodes that come and go', () => {
         ack: 'journal',
       })
       let states = 0
-      for (let step = 0; step < 400; step++) {
+      // How soon there is a first one depends on the machine. A test that finds few would show nothing.
+      for (let step = 0; step < 400 || states < 150; step++) {
+        expect(step, `${states} states in so many steps`).toBeLessThan(2000)
         await act(step)
         model.clock.ms += Math.floor(model.random() * 3000)
         if (await model.check()) states++
@@ -256,7 +258,6 @@ describe('C17, nodes that come and go', () => {
       await until(() => all.every(({ names }) => names.status().shippedThrough >= revision), all)
       await rounds(all, 6, 61_000)
       const state = must(await model.check(), 'state')
-      expect(states).toBeGreaterThan(150)
       expect(model.holders).toHaveLength(1)
       // Nothing is left behind but what the state needs.
       const needed = 1 + state.base.parts.length + state.deltas.length
