@@ -7,14 +7,12 @@
  */
 import type { Clock } from './common/clock.ts'
 import type { SegmentId } from './common/ids.ts'
-import type { IndexedSegment } from './persist/ports.ts'
+import type { IndexedSegment, SegmentIndex } from './persist/ports.ts'
 
 export interface HandOverParts {
   readonly clock: Clock
-  readonly index: {
-    /** This node's own. */
-    segments(after: SegmentId | undefined, limit: number): Promise<IndexedSegment[]>
-  }
+  /** `segments`: this node's own. */
+  readonly index: Pick<SegmentIndex, 'segments' | 'decidedSegment'>
   readonly isReachedByAll: (record: IndexedSegment) => boolean
   /** Resolves when another node has it. */
   readonly copied: (segment: SegmentId) => Promise<void>
@@ -72,9 +70,10 @@ export class HandOver {
     for (let after: SegmentId | undefined; ;) {
       const page = await index.segments(after, PAGE)
       for (const record of page) {
-        if (record.liveBytes === 0 || isReachedByAll(record)) continue
+        if (isReachedByAll(record)) continue
         const { segments, bytes, left } = this.#progress
         try {
+          if (await this.#isDead(record)) continue
           await copied(record.segment)
           this.#progress = { ...this.#progress, segments: segments + 1, bytes: bytes + record.bytes }
         } catch (error) {
@@ -85,5 +84,12 @@ export class HandOver {
       if (page.length < PAGE) break
     }
     this.#progress = { ...this.#progress, done: true }
+  }
+
+  /** A publish of which its caller was told that nobody knows may still give it a name. */
+  async #isDead({ segment, liveBytes }: IndexedSegment): Promise<boolean> {
+    if (liveBytes > 0) return false
+    const decided = await this.#parts.index.decidedSegment(segment)
+    return decided === undefined || decided.liveBytes <= 0
   }
 }

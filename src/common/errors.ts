@@ -86,7 +86,7 @@ export class TidegateError extends Error {
   }
 }
 
-/** Of whoever changed metadata and was answered with this: whether the change took effect is not known, now or until later. */
+/** Whether a change of metadata that failed with this may have been made all the same: nobody knows yet (`details.outcome`: `unknown`). */
 export function mayHaveTakenEffect(error: unknown): boolean {
   return isTidegateError(error) && error.details['outcome'] === 'unknown'
 }

@@ -61,6 +61,8 @@ export interface SegmentIndex {
   segmentChanged(segment: SegmentId, state: 'sealed' | 'persisted', bytes: number): Promise<IndexCommit<void>>
   segmentRemoved(segment: SegmentId): Promise<IndexCommit<void>>
   segment(segment: SegmentId): Promise<IndexedSegment | undefined>
+  /** As `segment`, once what was on its way before is decided, and durable: a change of which somebody was told that nobody knows, too. @throws Unavailable, SlowDown when that takes too long */
+  decidedSegment(segment: SegmentId): Promise<IndexedSegment | undefined>
   segments(after: SegmentId | undefined, limit: number): Promise<IndexedSegment[]>
   dismantle(horizon: Revision): Promise<IndexCommit<{ steps: number; emptied: readonly SegmentId[] }>>
   contentLiesAt(run: StoredRun): Promise<boolean>

@@ -107,9 +107,9 @@ export class Reclaimer {
     const { index, forget, remove } = this.#options
     await forget(segment)
     // An upload that was under way may have ended in between: then it lies in the remote store too, and goes under the rules of that.
-    const record = await index.segment(segment)
+    // And a publish whose caller was told that nobody knows its outcome keeps no body pending: what became of it must be known before its bytes go.
+    const record = await index.decidedSegment(segment)
     if (!record || !concerns(record) || !this.#mayGo(record, revision)) return
-    // What was on its way to metadata when it was looked at is decided by now.
     if (record.liveBytes > 0) return void this.#emptied.delete(segment)
     await remove(record)
     await index.segmentRemoved(segment)

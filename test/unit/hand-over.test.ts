@@ -15,12 +15,18 @@ function segmentsOf(count: number): IndexedSegment[] {
   }))
 }
 
-function handOverOf(records: IndexedSegment[], copied: (segment: SegmentId) => Promise<void>): HandOver {
+function handOverOf(
+  records: IndexedSegment[],
+  copied: (segment: SegmentId) => Promise<void>,
+  decidedSegment = (segment: SegmentId): Promise<IndexedSegment | undefined> =>
+    Promise.resolve(records.find((record) => record.segment === segment)),
+): HandOver {
   return new HandOver({
     clock: systemClock,
     index: {
       segments: (after, limit) =>
         Promise.resolve(records.filter(({ segment }) => after === undefined || segment > after).slice(0, limit)),
+      decidedSegment,
     },
     isReachedByAll: ({ state }) => state === 'persisted',
     copied,
@@ -58,4 +64,21 @@ it('says how far it is when the time is up, and goes on', async () => {
   const second = handOver.run(10_000)
   gate.resolve()
   expect(await second).toMatchObject({ segments: 2, done: true })
+})
+
+it('copies what a publish that was not decided when it was looked at gives a name, and counts one of which nobody knows', async () => {
+  const records = segmentsOf(3).map((record) => ({ ...record, liveBytes: 0 }))
+  const copied: SegmentId[] = []
+  const handOver = handOverOf(
+    records,
+    async (segment) => void copied.push(segment),
+    async (segment) => {
+      if (segment === id(3)) throw new Error('no answer in time')
+      return records
+        .map((record) => ({ ...record, liveBytes: record.segment === id(1) ? 10 : 0 }))
+        .find((record) => record.segment === segment)
+    },
+  )
+  expect(await handOver.run(10_000)).toMatchObject({ segments: 1, left: 1, lastError: 'no answer in time', done: true })
+  expect(copied).toEqual([id(1)])
 })

@@ -37,7 +37,14 @@ import { Reclaimer } from './reclaim.ts'
 import { remove } from './remove.ts'
 import { rename } from './rename.ts'
 import { createRestoring, type Restoring } from './restore/restoring.ts'
-import { listSegments, segmentChanged, segmentOpened, segmentRecord, segmentRemoved } from './segments.ts'
+import {
+  decidedSegment,
+  listSegments,
+  segmentChanged,
+  segmentOpened,
+  segmentRecord,
+  segmentRemoved,
+} from './segments.ts'
 import { createSharing, type Sharing } from './sharing.ts'
 import { stampedStore } from './stamped-store.ts'
 import { findToken, listTokens, putToken, removeToken } from './tokens.ts'
@@ -102,6 +109,7 @@ export interface Namespace extends Sharing {
   readonly segmentChanged: Bound<typeof segmentChanged>
   readonly segments: Bound<typeof listSegments>
   readonly segment: Bound<typeof segmentRecord>
+  readonly decidedSegment: Bound<typeof decidedSegment>
   readonly segmentRemoved: Bound<typeof segmentRemoved>
   readonly dismantle: Reclaimer['dismantle']
   readonly contentLiesAt: Bound<typeof contentLiesAt>
@@ -190,6 +198,7 @@ export function createNamespace(options: NamespaceOptions): Namespace {
     segmentChanged: bind(segmentChanged),
     segments: bind(listSegments),
     segment: bind(segmentRecord),
+    decidedSegment: bind(decidedSegment),
     segmentRemoved: bind(segmentRemoved),
     dismantle: (horizon) => reclaimer.dismantle(horizon),
     contentLiesAt: bind(contentLiesAt),

@@ -162,6 +162,20 @@ export function segmentRecord(context: NamespaceContext, segment: SegmentId): Pr
   return context.store.read((view) => readSegment(view, segment))
 }
 
+/**
+ * As `segmentRecord`, of a moment when all is decided that was on its way to the metadata before: also a publish whose caller was told that its outcome is not known.
+ * A read is told what has been committed by then, which may be less; a transaction runs after those before it, and waits until they are decided if it has seen what they wrote.
+ * @throws Unavailable, SlowDown when that is not known in time
+ */
+export async function decidedSegment(
+  context: NamespaceContext,
+  segment: SegmentId,
+): Promise<SegmentRecord | undefined> {
+  const { value, durable } = await context.store.transact((tx) => readSegment(tx, segment))
+  await durable
+  return value
+}
+
 export function newestSegment(context: NamespaceContext): Promise<SegmentId | undefined> {
   return context.store.read(async (view) => {
     const [last] = await view.scan(prefixRange(SEGMENT_STATE_ROWS), 1, true)

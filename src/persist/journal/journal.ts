@@ -346,6 +346,7 @@ export class Journal {
     try {
       await stream.abandon()
       if (stream.recorded) this.#left.add(segment)
+      // Before its record, unlike `#takeBack`: nothing names it, and its room is wanted while metadata is away too.
       await files.remove(segment)
       // Whoever gave up the body can do nothing about it. An open row would stay, since only an open segment's own process takes it back.
       if (stream.recorded) await this.#takeBack(segment).catch(() => undefined)

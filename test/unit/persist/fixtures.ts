@@ -137,6 +137,11 @@ export class FakeIndex implements SegmentIndex {
     return Promise.resolve(row && { segment, ...row })
   }
 
+  async decidedSegment(segment: SegmentId): Promise<IndexedSegment | undefined> {
+    await this.durable()
+    return await this.segment(segment)
+  }
+
   segments(after: SegmentId | undefined, limit: number): Promise<IndexedSegment[]> {
     const ids = [...this.rows.keys()].sort().filter((id) => after === undefined || id > after)
     return Promise.resolve(ids.slice(0, limit).map((segment) => ({ segment, ...(this.rows.get(segment) as Row) })))
