@@ -170,6 +170,6 @@ it('keeps going when the collector is away, and ends in time', async () => {
   const { telemetry: started } = await telemetry('http://127.0.0.1:9')
   const before = performance.now()
   await started.stop()
-  expect(performance.now() - before).toBeLessThan(4_000)
+  expect(performance.now() - before).toBeLessThan(7_000)
   expect(prometheusText({ resource: {} as never, scopeMetrics: [] })).toBe('')
 })
