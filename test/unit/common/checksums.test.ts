@@ -127,12 +127,12 @@ describe('checksums of parts', () => {
     expect(combineFullObject('CRC64NVME', [a, long])).toBe(combineFullObject('CRC64NVME', [a, half, half]))
   })
 
-  test('ten thousand parts join within a few milliseconds', () => {
+  test('ten thousand parts join in no time: a naive join would feed it 50 GB', () => {
     const part = { value: computeChecksum('CRC64NVME', randomBytes(1000)), length: 5 * 2 ** 20 }
     const parts = Array.from({ length: 10_000 }, () => part)
     const startMs = performance.now()
     combineFullObject('CRC64NVME', parts)
-    expect(performance.now() - startMs).toBeLessThan(250)
+    expect(performance.now() - startMs).toBeLessThan(5_000)
   })
 
   test('a composite is the checksum of the raw digests, and their number', () => {

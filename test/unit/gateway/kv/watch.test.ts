@@ -160,12 +160,13 @@ test('a draining port does not wait for watchers: streams and polls end at once'
   const stream = await EventStream.open(made.url)
   const poll = fetch(`${made.url}&wait=60`)
   await until(() => made.watching.count === 2)
+  // Far from the minute that the poll would wait, and from how busy a machine can be.
   const beganMs = performance.now()
   const drained = made.kv.drain()
   expect(await stream.next()).toBeUndefined()
   expect(await (await poll).json()).toMatchObject({ events: [] })
   await drained
-  expect(performance.now() - beganMs).toBeLessThan(900)
+  expect(performance.now() - beganMs).toBeLessThan(20_000)
   expect(made.kv.outcomes.map((outcome) => outcome.status)).toEqual([200, 200])
   expect(made.watching.count).toBe(0)
 })
