@@ -189,12 +189,11 @@ it('goes on reading while bytes move, however slowly', async () => {
 })
 
 it('stops what is under way, long before its time-out', async () => {
-  server = await startScriptedS3(() => undefined, { timeoutMs: 30_000 })
-  const read = server.store.read('name', 5, [Buffer.alloc(8)])
-  const failed = expect(read).rejects.toMatchObject({ code: 'Unavailable' })
-  await expect.poll(() => server.requests.length).toBe(1)
+  const { requests, store } = (server = await startScriptedS3(() => undefined, { timeoutMs: 30_000 }))
+  const failed = expect(store.read('name', 5, [Buffer.alloc(8)])).rejects.toMatchObject({ code: 'Unavailable' })
+  await expect.poll(() => requests.length).toBe(1)
   const begunMs = performance.now()
-  await server.store.stop()
+  await store.stop()
   expect(performance.now() - begunMs).toBeLessThan(15_000)
   await failed
 })
