@@ -105,12 +105,14 @@ export class Reclaimer {
     concerns: (record: IndexedSegment) => boolean,
   ): Promise<void> {
     const { index, forget, remove } = this.#options
+    // A publish whose caller was told that nobody knows its outcome keeps no body pending: what became of it must be known before the bytes go, and
+    // before nobody carries them any more. What is decided to be dead stays so: a sealed segment takes no new bodies.
+    const decided = await index.decidedSegment(segment)
+    if (decided && decided.liveBytes > 0) return void this.#emptied.delete(segment)
     await forget(segment)
     // An upload that was under way may have ended in between: then it lies in the remote store too, and goes under the rules of that.
-    // And a publish whose caller was told that nobody knows its outcome keeps no body pending: what became of it must be known before its bytes go.
     const record = await index.decidedSegment(segment)
     if (!record || !concerns(record) || !this.#mayGo(record, revision)) return
-    if (record.liveBytes > 0) return void this.#emptied.delete(segment)
     await remove(record)
     await index.segmentRemoved(segment)
     this.#emptied.delete(segment)

@@ -69,6 +69,8 @@ const NEIGHBOUR_FLAGS = Object.entries({
   '--segment-age': '1s',
   '--hash-workers': '1',
 }).flat()
+/** For how long a client looks for its gateway: all faults of a round may befall one, each right after the other, and each takes up to half a minute. */
+const RECONNECT_MS_MAX = 150_000
 /** One that was paused past its grace learns so as soon as it goes on. */
 const ENDS_MS_MAX = 30_000
 const S3_CONFIGURATIONS_MAX = 500_000
@@ -120,6 +122,7 @@ export class SharedRounds {
     const common = {
       seed,
       pauseMsMax: PAUSE_MS_MAX,
+      reconnectMsMax: RECONNECT_MS_MAX,
       onOperation: () => driver.operationDone(),
       onNotDone: () => void notDone++,
     }

@@ -22,7 +22,9 @@ const within = <T>(work: Promise<T>): Promise<T> => scheduler.until(work, 'the w
 let store: EmbeddedStore
 afterEach(() => within(store.stop()))
 
-async function start(etcd: FakeEtcd): Promise<{ namespace: Namespace; reclaimer: Reclaimer; removed: SegmentId[] }> {
+async function start(
+  etcd: FakeEtcd,
+): Promise<{ namespace: Namespace; reclaimer: Reclaimer; forgotten: SegmentId[]; removed: SegmentId[] }> {
   const { clock } = scheduler
   const client = etcd.client()
   await client.start()
@@ -30,6 +32,7 @@ async function start(etcd: FakeEtcd): Promise<{ namespace: Namespace; reclaimer:
   await within(store.start())
   const namespace = createNamespace({ store, clock, limits: DEFAULT_LIMITS, nodeNumber: 1 })
   await within(namespace.join())
+  const forgotten: SegmentId[] = []
   const removed: SegmentId[] = []
   const reclaimer = new Reclaimer({
     index: namespace,
@@ -39,7 +42,10 @@ async function start(etcd: FakeEtcd): Promise<{ namespace: Namespace; reclaimer:
     compactBelow: 0.5,
     names: noNames,
     moves: new Moves(),
-    forget: () => Promise.resolve(),
+    forget: (segment) => {
+      forgotten.push(segment)
+      return Promise.resolve()
+    },
     remove: ({ segment }) => {
       removed.push(segment)
       return Promise.resolve()
@@ -47,14 +53,14 @@ async function start(etcd: FakeEtcd): Promise<{ namespace: Namespace; reclaimer:
     bodies: () => Promise.resolve([]),
     copyBody: () => Promise.reject(new Error('nothing is compacted')),
   })
-  return { namespace, reclaimer, removed }
+  return { namespace, reclaimer, forgotten, removed }
 }
 
 test.each([true, false])(
   'C12: they stay until it is known, and go only if it did not (it takes effect: %s)',
   async (takesEffect) => {
     const etcd = new FakeEtcd({ clock: scheduler.clock, callTimeoutMs: 2 * LATE_MS })
-    const { namespace, reclaimer, removed } = await start(etcd)
+    const { namespace, reclaimer, forgotten, removed } = await start(etcd)
     await within(namespace.createBucket({ name: 'bucket', owner: 'o', region: 'r', ack: 'journal' }))
     const segment = newSegmentId(scheduler.clock.nowMs())
     await within(namespace.segmentOpened(segment))
@@ -77,12 +83,14 @@ test.each([true, false])(
       await reclaimer.removePersisted().catch(() => false)
     }
     await within(rounds())
-    expect(removed).toEqual([])
+    // Whoever carries it to the remote store goes on with it, too.
+    expect({ forgotten, removed }).toEqual({ forgotten: [], removed: [] })
     await within(scheduler.delay(LATE_MS))
     const found = await within(namespace.segment(segment))
     expect(found?.liveBytes).toBe(takesEffect ? BYTES : removed.length === 0 ? 0 : undefined)
     await within(rounds())
-    expect(removed).toEqual(takesEffect ? [] : [segment])
+    const gone = takesEffect ? [] : [segment]
+    expect({ forgotten, removed }).toEqual({ forgotten: gone, removed: gone })
     expect((await within(namespace.segment(segment)))?.liveBytes).toBe(takesEffect ? BYTES : undefined)
   },
 )
